@@ -1,0 +1,15 @@
+"""Refuse a study with too many failed toys; write where everything came from."""
+
+from toymill.aggregate import failures
+from toymill.config import read_study
+from toymill.errors import ToymillError
+from toymill.job import reported
+from toymill.records import provenance, read_json, write_json
+
+with reported(snakemake.log):
+    study = read_study(snakemake.config)
+    refused = failures(study, read_json(snakemake.input.summary))
+    if refused:
+        raise ToymillError("\n  ".join(["The study is refused; its summary and figures stay.", *refused]))
+    model = read_json(snakemake.input.model)
+    write_json(snakemake.output[0], provenance(model, dict(snakemake.input.items()), snakemake.params.benchmarks))

@@ -1,0 +1,13 @@
+"""Write the resolved configuration and the compiled model."""
+
+from toymill.job import prepare, reported
+
+prepare(snakemake.threads)
+from toymill.config import read_study  # noqa: E402
+from toymill.records import write_json, write_yaml  # noqa: E402
+from toymill.study import describe  # noqa: E402
+
+with reported(snakemake.log):
+    study = read_study(snakemake.params.settings)
+    write_json(snakemake.output.model, describe(study))
+    write_yaml(snakemake.output.config, study.model_dump(mode="json"))

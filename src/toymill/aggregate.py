@@ -1,0 +1,321 @@
+"""From shards to a summary: every number with its Monte Carlo error, every toy accounted for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+import scipy.stats
+
+import toymill
+from toymill.config import Shard, Study, ensemble_digest, shards
+from toymill.errors import ToymillError
+from toymill.likelihood import Fits
+from toymill.minimize import Status
+from toymill.statistics import asymptotic_cdf, fraction, moments, quantile, t_mu
+from toymill.store import Audit, ShardFits, ShardKey, read_shard
+
+LEVELS = (0.683, 0.90, 0.95)
+"""Levels at which the distribution of t_μ is compared with the asymptotic one."""
+
+_PULL_EDGES = np.linspace(-5, 5, 51)
+_T_BINS = 50
+
+
+def summarize(study: Study, description: Mapping[str, Any], files: Mapping[str, Sequence[str | Path]]) -> dict[str, Any]:
+    """The summary of a study.
+
+    Args:
+        study: the study.
+        description: the content of its ``model.json``.
+        files: the shards' files of each ensemble.
+
+    Raises:
+        ToymillError: a shard that is missing, damaged or of another study, by name.
+    """
+    return {
+        "toymill": toymill.__version__,
+        "study": study.study,
+        "model_digest": description["digest"],
+        "poi": description["poi"],
+        "errors": "Monte Carlo errors are one standard deviation; intervals on fractions are Clopper-Pearson, 68.27 %",
+        "observed": {
+            "status": description["observed"]["status"],
+            "poi": description["observed"]["parameters"][description["poi"]],
+            "poi_error": description["observed"]["errors"][description["poi"]],
+            "twice_nll": description["observed"]["twice_nll"],
+            "tests": description["observed"]["tests"],
+        },
+        "ensembles": {
+            name: _ensemble(study, description, name, _collect(study, description, name, files[name]))
+            for name in study.ensembles
+        },
+    }
+
+
+def failures(study: Study, summary: Mapping[str, Any]) -> list[str]:
+    """One line for each ensemble in which more toys failed than the study allows."""
+    return [
+        f"ensemble {name!r}: {item['toys'] - item['certified']} of {item['toys']} toys are not certified "
+        f"({', '.join(f'{count} {status}' for status, count in item['failed'].items() if count)}); "
+        f"fit.max_failed allows {study.fit.max_failed:g} of them"
+        for name, item in summary["ensembles"].items()
+        if item["toys"] - item["certified"] > study.fit.max_failed * item["toys"]
+    ]
+
+
+def _collect(study: Study, description: Mapping[str, Any], name: str, files: Iterable[str | Path]) -> ShardFits:
+    """All toys of an ensemble in the order of their index, from shards that are checked one by one."""
+    digest = ensemble_digest(study, name, description["digest"])
+    expected = list(shards(study, name))
+    found = {Path(path).stem: path for path in files}
+    missing = [shard.name for shard in expected if shard.name not in found]
+    if missing:
+        msg = f"ensemble {name!r} lacks {len(missing)} shards: {', '.join(missing[:3])} … Run the workflow again."
+        raise ToymillError(msg)
+    parts = [_read(found[shard.name], study, description, name, digest, shard) for shard in expected]
+    audit = Audit(
+        *(
+            np.concatenate([getattr(part.audit, field) for part in parts], axis=1 if field == "nll_tests" else 0)
+            for field in Audit._fields
+        )
+    )
+    free = _join([part.free for part in parts])
+    tests = [_join([part.tests[k] for part in parts]) for k in range(len(parts[0].tests))]
+    return ShardFits(parts[0].key, free, tests, audit)
+
+
+def _read(
+    path: str | Path, study: Study, description: Mapping[str, Any], name: str, digest: str, shard: Shard
+) -> ShardFits:
+    return read_shard(path, ShardKey(name, digest, description["digest"], study.seed, shard.first, shard.count))
+
+
+def _join(parts: list[Fits]) -> Fits:
+    fields = ("parameters", "errors", "nll", "status", "edm", "iterations")
+    return replace(parts[0], **{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields})
+
+
+def _ensemble(study: Study, description: Mapping[str, Any], name: str, fits: ShardFits) -> dict[str, Any]:
+    """One ensemble's part of the summary. A toy is certified if its free and all its conditional fits are."""
+    about = description["ensembles"][name]
+    poi = description["poi"]
+    certified = np.logical_and.reduce([fits.free.ok, *(test.ok for test in fits.tests)])
+    worst = np.maximum.reduce([fits.free.status, *(test.status for test in fits.tests)])
+    truth = np.array([about["truth"][parameter] for parameter in fits.free.names])
+    fixed = [item["fixed"] for item in description["parameters"]]
+    at_truth = about["tests"].index(about["truth"][poi])
+    t_truth = t_mu(fits.free, fits.tests[at_truth])
+    return {
+        "digest": about["digest"],
+        "toys": len(certified),
+        "certified": int(certified.sum()),
+        "failed": {status.name.lower(): int(np.sum(worst == status)) for status in Status if status > Status.AT_BOUND},
+        "at_bound": int(np.sum(worst == Status.AT_BOUND)),
+        "throw": about["throw"],
+        "truth": about["truth"],
+        "parameters": {
+            parameter: _parameter(fits.free, certified, i, float(truth[i]))
+            for i, parameter in enumerate(fits.free.names)
+            if not fixed[i]
+        },
+        "pull_histogram": _pull_histogram(fits.free, certified, fits.free.names.index(poi), about["truth"][poi]),
+        "intervals": {
+            "hessian": _coverage(study.levels, _hessian_pull(fits.free, poi, about["truth"][poi]) ** 2, certified),
+            "profile": _coverage(study.levels, t_truth, certified),
+        },
+        "tests": [_test(description, name, k, fits, certified) for k in range(len(fits.tests))],
+        "iterations": {
+            "free": float(np.mean(fits.free.iterations)),
+            "largest": int(max(np.max(part.iterations) for part in [fits.free, *fits.tests])),
+        },
+        "audit": _audit(fits.audit),
+    }
+
+
+def _parameter(free: Fits, certified: np.ndarray, i: int, truth: float) -> dict[str, Any]:
+    value = moments(free.parameters[certified, i])
+    error = free.errors[certified, i]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pull = moments((free.parameters[certified, i] - truth) / error)
+    return {
+        "truth": truth,
+        "mean": _number(value.mean),
+        "bias": _number(value.mean - truth),
+        "bias_error": _number(value.mean_error),
+        "rms": _number(value.rms),
+        "rms_error": _number(value.rms_error),
+        "pulls": pull.count,
+        "pull_mean": _number(pull.mean),
+        "pull_mean_error": _number(pull.mean_error),
+        "pull_width": _number(pull.rms),
+        "pull_width_error": _number(pull.rms_error),
+        "at_bound": int(np.sum(np.isnan(error))),
+    }
+
+
+def _hessian_pull(free: Fits, poi: str, truth: float) -> np.ndarray:
+    i = free.names.index(poi)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (free.parameters[:, i] - truth) / free.errors[:, i]
+
+
+def _pull_histogram(free: Fits, certified: np.ndarray, i: int, truth: float) -> dict[str, Any]:
+    pull = _hessian_pull(free, free.names[i], truth)[certified]
+    pull = pull[np.isfinite(pull)]
+    counts, _ = np.histogram(pull, _PULL_EDGES)
+    return {
+        "edges": _PULL_EDGES.tolist(),
+        "counts": counts.tolist(),
+        "underflow": int(np.sum(pull < _PULL_EDGES[0])),
+        "overflow": int(np.sum(pull > _PULL_EDGES[-1])),
+    }
+
+
+def _coverage(levels: Sequence[float], squared: np.ndarray, certified: np.ndarray) -> dict[str, Any]:
+    """Fraction of toys whose interval holds the truth: those with ``squared`` ≤ the χ² quantile.
+
+    For the profile interval ``squared`` is t at the truth: the interval Δ(2 nll) ≤ c holds the truth
+    exactly where t ≤ c. A certified toy without an interval (its POI at a bound) does not cover.
+    """
+    coverage = {}
+    total, failed = int(certified.sum()), int((~certified).sum())
+    for level in levels:
+        with np.errstate(invalid="ignore"):
+            inside = certified & (squared <= scipy.stats.chi2.ppf(level, 1))
+        passed = int(inside.sum())
+        counted = fraction(passed, total)
+        coverage[f"{level:g}"] = {
+            "level": level,
+            "coverage": _number(counted.value),
+            "coverage_low": counted.low,
+            "coverage_high": counted.high,
+            "interval": "Clopper-Pearson, 68.27 %",
+            "without_interval": int(np.sum(certified & np.isnan(squared))),
+            "if_failed_miss": passed / (total + failed),
+            "if_failed_cover": (passed + failed) / (total + failed),
+        }
+    return coverage
+
+
+def _test(description: Mapping[str, Any], name: str, k: int, fits: ShardFits, certified: np.ndarray) -> dict[str, Any]:
+    """The distribution of t_μ at one test point, beside the asymptotic one."""
+    about = description["ensembles"][name]
+    poi = description["poi"]
+    mu, truth = about["tests"][k], about["truth"][poi]
+    lower = next(item["bounds"][0] for item in description["parameters"] if item["name"] == poi)
+    sigma, t_asimov = about["asimov"]["sigma"], about["asimov"]["t"][k]
+    noncentrality = 0.0 if mu == truth else t_asimov
+
+    def cdf(t: Any) -> np.ndarray:
+        return asymptotic_cdf(
+            np.asarray(t, dtype=float), noncentrality=noncentrality, mu=mu, truth=truth, sigma=sigma, lower=lower
+        )
+
+    t = np.maximum(t_mu(fits.free, fits.tests[k])[certified], 0.0)
+    top = float(np.ceil((math.sqrt(noncentrality) + 4.2) ** 2))
+    low = float(np.floor(max(0.0, math.sqrt(noncentrality) - 4.2) ** 2))
+    edges = np.linspace(low, top, _T_BINS + 1)
+    counts, _ = np.histogram(t, edges)
+    return {
+        "poi": mu,
+        "noncentrality": noncentrality,
+        "mean": _number(moments(t).mean),
+        "mean_error": _number(moments(t).mean_error),
+        "smallest": _number(float(np.min(t_mu(fits.free, fits.tests[k])[certified], initial=math.inf))),
+        "histogram": {
+            "edges": edges.tolist(),
+            "counts": counts.tolist(),
+            "underflow": int(np.sum(t < low)),
+            "overflow": int(np.sum(t > top)),
+            "asymptotic": (len(t) * np.diff(cdf(edges))).tolist(),
+        },
+        "quantiles": {f"{level:g}": _quantile(t, level, cdf) for level in LEVELS},
+        "verdict": _verdict(t, cdf),
+    }
+
+
+def _quantile(t: np.ndarray, level: float, cdf: Any) -> dict[str, Any]:
+    """A quantile of t_μ, and how often toys exceed the asymptotic quantile of the same level."""
+    found = quantile(t, level)
+    threshold = _asymptotic_quantile(level, cdf)
+    beyond = fraction(int(np.sum(t > threshold)), len(t))
+    return {
+        "level": level,
+        "value": _number(found.value),
+        "low": _number(found.low),
+        "high": _number(found.high),
+        "error": _number((found.high - found.low) / 2),
+        "asymptotic": threshold,
+        "difference": _number(found.value - threshold),
+        "beyond": _number(beyond.value),
+        "beyond_low": beyond.low,
+        "beyond_high": beyond.high,
+        "beyond_asymptotic": 1 - level,
+    }
+
+
+def _asymptotic_quantile(level: float, cdf: Any) -> float:
+    high = 1.0
+    while cdf(high) < level:
+        high *= 2
+    if cdf(0.0) >= level:
+        return 0.0
+    return float(scipy.optimize.brentq(lambda value: float(cdf(value)) - level, 0.0, high, xtol=1e-10))
+
+
+def _verdict(t: np.ndarray, cdf: Any) -> dict[str, Any]:
+    """Kolmogorov-Smirnov distance from the asymptotic distribution, and one sentence.
+
+    Toys at exactly t = 0 (μ̂ at its bound) are compared as a fraction; the distance is of the others.
+    """
+    positive = t[t > 1e-6]
+    at_zero = float(cdf(0.0))
+    if not positive.size:
+        return {"agrees": None, "sentence": "No certified toys to compare.", "ks_distance": None, "ks_p_value": None}
+    test = scipy.stats.kstest(positive, lambda x: (cdf(x) - at_zero) / (1 - at_zero))
+    threshold = _asymptotic_quantile(0.95, cdf)
+    beyond = fraction(int(np.sum(t > threshold)), len(t))
+    shift = beyond.value - 0.05
+    error = max((beyond.high - beyond.low) / 2, 1e-12)
+    agrees = bool(abs(shift) <= 0.005 or abs(shift) <= 2 * error)
+    resolved = error <= 0.0025
+    words = "may be trusted" if agrees and resolved else "cannot be judged yet" if agrees else "is off"
+    advice = (
+        ""
+        if resolved or not agrees
+        else f" More toys are needed: about {math.ceil(0.05 * 0.95 / 0.0025**2)} resolve half a per cent."
+    )
+    return {
+        "agrees": agrees if resolved or not agrees else None,
+        "sentence": (
+            f"At 95 % the asymptotic formula {words}: {100 * beyond.value:.2f} ± {100 * error:.2f} % of toys lie "
+            f"beyond t = {threshold:.3f}, where it expects 5 %.{advice}"
+        ),
+        "ks_distance": float(test.statistic),
+        "ks_p_value": float(test.pvalue),
+    }
+
+
+def _audit(audit: Audit) -> dict[str, Any]:
+    """The largest differences between iminuit's fits and ours; positive where ours is the lower."""
+    nll = np.concatenate([audit.nll_free[None], audit.nll_tests]) if audit.index.size else np.zeros((1, 0))
+    good = audit.valid & np.all(np.isfinite(nll), axis=0)
+    return {
+        "toys": len(audit.index),
+        "minuit_invalid": int(np.sum(~audit.valid)),
+        "ours_higher_by": _number(float(np.max(-nll, initial=-math.inf))),
+        "minuit_higher_by": _number(float(np.max(nll[:, good], initial=-math.inf))),
+        "poi_difference": _number(float(np.max(np.abs(audit.poi[good]), initial=0.0))),
+    }
+
+
+def _number(value: float) -> float | None:
+    """For JSON: a number, or None where it is not finite."""
+    return float(value) if math.isfinite(value) else None
+

@@ -1,0 +1,265 @@
+"""The validated study: what a configuration file may say, with every default. Needs no JAX."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
+
+from toymill.errors import ToymillError, nearest
+from toymill.models.templates import Compiled, compile_workspace
+from toymill.models.workspace import Workspace, load_workspace
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+
+FETCHED = Path(".snakemake/toymill/fetched")
+"""Where downloaded inputs are kept, by digest."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Remote(_Strict):
+    """A file that is downloaded once, and refused if its digest is another."""
+
+    url: Annotated[str, Field(pattern=r"^(https?|ftp)://")]
+    """Address of the file, or of a tar or zip archive that holds it."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of what the address gives, 64 hexadecimal digits."""
+    member: str | None = None
+    """Path of the file inside the archive; null if the address gives the file itself."""
+
+    @property
+    def local(self) -> Path:
+        """Where the downloaded file lies."""
+        name = self.member or self.url.rsplit("/", 1)[-1] or "file"
+        return FETCHED / self.sha256 / name
+
+
+Source = Annotated[str | Remote, Field(union_mode="left_to_right")]
+
+
+class ModelConfig(_Strict):
+    """The statistical model."""
+
+    kind: Literal["workspace"] = "workspace"
+    """How the model is stated: `workspace` is pyhf/HistFactory JSON."""
+    path: Source
+    """The workspace: a path relative to the working directory, or a mapping of url, sha256 and member."""
+    patches: list[Source] = []
+    """JSON patches applied in order, each a path or a mapping of url, sha256 and member."""
+    measurement: str | None = None
+    """Name of a measurement in the workspace; null takes the first."""
+    poi: str | None = None
+    """Parameter of interest; null takes the measurement's."""
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The local files: the workspace, then the patches."""
+        return [item.local if isinstance(item, Remote) else Path(item) for item in (self.path, *self.patches)]
+
+    @property
+    def remotes(self) -> list[Remote]:
+        """The inputs that have to be downloaded."""
+        return [item for item in (self.path, *self.patches) if isinstance(item, Remote)]
+
+
+class Ensemble(_Strict):
+    """All toys of one truth point."""
+
+    truth: dict[str, FiniteFloat] = {}
+    """Parameter values that the toys are thrown at, by name; the others as `nuisances` says."""
+    toys: Annotated[int, Field(ge=1, strict=True)] = 10000
+    """Number of toys."""
+    tests: list[FiniteFloat] = []
+    """Values of the parameter of interest tested on every toy; the truth's own is always added."""
+    throw: Literal["frequentist", "main-only", "hybrid"] = "frequentist"
+    """What fluctuates: `frequentist` main and auxiliary data; `main-only` leaves auxiliary data as observed; `hybrid`
+    leaves them and draws nuisance parameters from their constraints (Cousins and Highland)."""
+    nuisances: Literal["nominal", "conditional"] = "nominal"
+    """Where the other parameters stand: `nominal` at their initial values, `conditional` at their best fit to the
+    observed data with `truth` held."""
+
+
+class FitConfig(_Strict):
+    """How toys are fitted."""
+
+    edm_tolerance: Annotated[FiniteFloat, Field(gt=0, le=1e-3)] = 1e-8
+    """Largest estimated distance to the minimum of a certified fit, in units of the negative log-likelihood."""
+    audit: Annotated[int, Field(ge=0, strict=True)] = 20
+    """Toys of each ensemble that are fitted again with iminuit, for the comparison in the summary."""
+    max_failed: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.001
+    """The study fails, after its summary is written, if a larger fraction of an ensemble's toys is not certified."""
+
+
+class Study(_Strict):
+    """A study: one model, its ensembles, and how they are run."""
+
+    study: Annotated[str, Field(pattern=_NAME)]
+    """Name of the study: its results are in `results/<study>/`."""
+    model: ModelConfig
+    """The statistical model."""
+    ensembles: Annotated[dict[Annotated[str, Field(pattern=_NAME)], Ensemble], Field(min_length=1)]
+    """The truth points, by a name of your choice. An ensemble's toys depend on the seed and on this name."""
+    seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    """Seed of every toy in the study."""
+    shard: Annotated[int, Field(ge=1, strict=True)] = 10000
+    """Toys a job: each shard is one job and one file."""
+    levels: Annotated[list[Annotated[FiniteFloat, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.683, 0.95]
+    """Confidence levels of the intervals whose coverage is counted."""
+    fit: FitConfig = FitConfig()
+    """How toys are fitted."""
+    keep_toys: bool = False
+    """Keep the raw toys in `results/<study>/toys/`."""
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _ensembles_differ(self) -> Study:
+        folded = [name.lower() for name in self.ensembles]
+        if len(set(folded)) < len(folded):
+            msg = "ensembles: two names differ only in case, and some file systems would mix their files"
+            raise ValueError(msg)
+        return self
+
+
+class Shard(NamedTuple):
+    """A contiguous range of an ensemble's toys: one job, one file."""
+
+    name: str
+    first: int
+    count: int
+
+
+def read_study(content: Mapping[str, Any], *, source: str = "configuration") -> Study:
+    """The study that a configuration states.
+
+    Raises:
+        ToymillError: an unknown key, a wrong type or an impossible value; the message names the key,
+            what was got, and what is allowed.
+    """
+    try:
+        return Study.model_validate(dict(content))
+    except ValidationError as error:
+        lines = [_explain(dict(item), content) for item in error.errors()]
+        msg = f"The {source} cannot be used:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
+        raise ToymillError(msg) from None
+
+
+def compile_model(study: Study) -> tuple[Workspace, Compiled]:
+    """The study's workspace and its arrays, from local files.
+
+    Raises:
+        ToymillError: what ``load_workspace`` and ``compile_workspace`` refuse.
+    """
+    path, *patches = study.model.inputs
+    workspace = load_workspace(
+        path, measurement=study.model.measurement, patches=patches, poi=study.model.poi
+    )
+    return workspace, compile_workspace(workspace)
+
+
+def check_study(study: Study, compiled: Compiled) -> None:
+    """Refuse a study that does not fit its model.
+
+    Raises:
+        ToymillError: no parameter of interest, a truth or a test of an unknown parameter or outside
+            its bounds, a truth of the parameter of interest that is not given.
+    """
+    if compiled.poi is None:
+        msg = f"model.poi: the workspace names no parameter of interest. {nearest('', compiled.parameters.names)}"
+        raise ToymillError(msg)
+    for name, ensemble in study.ensembles.items():
+        for key, values in (
+            ("truth", [ensemble.truth]),
+            ("tests", [{compiled.poi: test} for test in ensemble.tests]),
+        ):
+            for settings in values:
+                try:
+                    compiled.parameters.values(settings)
+                except ToymillError as error:
+                    msg = f"ensembles.{name}.{key}: {error}"
+                    raise ToymillError(msg) from None
+        if compiled.poi not in ensemble.truth:
+            msg = (
+                f"ensembles.{name}.truth: got {dict(ensemble.truth)}; expected a value for the parameter of "
+                f"interest too, as {{{compiled.poi}: 1.0}}."
+            )
+            raise ToymillError(msg)
+
+
+def check_inputs(study: Study) -> None:
+    """Check the study against its model as far as its files are there; what is yet to be fetched is checked later.
+
+    Raises:
+        ToymillError: a local input that is not there, and what ``compile_model`` and ``check_study`` refuse.
+    """
+    for item in (study.model.path, *study.model.patches):
+        if isinstance(item, str) and not Path(item).is_file():
+            msg = f"model: there is no file {item!r} (seen from {Path.cwd().name}/). Paths are relative to the working directory."
+            raise ToymillError(msg)
+    if all(path.is_file() for path in study.model.inputs):
+        _, compiled = compile_model(study)
+        check_study(study, compiled)
+
+
+def tests_of(ensemble: Ensemble, poi: str) -> list[float]:
+    """The values of the parameter of interest that are tested: those asked for and the truth, ascending."""
+    return sorted({float(value) for value in [*ensemble.tests, ensemble.truth[poi]]})
+
+
+def shards(study: Study, ensemble: str) -> Iterator[Shard]:
+    """The shards of an ensemble; the name is the range of indices, so that more toys add shards only."""
+    total = study.ensembles[ensemble].toys
+    for first in range(0, total, study.shard):
+        count = min(study.shard, total - first)
+        yield Shard(f"{first:09d}-{first + count - 1:09d}", first, count)
+
+
+def ensemble_digest(study: Study, ensemble: str, model_digest: str) -> str:
+    """SHA-256 of everything that a toy of this ensemble and its fit depend on, save its index."""
+    settings = study.ensembles[ensemble].model_dump(mode="json", exclude={"toys"})
+    identity = [model_digest, study.seed, ensemble, settings, study.fit.edm_tolerance]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _explain(error: dict[str, Any], content: Mapping[str, Any]) -> str:
+    """One line for one validation error: key, value, what is allowed."""
+    location = [str(step) for step in error["loc"] if step not in {"str", "Remote", "[key]"}]
+    key = ".".join(location)
+    got = json.dumps(error["input"], default=str)
+    got = got if len(got) <= 60 else got[:57] + "…"
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        return f"{key}: unknown key. {nearest(location[-1], known)}"
+    if error["type"] == "missing":
+        return f"{key}: missing. It is needed; config/README.md describes it."
+    advice = ""
+    if isinstance(error["input"], str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", error["input"]):
+        advice = " (YAML reads 1e4 as text: write 1.0e+4, or 10000)"
+    text = re.sub(r"^Value error, ", "", error["msg"])
+    return f"{key}: {text[0].lower() + text[1:]}; got {got}{advice}."
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    """The keys that may stand at a place of the configuration."""
+    classes: dict[str, type[BaseModel]] = {"model": ModelConfig, "ensembles": Ensemble, "fit": FitConfig}
+    if not location:
+        return list(Study.model_fields)
+    if location[0] == "model" and len(location) > 1:
+        return list(Remote.model_fields)
+    return list(classes[location[0]].model_fields)
+
+
+def shard_named(study: Study, ensemble: str, name: str) -> Shard:
+    """The shard of an ensemble that has this name."""
+    return next(shard for shard in shards(study, ensemble) if shard.name == name)

@@ -1,0 +1,255 @@
+"""Free and conditional maximum-likelihood fits of many toys, with errors from the exact Hessian."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from toymill.errors import ToymillError
+from toymill.minimize import CERTIFIED_STATUSES, EDM_TOLERANCE, Status, minimize
+from toymill.models.base import Model, require_x64
+
+STAGES = (12, 60, 400)
+"""Step limits: toys unfinished after one are repacked into full blocks; the last stage starts afresh."""
+
+REPAIR = 1e-9
+"""A free fit whose nll lies above a conditional fit's by more than this is refitted from there."""
+
+_BLOCK_BYTES = 4 * 2**20  # the largest temporaries of a block then stay in a core's second-level cache
+_COVARIANCE_BYTES = 2**27  # covariances that are held at once
+
+
+@dataclass(frozen=True)
+class Fits:
+    """The fits of n toys; toys are the first axis.
+
+    Attributes:
+        names: names of the P parameters.
+        poi: name of the parameter of interest, or None.
+        fixed: values of the parameters that this fit held fixed, by name.
+        parameters: fitted values, (n, P).
+        errors: square roots of the covariance's diagonal, (n, P): 0 for a fixed parameter, NaN for
+            one held at a bound and for a fit without a positive-definite Hessian.
+        nll: minimised negative log-likelihood with all constants, (n,).
+        status: how each fit ended, a ``Status``, (n,).
+        edm: estimated distance of nll to its minimum, (n,).
+        iterations: steps tried, (n,).
+        covariance: inverse of the exact Hessian, (n, P, P), or None if it was not asked for.
+    """
+
+    names: tuple[str, ...]
+    poi: str | None
+    fixed: dict[str, float]
+    parameters: np.ndarray
+    errors: np.ndarray
+    nll: np.ndarray
+    status: np.ndarray
+    edm: np.ndarray
+    iterations: np.ndarray
+    covariance: np.ndarray | None = None
+
+    @property
+    def ok(self) -> np.ndarray:
+        """True where a fit is certified, (n,)."""
+        return np.isin(self.status, CERTIFIED_STATUSES)
+
+    def parameter(self, name: str) -> np.ndarray:
+        """Fitted values of one parameter, (n,)."""
+        return self.parameters[:, self.names.index(name)]
+
+
+def fit(
+    model: Model,
+    data: Any,
+    fixed: Mapping[str, float] | None = None,
+    *,
+    start: Any = None,
+    tolerance: float = EDM_TOLERANCE,
+    covariance: bool = True,
+) -> Fits:
+    """Fit every dataset by maximum likelihood.
+
+    Args:
+        model: the model.
+        data: main and auxiliary data, shape (n, D) or (D,).
+        fixed: parameters to hold, by name, beside those that the model fixes.
+        start: initial values, shape (P,) or (n, P); the model's if None.
+        tolerance: the largest estimated distance to the minimum of a certified fit.
+        covariance: keep the covariance matrices, n · P² numbers.
+
+    Returns:
+        The fits; none raises, each has a status.
+
+    Raises:
+        ToymillError: data or start of the wrong shape, an unknown parameter, a value out of bounds.
+
+    Example:
+        >>> import jax, toymill
+        >>> jax.config.update("jax_enable_x64", True)
+        >>> model = toymill.read_workspace("tests/data/onoff.json")
+        >>> fits = toymill.fit(model, model.observed)
+        >>> round(float(fits.parameters[0, model.poi_index]), 6), int(fits.status[0])
+        (1.0, 0)
+    """
+    require_x64()
+    held = dict(fixed or {})
+    size = len(model.parameters)
+    toys = _rows(data, len(model.data_names), "data")
+    values = model.parameters.values(held)
+    starts = np.broadcast_to(values if start is None else _rows(start, size, "start"), (len(toys), size)).copy()
+    mask = model.parameters.fixed.copy()
+    for name, value in held.items():
+        mask[model.parameters.index(name)] = True
+        starts[:, model.parameters.index(name)] = value
+    fits = _empty(model, held, len(toys), covariance=covariance)
+    pending = np.arange(len(toys))
+    for stage, limit in enumerate(STAGES):
+        if stage == 1:
+            starts[pending] = np.where(np.isfinite(fits.parameters[pending]), fits.parameters[pending], values)
+        elif stage == 2:
+            starts[pending] = np.where(mask, starts[pending], values)
+        for rows in _blocks(pending, block_size(model)):
+            _fit_block(model, fits, rows, starts, toys, mask, tolerance, limit)
+        pending = np.flatnonzero(np.isin(fits.status, (Status.NOT_CONVERGED, Status.HESSIAN_NOT_POSITIVE)))
+        if not pending.size:
+            break
+    return fits
+
+
+def fit_tests(
+    model: Model, data: Any, tests: Sequence[Mapping[str, float]], *, tolerance: float = EDM_TOLERANCE
+) -> tuple[Fits, list[Fits]]:
+    """A free fit of every dataset, and a conditional fit at each test point.
+
+    A conditional fit starts from the free one, moved along the profile direction. Where it ends
+    below the free fit, that one had missed the minimum and is repeated from there, so that
+    t_mu ≥ 0 up to the tolerance.
+
+    Args:
+        model: the model.
+        data: main and auxiliary data, shape (n, D).
+        tests: the parameters that each conditional fit holds, by name.
+        tolerance: the largest estimated distance to the minimum of a certified fit.
+
+    Returns:
+        The free fits and, for each test point, the conditional fits; without covariances.
+
+    Raises:
+        ToymillError: what ``fit`` refuses.
+    """
+    toys = _rows(data, len(model.data_names), "data")
+    free: list[Fits] = []
+    conditional: list[list[Fits]] = [[] for _ in tests]
+    block = block_size(model)
+    size = max(_COVARIANCE_BYTES // (8 * len(model.parameters) ** 2) // block, 1) * block
+    for begin in range(0, len(toys), size):
+        chunk = toys[begin : begin + size]
+        unconditional = fit(model, chunk, tolerance=tolerance)
+        for k, test in enumerate(tests):
+            start = _profiled(model, unconditional, test)
+            conditional[k].append(fit(model, chunk, test, start=start, tolerance=tolerance, covariance=False))
+        fits = [parts[-1] for parts in conditional]
+        free.append(_repair(model, chunk, replace(unconditional, covariance=None), fits, tolerance))
+    return _concatenate(free), [_concatenate(parts) for parts in conditional]
+
+
+def block_size(model: Model) -> int:
+    """Toys a block: as many as keep its largest temporaries in cache, a power of two from 16 to 256."""
+    per_toy = 8 * len(model.parameters) * max(len(model.parameters), model.width)
+    fitting = max(_BLOCK_BYTES // per_toy, 1)
+    return int(np.clip(2 ** int(np.log2(fitting)), 16, 256))
+
+
+def _rows(values: Any, length: int, name: str) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim not in (1, 2) or array.shape[-1] != length:
+        msg = f"{name} has shape {array.shape}; expected (n, {length}) or ({length},)."
+        raise ToymillError(msg)
+    return np.atleast_2d(array)
+
+
+def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """Index arrays of equal length; the last is padded with its last toy."""
+    blocks = [rows[begin : begin + size] for begin in range(0, len(rows), size)]
+    return [np.pad(block, (0, size - len(block)), mode="edge") for block in blocks]
+
+
+def _empty(model: Model, fixed: dict[str, float], count: int, *, covariance: bool) -> Fits:
+    size = len(model.parameters)
+    return Fits(
+        names=model.parameters.names,
+        poi=model.poi,
+        fixed=fixed,
+        parameters=np.full((count, size), np.nan),
+        errors=np.full((count, size), np.nan),
+        nll=np.full(count, np.nan),
+        status=np.full(count, Status.NOT_CONVERGED, dtype=np.int8),
+        edm=np.full(count, np.nan),
+        iterations=np.zeros(count, dtype=np.int32),
+        covariance=np.empty((count, size, size)) if covariance else None,
+    )
+
+
+def _fit_block(
+    model: Model,
+    fits: Fits,
+    rows: np.ndarray,
+    starts: np.ndarray,
+    toys: np.ndarray,
+    mask: np.ndarray,
+    tolerance: float,
+    limit: int,
+) -> None:
+    """Fit one block and put its results into ``fits`` at ``rows``."""
+    data = np.ascontiguousarray(toys[rows].T)
+    end = minimize(
+        model.kernel, model.arrays, np.ascontiguousarray(starts[rows].T), data, model.parameters.bounds, mask,
+        tolerance, limit,
+    )  # fmt: skip
+    fits.parameters[rows] = np.asarray(end.x).T
+    fits.errors[rows] = np.where(np.asarray(end.held).T, np.nan, np.asarray(end.errors).T)
+    fits.nll[rows] = np.asarray(end.nll + model.kernel.offset(model.arrays, data))
+    fits.status[rows] = np.asarray(end.status)
+    fits.edm[rows] = np.asarray(end.edm)
+    np.add.at(fits.iterations, np.unique(rows), np.asarray(end.iterations)[np.unique(rows, return_index=True)[1]])
+    if fits.covariance is not None:
+        fits.covariance[rows] = np.asarray(end.covariance)
+
+
+def _profiled(model: Model, free: Fits, test: Mapping[str, float]) -> np.ndarray:
+    """Where the conditional fits start: the free fit, moved to the test point along the covariance.
+
+    To second order the profile of θ at x_i is θ̂ + V_·i / V_ii (x_i - x̂_i).
+    """
+    assert free.covariance is not None
+    start = free.parameters.copy()
+    for name, value in test.items():
+        i = model.parameters.index(name)
+        variance = free.covariance[:, i, i]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            direction = np.where(variance[:, None] > 0, free.covariance[:, :, i] / variance[:, None], 0.0)
+        start = start + direction * (value - start[:, i])[:, None]
+    start = np.where(np.isfinite(start), start, model.parameters.init)
+    return np.clip(start, *model.parameters.bounds.T)
+
+
+def _repair(model: Model, data: np.ndarray, free: Fits, conditional: list[Fits], tolerance: float) -> Fits:
+    """Refit the free fits that ended above a conditional one, from there."""
+    for other in conditional:
+        higher = np.flatnonzero(other.ok & ~(free.nll <= other.nll + REPAIR) | other.ok & ~free.ok)
+        if not higher.size:
+            continue
+        again = fit(model, data[higher], start=other.parameters[higher], tolerance=tolerance, covariance=False)
+        better = again.ok & ((again.nll < free.nll[higher]) | ~free.ok[higher])
+        for name in ("parameters", "errors", "nll", "status", "edm"):
+            getattr(free, name)[higher[better]] = getattr(again, name)[better]
+        free.iterations[higher] += again.iterations
+    return free
+
+
+def _concatenate(parts: list[Fits]) -> Fits:
+    names = ("parameters", "errors", "nll", "status", "edm", "iterations")
+    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})

@@ -1,0 +1,253 @@
+"""The batched minimiser: damped Newton steps inside bounds, and how each fit ended.
+
+A block of T toys is minimised at once. Vectors are shaped (P, T), toys last, so that the innermost
+loops are contiguous; matrices are (T, P, P), as LAPACK wants them. Every toy's numbers depend on its
+own data only, so a toy's fit has the same bits in any block.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from toymill.models.base import Kernel
+
+
+class Status(enum.IntEnum):
+    """How a fit ended. The first two are certified; ``advice`` says what to make of each."""
+
+    CERTIFIED = 0
+    AT_BOUND = 1
+    NOT_CONVERGED = 2
+    HESSIAN_NOT_POSITIVE = 3
+    NOT_FINITE = 4
+    AT_FLOOR = 5
+
+    @property
+    def advice(self) -> str:
+        """One sentence: what this means, and what to do."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Status.CERTIFIED: "A minimum: positive-definite exact Hessian, estimated distance below the tolerance.",
+    Status.AT_BOUND: (
+        "A minimum with at least one parameter held at a bound by its gradient, certified in the others; "
+        "widen the bound if it is not physical."
+    ),
+    Status.NOT_CONVERGED: "The iteration limit was reached before the estimated distance fell below the tolerance.",
+    Status.HESSIAN_NOT_POSITIVE: (
+        "The search ended where the exact Hessian is not positive definite: a saddle, or a direction that "
+        "the data do not constrain; fix or constrain that parameter."
+    ),
+    Status.NOT_FINITE: "The likelihood is not finite at the start of the fit: check the model at this point.",
+    Status.AT_FLOOR: (
+        "An expected count ended at the floor, where the likelihood is not that of the model; tighten the "
+        "bounds so that expectations stay positive."
+    ),
+}
+
+CERTIFIED_STATUSES = (Status.CERTIFIED, Status.AT_BOUND)
+
+EDM_TOLERANCE = 1e-8
+"""A fit is certified with an estimated vertical distance to the minimum below this, in units of the nll."""
+
+_ROUGH_EDM = 1e-4  # where Fisher scoring hands over to the exact Hessian: it then needs two or three steps
+_FIRST_DAMPING = 1e-2
+_LARGEST_DAMPING = 1e12
+
+
+class Point(NamedTuple):
+    """Where each toy of a block stands; also the state of the search.
+
+    Attributes:
+        x: parameters, (P, T).
+        nll: negative log-likelihood less its offset, (T,).
+        gradient: its gradient, (P, T).
+        curvature: the matrix of the quadratic model, (T, P, P).
+        damping: the Levenberg-Marquardt parameter λ, (T,).
+        edm: estimated distance to the minimum, ½ gᵀ H⁻¹ g over the free parameters, (T,).
+        iterations: steps tried, (T,).
+        converged: True where edm fell below the tolerance with λ = 0, (T,).
+        positive: True where the undamped curvature was last seen to be positive definite, (T,).
+    """
+
+    x: Any
+    nll: Any
+    gradient: Any
+    curvature: Any
+    damping: Any
+    edm: Any
+    iterations: Any
+    converged: Any
+    positive: Any
+
+
+class Minimum(NamedTuple):
+    """The end of a block's fits.
+
+    Attributes:
+        x: parameters, (P, T).
+        nll: negative log-likelihood less its offset, (T,).
+        status: a ``Status`` for each toy, (T,).
+        edm: estimated distance to the minimum, (T,).
+        iterations: steps tried in all, (T,).
+        covariance: inverse of the exact Hessian over the free parameters, (T, P, P); zero for
+            fixed parameters and for those held at a bound; NaN where it is not positive definite.
+        errors: square roots of its diagonal, (P, T).
+        held: True for a parameter that its gradient holds at a bound, (P, T).
+    """
+
+    x: Any
+    nll: Any
+    status: Any
+    edm: Any
+    iterations: Any
+    covariance: Any
+    errors: Any
+    held: Any
+
+
+@partial(jax.jit, static_argnames=("kernel",))
+def minimize(
+    kernel: Kernel, arrays: Any, start: Any, data: Any, bounds: Any, fixed: Any, tolerance: Any, limit: Any
+) -> Minimum:
+    """Minimise a block of toys: Fisher scoring first, then exact Newton steps until certified.
+
+    Args:
+        kernel: the model's functions.
+        arrays: the model's constants.
+        start: where each toy starts, (P, T); fixed parameters keep these values.
+        data: the toys, (D, T).
+        bounds: lower and upper bounds, (P, 2).
+        fixed: True for parameters that are not fitted, (P,).
+        tolerance: the largest estimated distance to the minimum of a certified fit.
+        limit: the largest number of steps in each of the two stages.
+    """
+    low, high = bounds[:, :1], bounds[:, 1:]
+    start = jnp.where(fixed[:, None], start, jnp.clip(start, low, high))
+    rough = _search(partial(kernel.quadratic, arrays), start, data, bounds, fixed, _ROUGH_EDM, limit)
+    end = _search(partial(kernel.exact, arrays), rough.x, data, bounds, fixed, tolerance, limit)
+    free = _free(end.x, end.gradient, bounds, fixed)
+    held = ~free & ~fixed[:, None]
+    covariance = _inverse(end.curvature, free)
+    errors = jnp.sqrt(jnp.diagonal(covariance, axis1=1, axis2=2)).T
+    finite = jnp.isfinite(end.nll) & jnp.all(jnp.isfinite(end.gradient), axis=0)
+    positive = jnp.all(jnp.isfinite(covariance), axis=(1, 2))
+    status = jnp.where(jnp.any(held, axis=0), Status.AT_BOUND, Status.CERTIFIED)
+    status = jnp.where(end.converged, status, Status.NOT_CONVERGED)
+    status = jnp.where(positive, status, Status.HESSIAN_NOT_POSITIVE)
+    status = jnp.where(kernel.at_floor(arrays, end.x), Status.AT_FLOOR, status)
+    status = jnp.where(finite, status, Status.NOT_FINITE)
+    return Minimum(end.x, end.nll, status, end.edm, rough.iterations + end.iterations, covariance, errors, held)
+
+
+def _search(
+    derivatives: Callable[..., Any], start: Any, data: Any, bounds: Any, fixed: Any, tolerance: Any, limit: Any
+) -> Point:
+    """Levenberg-Marquardt on one source of curvature, until every toy has converged or given up.
+
+    The step solves (H + λ diag|H|) s = -g over the parameters that are not held at a bound, is
+    projected into the bounds, and is taken if it lowers the nll as the quadratic model promised
+    (Nocedal & Wright, Numerical Optimization, ch. 4 and 10.3; projection: Bertsekas 1982).
+    """
+    low, high = bounds[:, :1], bounds[:, 1:]
+    toys = start.shape[1]
+    nll, gradient, curvature = derivatives(start, data)
+    first = Point(
+        x=start,
+        nll=nll,
+        gradient=gradient,
+        curvature=curvature,
+        damping=jnp.zeros(toys),
+        edm=jnp.full(toys, jnp.inf),
+        iterations=jnp.zeros(toys, dtype=jnp.int32),
+        converged=jnp.zeros(toys, dtype=bool),
+        positive=jnp.zeros(toys, dtype=bool),
+    )
+
+    def running(at: Point) -> Any:
+        finite = jnp.isfinite(at.nll)
+        return ~at.converged & (at.iterations < limit) & (at.damping < _LARGEST_DAMPING) & finite
+
+    def advance(at: Point) -> Point:
+        active = running(at)
+        free = _free(at.x, at.gradient, bounds, fixed)
+        newton = _solve(at.curvature, at.gradient, free, at.damping)
+        solvable = jnp.all(jnp.isfinite(newton), axis=0)
+        undamped = at.damping == 0
+        edm = jnp.where(undamped & solvable, 0.5 * jnp.sum(at.gradient * newton, axis=0), at.edm)
+        converged = undamped & solvable & (edm <= tolerance)
+        target = jnp.clip(at.x - jnp.where(solvable, newton, 0.0), low, high)
+        target = jnp.where(fixed[:, None], at.x, target)
+        step = target - at.x
+        nll, gradient, curvature = derivatives(target, data)
+        bend = jnp.einsum("tpq,qt->pt", at.curvature, step)
+        promised = -jnp.sum(step * (at.gradient + 0.5 * bend), axis=0)
+        gained = at.nll - nll
+        noise = 1e-12 * (1 + jnp.abs(at.nll))
+        good = (gained >= 1e-4 * promised) & (promised > 0) | (jnp.abs(promised) < noise) & (gained > -noise)
+        finite = jnp.isfinite(nll) & jnp.all(jnp.isfinite(gradient), axis=0)
+        taken = active & ~converged & solvable & good & finite
+        easy = gained > 0.5 * promised
+        eased = jnp.where(at.damping > 1e-3, at.damping * 0.1, 0.0)
+        damping = jnp.where(
+            taken, jnp.where(easy, eased, at.damping), jnp.maximum(at.damping * 10, _FIRST_DAMPING)
+        )
+        return Point(
+            x=jnp.where(taken, target, at.x),
+            nll=jnp.where(taken, nll, at.nll),
+            gradient=jnp.where(taken, gradient, at.gradient),
+            curvature=jnp.where(taken[:, None, None], curvature, at.curvature),
+            damping=jnp.where(active & ~converged, damping, at.damping),
+            edm=jnp.where(active, edm, at.edm),
+            iterations=at.iterations + (active & ~converged),
+            converged=at.converged | (active & converged),
+            positive=jnp.where(active & undamped, solvable, at.positive),
+        )
+
+    return lax.while_loop(lambda at: jnp.any(running(at)), advance, first)
+
+
+def _free(x: Any, gradient: Any, bounds: Any, fixed: Any) -> Any:
+    """Parameters that may move: neither fixed nor at a bound with the gradient pointing outwards, (P, T)."""
+    low, high = bounds[:, :1], bounds[:, 1:]
+    held = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
+    return ~fixed[:, None] & ~held
+
+
+def _scaled(curvature: Any, free: Any, damping: Any) -> tuple[Any, Any]:
+    """Curvature over the free parameters in units where its diagonal is 1, plus λ; and those units."""
+    mask = free.T  # (T, P)
+    diagonal = jnp.abs(jnp.diagonal(curvature, axis1=1, axis2=2))
+    unit = jnp.where(mask, 1 / jnp.sqrt(jnp.maximum(diagonal, 1e-100)), 0.0)
+    index = jnp.arange(curvature.shape[1])
+    scaled = curvature * unit[:, :, None] * unit[:, None, :]
+    scaled = scaled.at[:, index, index].add(jnp.where(mask, damping[:, None], 1.0))
+    return scaled, unit
+
+
+def _solve(curvature: Any, gradient: Any, free: Any, damping: Any) -> Any:
+    """(H + λ diag|H|)⁻¹ g over the free parameters, 0 elsewhere, (P, T); NaN if not positive definite."""
+    scaled, unit = _scaled(curvature, free, damping)
+    factor = jnp.linalg.cholesky(scaled, symmetrize_input=False)
+    right = (gradient.T * unit)[..., None]
+    half = lax.linalg.triangular_solve(factor, right, left_side=True, lower=True)
+    full = lax.linalg.triangular_solve(factor, half, left_side=True, lower=True, transpose_a=True)
+    return (full[..., 0] * unit).T
+
+
+def _inverse(curvature: Any, free: Any) -> Any:
+    """Inverse over the free parameters, 0 elsewhere, (T, P, P); NaN if not positive definite."""
+    scaled, unit = _scaled(curvature, free, jnp.zeros(curvature.shape[0]))
+    factor = jnp.linalg.cholesky(scaled, symmetrize_input=False)
+    identity = jnp.broadcast_to(jnp.eye(curvature.shape[1]), curvature.shape)
+    half = lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
+    inverse = jnp.swapaxes(half, 1, 2) @ half
+    return inverse * unit[:, :, None] * unit[:, None, :]

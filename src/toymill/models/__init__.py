@@ -1,0 +1,1 @@
+"""Statistical models: one module for each way to state one."""

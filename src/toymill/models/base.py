@@ -1,0 +1,137 @@
+"""What every model gives the engine."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from toymill.errors import ToymillError
+from toymill.parameters import Parameters
+
+
+class Kernel(NamedTuple):
+    """The pure functions that the minimiser calls; hashable, so that jit sees one static argument.
+
+    All take ``arrays`` (the model's constants, any pytree), ``x`` of shape (P, T) and ``data`` of
+    shape (D, T): toys are the last axis, so that the innermost loops are contiguous.
+
+    Attributes:
+        nll: negative log-likelihood less a term of the data alone, shape (T,).
+        offset: that term, from ``(arrays, data)``, shape (T,): ``-logpdf = nll + offset``.
+        quadratic: nll (T,), its gradient (P, T), and a positive semi-definite curvature (T, P, P).
+        exact: nll (T,), its gradient (P, T), and its exact Hessian (T, P, P).
+        at_floor: True where an expectation is held at the documented floor, shape (T,).
+    """
+
+    nll: Callable[..., Any]
+    offset: Callable[..., Any]
+    quadratic: Callable[..., Any]
+    exact: Callable[..., Any]
+    at_floor: Callable[..., Any]
+
+
+class Sampling(NamedTuple):
+    """How each datum fluctuates about its expectation.
+
+    Attributes:
+        poisson: True for a Poisson count, False for a normal variable, shape (D,).
+        sigma: standard deviation of each normal variable (unused for counts), shape (D,).
+        auxiliary: True for an auxiliary datum, shape (D,).
+        parameter: for an auxiliary datum the index of the parameter it constrains, else -1, shape (D,).
+        scale: expectation of an auxiliary datum per unit of its parameter, shape (D,).
+    """
+
+    poisson: np.ndarray
+    sigma: np.ndarray
+    auxiliary: np.ndarray
+    parameter: np.ndarray
+    scale: np.ndarray
+
+
+@dataclass(frozen=True)
+class Model(abc.ABC):
+    """A statistical model: parameters, likelihood, expectation, and the observed dataset.
+
+    Attributes:
+        parameters: names, initial values, bounds and constraints, in the model's order.
+        poi: name of the parameter of interest, or None.
+        observed: the observed data, main then auxiliary, shape (D,), or None.
+        data_names: a name for each datum, length D.
+        sampling: how data fluctuate.
+        arrays: the constants that the kernel's functions take first.
+        kernel: the functions that the minimiser calls.
+        digest: SHA-256 of everything that defines the model.
+        width: length of the largest axis, beside parameters and toys, of the kernel's temporaries.
+    """
+
+    parameters: Parameters
+    poi: str | None
+    observed: np.ndarray | None
+    data_names: tuple[str, ...]
+    sampling: Sampling
+    arrays: Any
+    kernel: Kernel
+    digest: str
+    width: int
+
+    @property
+    def poi_index(self) -> int:
+        """Position of the parameter of interest; raises ToymillError if the model has none."""
+        if self.poi is None:
+            msg = "This model has no parameter of interest. Name one with poi=…"
+            raise ToymillError(msg)
+        return self.parameters.index(self.poi)
+
+    @abc.abstractmethod
+    def expected_data(self, params: Any) -> Any:
+        """Expected main and auxiliary data: shape (P,) to (D,), or (n, P) to (n, D)."""
+
+    def logpdf(self, params: Any, data: Any) -> Any:
+        """Log-likelihood with all constants.
+
+        Args:
+            params: parameter values, shape (P,) or (n, P).
+            data: main and auxiliary data, shape (D,) or (n, D).
+
+        Returns:
+            The logarithm of the probability density, a scalar or shape (n,).
+
+        Raises:
+            ToymillError: a length that is not the model's.
+        """
+        x = _columns(params, len(self.parameters), "params", "parameters")
+        values = _columns(data, len(self.data_names), "data", "data")
+        logpdf = _logpdf(self.kernel, self.arrays, x, values)
+        return logpdf[0] if jnp.ndim(params) == 1 and jnp.ndim(data) == 1 else logpdf
+
+
+@partial(jax.jit, static_argnames=("kernel",))
+def _logpdf(kernel: Kernel, arrays: Any, x: Any, data: Any) -> Any:
+    return -(kernel.nll(arrays, x, data) + kernel.offset(arrays, data))
+
+
+def _columns(values: Any, length: int, name: str, noun: str) -> Any:
+    """(length,) or (n, length) to (length, n), in float64."""
+    require_x64()
+    array = jnp.asarray(values, dtype=jnp.float64)
+    if array.ndim not in (1, 2) or array.shape[-1] != length:
+        msg = f"{name} has shape {array.shape}; expected ({length},) or (n, {length}): the model has {length} {noun}."
+        raise ToymillError(msg)
+    return jnp.atleast_2d(array).T
+
+
+def require_x64() -> None:
+    """Raises ToymillError unless JAX computes in float64: t_mu is a difference of large numbers."""
+    if not jax.config.jax_enable_x64:
+        msg = (
+            "JAX is in float32, which is not precise enough for a likelihood ratio. Call "
+            "jax.config.update('jax_enable_x64', True) before any fit, or set JAX_ENABLE_X64=1."
+        )
+        raise ToymillError(msg)

@@ -1,0 +1,327 @@
+"""HistFactory: Poisson bins with normal and Poisson constraints (CERN-OPEN-2012-016), as pyhf states it.
+
+The functions of the kernel take toys as the last axis; see ``base.Kernel``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import gammaln, xlogy
+
+from toymill.models.base import Kernel, Model, Sampling, _columns
+from toymill.models.templates import Compiled, Templates, compile_workspace
+from toymill.models.workspace import load_workspace
+
+FLOOR = 1e-10
+"""Expected counts below this are taken as this, in every path. A fit that ends there says so."""
+
+
+@dataclass(frozen=True)
+class HistFactory(Model):
+    """A HistFactory model, made by ``read_workspace``."""
+
+    def expected_data(self, params: Any) -> Any:
+        """Expected main and auxiliary data in pyhf's order, shape (P,) to (D,) or (n, P) to (n, D).
+
+        Raises:
+            ToymillError: a number of parameters that is not the model's.
+        """
+        x = _columns(params, len(self.parameters), "params", "parameters")
+        expected = _expected_jitted(self.arrays, x).T
+        return expected[0] if jnp.ndim(params) == 1 else expected
+
+
+def read_workspace(
+    path: str | Path | dict[str, Any],
+    measurement: str | None = None,
+    patches: Sequence[str | Path | list[dict[str, Any]]] = (),
+    poi: str | None = None,
+) -> HistFactory:
+    """Read a pyhf workspace as a model.
+
+    Args:
+        path: a workspace's JSON file (or its content).
+        measurement: name of a measurement; the first one if None.
+        patches: JSON patches (files or contents), applied in order.
+        poi: name of the parameter of interest; the measurement's if None.
+
+    Raises:
+        ToymillError: what ``load_workspace`` and ``compile_workspace`` refuse.
+    """
+    workspace = load_workspace(path, measurement=measurement, patches=patches, poi=poi)
+    return from_compiled(compile_workspace(workspace), digest=workspace.digest)
+
+
+def from_compiled(compiled: Compiled, *, digest: str) -> HistFactory:
+    """The model of a compiled workspace."""
+    arrays = compiled.templates
+    size = len(compiled.observed)
+    poisson = np.ones(size, dtype=bool)
+    poisson[arrays.normal_datum] = False
+    sigma = np.ones(size)
+    sigma[arrays.normal_datum] = arrays.normal_sigma
+    parameter = np.full(size, -1)
+    parameter[arrays.normal_datum] = arrays.normal_parameter
+    parameter[arrays.poisson_datum] = arrays.poisson_parameter
+    scale = np.ones(size)
+    scale[arrays.poisson_datum] = arrays.poisson_tau
+    return HistFactory(
+        parameters=compiled.parameters,
+        poi=compiled.poi,
+        observed=compiled.observed,
+        data_names=compiled.data_names,
+        sampling=Sampling(poisson, sigma, parameter >= 0, parameter, scale),
+        arrays=arrays,
+        kernel=KERNEL,
+        digest=digest,
+        width=arrays.nominal.size,
+    )
+
+
+def _even(alpha: Any) -> Any:
+    """g(α) of interpolation code 4p: |α| beyond ±1, joined inside with two continuous derivatives."""
+    square = alpha * alpha
+    inside = square * (15 + square * (3 * square - 10)) / 8
+    return jnp.where(square < 1, inside, jnp.abs(alpha))
+
+
+def _even_derivatives(alpha: Any) -> tuple[Any, Any]:
+    """g'(α) and g''(α)."""
+    square = alpha * alpha
+    first = alpha * (30 + square * (18 * square - 40)) / 8
+    second = (30 + square * (90 * square - 120)) / 8
+    return jnp.where(square < 1, first, jnp.sign(alpha)), jnp.where(square < 1, second, 0.0)
+
+
+def _norm_factors(arrays: Templates, x: Any) -> Any:
+    """Factor of each parameter's normsys (interpolation code 4), shape (P, S, C, T)."""
+    alpha = x[:, None, None]
+    polynomial = 0.0
+    for coefficient in arrays.norm_polynomial[::-1]:
+        polynomial = (polynomial + coefficient[..., None]) * alpha
+    slope = jnp.where(alpha > 0, arrays.norm_log_hi[..., None], -arrays.norm_log_lo[..., None])
+    return jnp.where(jnp.abs(alpha) < 1, 1 + polynomial, jnp.exp(slope * alpha))
+
+
+def _norm_derivatives(arrays: Templates, x: Any, factor: Any) -> tuple[Any, Any]:
+    """f'/f and f''/f of each parameter's normsys factor f, shape (P, S, C, T)."""
+    alpha = x[:, None, None]
+    first, second = 0.0, 0.0
+    for power in range(6, 0, -1):
+        coefficient = arrays.norm_polynomial[power - 1][..., None]
+        first = first * alpha + power * coefficient
+        if power > 1:
+            second = second * alpha + power * (power - 1) * coefficient
+    slope = jnp.where(alpha > 0, arrays.norm_log_hi[..., None], -arrays.norm_log_lo[..., None])
+    inside = jnp.abs(alpha) < 1
+    return jnp.where(inside, first / factor, slope), jnp.where(inside, second / factor, slope * slope)
+
+
+class _Cells(NamedTuple):
+    """The parts of the expectation of each cell: yields · norm · factor, each (S, B, T)."""
+
+    yields: Any
+    norm: Any
+    factor: Any
+
+
+def _cells(arrays: Templates, x: Any, norm_factors: Any) -> _Cells:
+    slots, bins = arrays.nominal.shape
+    toys = x.shape[1:]
+    shift = arrays.hist_linear @ x + arrays.hist_even @ _even(x)
+    extended = jnp.concatenate([x, jnp.ones((1, *toys))])
+    return _Cells(
+        yields=arrays.nominal[..., None] + shift.reshape(slots, bins, *toys),
+        norm=jnp.prod(norm_factors, axis=0)[:, arrays.bin_channel],
+        factor=jnp.prod(extended[arrays.factor_parameter], axis=0),
+    )
+
+
+def _rates(arrays: Templates, x: Any) -> Any:
+    """Expected main data, (P, T) to (B, T), before the floor."""
+    cells = _cells(arrays, x, _norm_factors(arrays, x))
+    return jnp.sum(cells.yields * cells.norm * cells.factor, axis=0)
+
+
+def _expected(arrays: Templates, x: Any) -> Any:
+    """Expected main and auxiliary data, (P, T) to (D, T)."""
+    rates = _rates(arrays, x)
+    size = len(arrays.normal_datum) + len(arrays.poisson_datum)
+    auxiliary = jnp.zeros((size, *x.shape[1:]))
+    bins = rates.shape[0]
+    auxiliary = auxiliary.at[arrays.normal_datum - bins].set(x[arrays.normal_parameter])
+    auxiliary = auxiliary.at[arrays.poisson_datum - bins].set(
+        x[arrays.poisson_parameter] * arrays.poisson_tau[:, None]
+    )
+    return jnp.concatenate([rates, auxiliary])
+
+
+_expected_jitted = jax.jit(_expected)
+
+
+def _poisson_nll(count: Any, rate: Any) -> Any:
+    """-log Poisson(count | rate) less its value at rate = count: small near the minimum, so precise.
+
+    Published workspaces hold constraints with counts of 10¹¹; log1p keeps ten digits of the difference.
+    """
+    excess = rate - count
+    safe = jnp.where(count > 0, count, 1.0)
+    near = jnp.abs(excess) < 0.5 * safe
+    log_ratio = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0.0) / safe), jnp.log(rate / safe))
+    return jnp.where(count > 0, excess - count * log_ratio, rate)
+
+
+def _poisson_offset(count: Any) -> Any:
+    """-log Poisson(count | count), by Stirling's series where log Γ(n+1) - n log n would cancel (DLMF 5.11.1)."""
+    large = jnp.maximum(count, 1e3)
+    series = 0.5 * jnp.log(2 * jnp.pi * large) + (1 - (1 / 30 - 1 / (105 * large**2)) / large**2) / (12 * large)
+    return jnp.where(count > 1e3, series, count - xlogy(count, count) + gammaln(count + 1))
+
+
+def _main_nll(rates: Any, data: Any) -> Any:
+    return jnp.sum(_poisson_nll(data[: rates.shape[0]], jnp.maximum(rates, FLOOR)), axis=0)
+
+
+def _constraint_nll(arrays: Templates, x: Any, data: Any) -> Any:
+    pull = (data[arrays.normal_datum] - x[arrays.normal_parameter]) / arrays.normal_sigma[:, None]
+    rate = x[arrays.poisson_parameter] * arrays.poisson_tau[:, None]
+    poisson = _poisson_nll(data[arrays.poisson_datum], rate)
+    return jnp.sum(0.5 * pull * pull, axis=0) + jnp.sum(poisson, axis=0)
+
+
+def _nll(arrays: Templates, x: Any, data: Any) -> Any:
+    return _main_nll(_rates(arrays, x), data) + _constraint_nll(arrays, x, data)
+
+
+def _offset(arrays: Templates, data: Any) -> Any:
+    bins = arrays.nominal.shape[1]
+    normal = jnp.sum(jnp.log(arrays.normal_sigma) + 0.5 * jnp.log(2 * jnp.pi))
+    counts = jnp.concatenate([data[:bins], data[arrays.poisson_datum]])
+    return normal + jnp.sum(_poisson_offset(counts), axis=0)
+
+
+class _Slopes(NamedTuple):
+    """What the derivatives of the expectation are made of; cells are flattened to S·B.
+
+    A cell's expectation is ν = Y · M(θ): an additive part Y (nominal plus histosys) times factors.
+
+    Attributes:
+        rates: expected main data ν_b, (B, T), not below the floor.
+        held: True where the floor holds a bin, (B, T).
+        multiplicative: ∂ log M / ∂θ, (P, S·B, T).
+        second: (∂²M / ∂θ²) / M, the diagonal only, (P, S·B, T).
+        cell: ν of each cell, (S·B, T).
+        additive: M · ∂Y/∂θ, (P, S·B, T).
+        bend: M · ∂²Y/∂θ², the diagonal only, (P, S·B, T).
+    """
+
+    rates: Any
+    held: Any
+    multiplicative: Any
+    second: Any
+    cell: Any
+    additive: Any
+    bend: Any
+
+    def jacobian(self) -> Any:
+        """∂ν_b/∂θ_p, (P, B, T); zero where the floor holds."""
+        size, _, toys = self.multiplicative.shape
+        bins = self.rates.shape[0]
+        by_cell = self.additive + self.cell * self.multiplicative
+        return jnp.where(self.held, 0.0, jnp.sum(by_cell.reshape(size, -1, bins, toys), axis=1))
+
+
+def _slopes(arrays: Templates, x: Any) -> _Slopes:
+    # A factor that is exactly 0 (μ = 0) is replaced by 1e-60: products of derivatives are then formed
+    # without a division by zero, and to full relative precision.
+    x = jnp.where(x == 0, 1e-60, x)
+    size, toys = x.shape
+    norm = _norm_factors(arrays, x)
+    cells = _cells(arrays, x, norm)
+    flat = (-1, toys)
+    multiplier = (cells.norm * cells.factor).reshape(flat)
+    cell = cells.yields.reshape(flat) * multiplier
+    rates = jnp.sum(cell.reshape(cells.yields.shape), axis=0)
+    first, second = _norm_derivatives(arrays, x, norm)
+    present = arrays.factor_present[..., None] / x[:, None, None]
+    slope, curve = _even_derivatives(x)
+    even = arrays.hist_even.T[..., None]
+    return _Slopes(
+        rates=jnp.maximum(rates, FLOOR),
+        held=rates < FLOOR,
+        multiplicative=(first[:, :, arrays.bin_channel] + present).reshape(size, *flat),
+        second=second[:, :, arrays.bin_channel].reshape(size, *flat),
+        cell=cell,
+        additive=multiplier * (arrays.hist_linear.T[..., None] + even * slope[:, None]),
+        bend=multiplier * even * curve[:, None],
+    )
+
+
+def _gradient(arrays: Templates, x: Any, data: Any, slopes: _Slopes, jacobian: Any) -> Any:
+    bins = slopes.rates.shape[0]
+    gradient = jnp.sum(jacobian * (1 - data[:bins] / slopes.rates), axis=1)
+    pull = x[arrays.normal_parameter] - data[arrays.normal_datum]
+    gradient = gradient.at[arrays.normal_parameter].add(pull / arrays.normal_sigma[:, None] ** 2)
+    ratio = data[arrays.poisson_datum] / x[arrays.poisson_parameter]
+    return gradient.at[arrays.poisson_parameter].add(arrays.poisson_tau[:, None] - ratio)
+
+
+def _toys_first(tensor: Any) -> Any:
+    return jnp.moveaxis(tensor, -1, 0)
+
+
+def _quadratic(arrays: Templates, x: Any, data: Any) -> Any:
+    """Fisher scoring: H ≈ Jᵀ W J + D, with W = 1/ν and D the constraints' expected information."""
+    slopes = _slopes(arrays, x)
+    jacobian = slopes.jacobian()
+    nll = _main_nll(slopes.rates, data) + _constraint_nll(arrays, x, data)
+    scaled = _toys_first(jacobian / jnp.sqrt(slopes.rates))  # (T, P, B)
+    curvature = scaled @ jnp.swapaxes(scaled, 1, 2)
+    diagonal = jnp.zeros_like(x).at[arrays.normal_parameter].add(1 / arrays.normal_sigma[:, None] ** 2)
+    information = arrays.poisson_tau[:, None] / x[arrays.poisson_parameter]
+    diagonal = diagonal.at[arrays.poisson_parameter].add(information)
+    index = jnp.arange(x.shape[0])
+    return nll, _gradient(arrays, x, data, slopes, jacobian), curvature.at[:, index, index].add(diagonal.T)
+
+
+def _exact(arrays: Templates, x: Any, data: Any) -> Any:
+    """The exact Hessian.
+
+    H = Σ_b (n_b/ν_b²) J_b J_bᵀ + Σ_b (1 - n_b/ν_b) ∂²ν_b + constraints. With ν = Y · M for each cell
+    and m = ∂ log M, a = M ∂Y, the second derivatives are ν m mᵀ + a mᵀ + m aᵀ off the diagonal.
+    """
+    slopes = _slopes(arrays, x)
+    jacobian = slopes.jacobian()
+    counts = data[: slopes.rates.shape[0]]
+    nll = _main_nll(slopes.rates, data) + _constraint_nll(arrays, x, data)
+    residual = jnp.where(slopes.held, 0.0, 1 - counts / slopes.rates)
+    slots = arrays.nominal.shape[0]
+    weight = jnp.tile(residual, (slots, 1))  # (S·B, T)
+    scale = jnp.sqrt(counts) / slopes.rates
+    scaled = jacobian * scale
+    left = weight * (0.5 * slopes.cell * slopes.multiplicative + slopes.additive)
+    products = _toys_first(jnp.concatenate([0.5 * scaled, left], axis=1)) @ jnp.swapaxes(
+        _toys_first(jnp.concatenate([scaled, slopes.multiplicative], axis=1)), 1, 2
+    )
+    own = slopes.cell * slopes.second + 2 * slopes.additive * slopes.multiplicative + slopes.bend
+    diagonal = jnp.sum(scaled * scaled, axis=1) + jnp.sum(weight * own, axis=1)
+    diagonal = diagonal.at[arrays.normal_parameter].add(1 / arrays.normal_sigma[:, None] ** 2)
+    gamma = x[arrays.poisson_parameter]
+    diagonal = diagonal.at[arrays.poisson_parameter].add(data[arrays.poisson_datum] / gamma**2)
+    index = jnp.arange(x.shape[0])
+    hessian = (products + jnp.swapaxes(products, 1, 2)).at[:, index, index].set(diagonal.T)
+    return nll, _gradient(arrays, x, data, slopes, jacobian), hessian
+
+
+def _at_floor(arrays: Templates, x: Any) -> Any:
+    return jnp.any(_rates(arrays, x) < FLOOR, axis=0)
+
+
+KERNEL = Kernel(nll=_nll, offset=_offset, quadratic=_quadratic, exact=_exact, at_floor=_at_floor)

@@ -1,0 +1,91 @@
+# What the rules share: the validated study, its paths, and helpers. Nothing here imports JAX.
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+try:
+    from toymill.config import FETCHED, check_inputs, read_study, shards
+    from toymill.errors import ToymillError
+except ImportError as error:
+    raise WorkflowError(
+        f"The Python that runs Snakemake ({sys.executable}) cannot import toymill ({error}). "
+        "Run 'make setup' and use .venv/bin/snakemake."
+    ) from None
+
+try:
+    STUDY = read_study(config, source="configuration")
+    if workflow.is_main_process:
+        check_inputs(STUDY)
+except ToymillError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = f"results/{STUDY.study}"
+SCRATCH = f".snakemake/toymill/{STUDY.study}"
+TOYS = f"{RESULTS}/toys" if STUDY.keep_toys else f"{SCRATCH}/toys"
+INPUTS = [str(path) for path in STUDY.model.inputs]
+PLOTS = [
+    f"{RESULTS}/plots/{name}.svg"
+    for name in ["overview", "coverage", "status"]
+    + [
+        f"{kind}_{ensemble}"
+        for ensemble in STUDY.ensembles
+        for kind in ("t_mu", "pull", "parameters")
+    ]
+]
+
+if workflow.is_main_process:
+    os.environ["TOYMILL_COMMAND"] = shlex.join(["snakemake", *sys.argv[1:]])
+
+
+def files_of(folder):
+    """The files of every shard of every ensemble in a folder."""
+    return [
+        f"{folder}/{ensemble}/{shard.name}.h5"
+        for ensemble in STUDY.ensembles
+        for shard in shards(STUDY, ensemble)
+    ]
+
+
+def kept_toys():
+    """The raw toys, if the study keeps them."""
+    return files_of(TOYS) if STUDY.keep_toys else []
+
+
+def remote_of(wildcards):
+    """The remote input that a fetched file comes from."""
+    local = FETCHED / wildcards.sha256 / wildcards.name
+    return next(item.model_dump() for item in STUDY.model.remotes if item.local == local)
+
+
+def ensemble_settings(wildcards):
+    """Everything in the study that one ensemble's toys depend on; a change of it throws them again."""
+    settings = STUDY.ensembles[wildcards.ensemble].model_dump(exclude={"toys", "tests"})
+    return {"seed": STUDY.seed, "model": STUDY.model.model_dump(), "ensemble": settings}
+
+
+def fit_settings(wildcards):
+    """Everything in the study that one ensemble's fits depend on; a change of it fits them again."""
+    settings = STUDY.ensembles[wildcards.ensemble].model_dump(exclude={"toys"})
+    tolerance = STUDY.fit.edm_tolerance
+    return {
+        **ensemble_settings(wildcards),
+        "ensemble": settings,
+        "audit": STUDY.fit.audit,
+        "edm_tolerance": tolerance,
+    }
+
+
+def write_report():
+    """Snakemake's own HTML report of the finished study; the resolved configuration stands for all arguments."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", workflow.main_snakefile]
+    command += ["--configfile", f"{RESULTS}/config.yaml", "--nolock", "--cores", "1"]
+    command += ["--report", f"{RESULTS}/report.html"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.stderr.write(f"The report could not be written:\n{done.stderr}\n")
+    else:
+        sys.stderr.write(f"Report: {RESULTS}/report.html\n")

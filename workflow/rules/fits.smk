@@ -1,0 +1,20 @@
+# Maximum-likelihood fits of every toy: free, conditional at each test point, and the audited ones.
+rule fit:
+    input:
+        INPUTS,
+        toys=f"{TOYS}/{{ensemble}}/{{shard}}.h5",
+        checked=ancient("<results>/model.json"),
+    output:
+        ensure("<results>/fits/{ensemble}/{shard}.h5", non_empty=True),
+    log:
+        "<logs>/fit/{ensemble}/{shard}.log",
+    benchmark:
+        "<benchmarks>/fit/{ensemble}/{shard}.tsv"
+    params:
+        depends_on=fit_settings,
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    script:
+        "../../scripts/fit.py"

@@ -1,0 +1,35 @@
+# From the configuration and the workspace to config.yaml and model.json.
+rule fetch:
+    output:
+        f"{FETCHED}/{{sha256}}/{{name}}",
+    log:
+        f"{SCRATCH}/logs/fetch/{{sha256}}/{{name}}.log",
+    wildcard_constraints:
+        sha256="[0-9a-f]{64}",
+        name=".+",
+    params:
+        remote=remote_of,
+    retries: 2
+    localrule: True
+    script:
+        "../../scripts/fetch.py"
+
+
+rule resolve:
+    input:
+        INPUTS,
+    output:
+        config=ensure("<results>/config.yaml", non_empty=True),
+        model=ensure("<results>/model.json", non_empty=True),
+    log:
+        "<logs>/resolve.log",
+    benchmark:
+        "<benchmarks>/resolve.tsv"
+    params:
+        settings=STUDY.model_dump(),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    script:
+        "../../scripts/resolve.py"

@@ -1,0 +1,100 @@
+# From shards to numbers, figures and provenance.
+rule aggregate:
+    input:
+        fits=files_of(f"{RESULTS}/fits"),
+        model="<results>/model.json",
+    output:
+        json=ensure("<results>/summary.json", non_empty=True),
+        hdf5=ensure("<results>/summary.h5", non_empty=True),
+    log:
+        "<logs>/aggregate.log",
+    benchmark:
+        "<benchmarks>/aggregate.tsv"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    script:
+        "../../scripts/aggregate.py"
+
+
+rule plot_study:
+    input:
+        "<results>/summary.json",
+    output:
+        overview=report(
+            ensure("<results>/plots/overview.svg", non_empty=True),
+            caption="../report/overview.rst",
+            category="Overview",
+        ),
+        coverage=report(
+            ensure("<results>/plots/coverage.svg", non_empty=True),
+            caption="../report/coverage.rst",
+            category="Overview",
+        ),
+        status=report(
+            ensure("<results>/plots/status.svg", non_empty=True),
+            caption="../report/status.rst",
+            category="Overview",
+        ),
+    log:
+        "<logs>/plot.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    script:
+        "../../scripts/plot.py"
+
+
+rule plot_ensemble:
+    input:
+        "<results>/summary.json",
+    output:
+        t_mu=report(
+            ensure("<results>/plots/t_mu_{ensemble}.svg", non_empty=True),
+            caption="../report/t_mu.rst",
+            category="Ensembles",
+            subcategory="{ensemble}",
+        ),
+        pull=report(
+            ensure("<results>/plots/pull_{ensemble}.svg", non_empty=True),
+            caption="../report/pull.rst",
+            category="Ensembles",
+            subcategory="{ensemble}",
+        ),
+        parameters=report(
+            ensure("<results>/plots/parameters_{ensemble}.svg", non_empty=True),
+            caption="../report/parameters.rst",
+            category="Ensembles",
+            subcategory="{ensemble}",
+        ),
+    log:
+        "<logs>/plot_{ensemble}.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    script:
+        "../../scripts/plot.py"
+
+
+# Last, so that a study with too many failed toys has its summary and figures, and fails.
+rule finish:
+    input:
+        PLOTS,
+        config="<results>/config.yaml",
+        model="<results>/model.json",
+        summary="<results>/summary.json",
+    output:
+        ensure("<results>/provenance.json", non_empty=True),
+    log:
+        "<logs>/finish.log",
+    params:
+        benchmarks=f"{SCRATCH}/benchmarks",
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../../scripts/finish.py"

@@ -1,0 +1,23 @@
+# Pseudo-datasets: toy i is a function of the seed, the ensemble's name and i.
+rule throw:
+    input:
+        INPUTS,
+        checked=ancient("<results>/model.json"),
+    output:
+        (
+            f"{TOYS}/{{ensemble}}/{{shard}}.h5"
+            if STUDY.keep_toys
+            else temp(f"{TOYS}/{{ensemble}}/{{shard}}.h5")
+        ),
+    log:
+        "<logs>/throw/{ensemble}/{shard}.log",
+    benchmark:
+        "<benchmarks>/throw/{ensemble}/{shard}.tsv"
+    params:
+        depends_on=ensemble_settings,
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    script:
+        "../../scripts/throw.py"
