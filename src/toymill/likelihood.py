@@ -204,14 +204,19 @@ def _fit_block(
     limit: int,
 ) -> None:
     """Fit one block and put its results into ``fits`` at ``rows``."""
-    data = np.ascontiguousarray(toys[rows].T)
     end = minimize(
-        model.kernel, model.arrays, np.ascontiguousarray(starts[rows].T), data, model.parameters.bounds, mask,
-        tolerance, limit,
-    )  # fmt: skip
+        model.kernel,
+        model.arrays,
+        np.ascontiguousarray(starts[rows].T),
+        np.ascontiguousarray(toys[rows].T),
+        model.parameters.bounds,
+        mask,
+        tolerance,
+        limit,
+    )
     fits.parameters[rows] = np.asarray(end.x).T
     fits.errors[rows] = np.where(np.asarray(end.held).T, np.nan, np.asarray(end.errors).T)
-    fits.nll[rows] = np.asarray(end.nll + model.kernel.offset(model.arrays, data))
+    fits.nll[rows] = np.asarray(end.nll)
     fits.status[rows] = np.asarray(end.status)
     fits.edm[rows] = np.asarray(end.edm)
     np.add.at(fits.iterations, np.unique(rows), np.asarray(end.iterations)[np.unique(rows, return_index=True)[1]])

@@ -94,7 +94,7 @@ class Minimum(NamedTuple):
 
     Attributes:
         x: parameters, (P, T).
-        nll: negative log-likelihood less its offset, (T,).
+        nll: negative log-likelihood with all constants, (T,).
         status: a ``Status`` for each toy, (T,).
         edm: estimated distance to the minimum, (T,).
         iterations: steps tried in all, (T,).
@@ -145,7 +145,8 @@ def minimize(
     status = jnp.where(positive, status, Status.HESSIAN_NOT_POSITIVE)
     status = jnp.where(kernel.at_floor(arrays, end.x), Status.AT_FLOOR, status)
     status = jnp.where(finite, status, Status.NOT_FINITE)
-    return Minimum(end.x, end.nll, status, end.edm, rough.iterations + end.iterations, covariance, errors, held)
+    nll = end.nll + kernel.offset(arrays, data)
+    return Minimum(end.x, nll, status, end.edm, rough.iterations + end.iterations, covariance, errors, held)
 
 
 def _search(

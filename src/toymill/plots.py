@@ -120,6 +120,7 @@ def _pull(summary: Summary, ensemble: str) -> Figure:
     name = summary["poi"]
     axes.set_xlabel(rf"pull of {name}: ($\hat{{{_math(name)}}}$ − truth) / error")
     axes.set_ylabel(f"toys / {edges[1] - edges[0]:.2g}")
+    axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, counts.max(initial=1) * 1.35)
     axes.set_title(_title(summary, ensemble), fontsize=11)
     lines = [
@@ -157,7 +158,9 @@ def _parameters(summary: Summary, ensemble: str) -> Figure:
         )
     left.axvline(0, color=_ORANGE, linewidth=1.5)
     left.set_yticks(rows, names, fontsize=9)
-    left.yaxis.set_tick_params(which="minor", left=False, right=False)
+    for axes in (left, right):
+        axes.yaxis.set_tick_params(which="both", left=False, right=False)
+    left.ticklabel_format(axis="x", style="plain", useOffset=False)
     left.set_xlabel("bias / rms")
     right.errorbar(
         _column(parameters, "pull_mean"),
@@ -173,7 +176,7 @@ def _parameters(summary: Summary, ensemble: str) -> Figure:
     right.set_xlim(-2, 2)
     right.set_xlabel("pull: mean, with its width as bar")
     left.set_ylim(-0.8, len(names) - 0.2)
-    figure.suptitle(_title(summary, ensemble), fontsize=11, y=1.0)
+    left.set_title(_title(summary, ensemble), fontsize=11)
     return figure
 
 
@@ -219,13 +222,13 @@ def _status(summary: Summary) -> Figure:
     for k, (name, item) in enumerate(ensembles.items()):
         counts = [item["certified"], *item["failed"].values()]
         rows = np.arange(len(kinds))[::-1] - (k - (len(ensembles) - 1) / 2) * height
-        axes.barh(rows, np.maximum(counts, 0.12), height, color=colours[k % len(colours)], label=name, left=0)
+        axes.barh(rows, counts, height, color=colours[k % len(colours)], label=name, left=0)
         for row, count in zip(rows, counts, strict=True):
-            axes.annotate(f"{count}", (max(count, 0.12), row), (4, 0), textcoords="offset points", va="center", fontsize=9)
+            axes.annotate(f"{count}", (count, row), (4, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlim(0, max(item["toys"] for item in ensembles.values()) * 12)
     axes.set_yticks(np.arange(len(kinds))[::-1], [kind.replace("_", " ") for kind in kinds])
-    axes.yaxis.set_tick_params(which="minor", left=False, right=False)
+    axes.yaxis.set_tick_params(which="both", left=False, right=False)
     axes.set_xlabel("toys")
     axes.legend(loc="lower right", frameon=False)
     axes.set_title(f"{summary['study']}: how every toy ended", fontsize=11)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import jax
 import numpy as np
 
 import toymill
@@ -174,7 +175,7 @@ def expected_error(model: Model, truth: np.ndarray) -> float:
     √((F⁻¹)_μμ), with F the Fisher information over the parameters that are not fixed (CCGV eq. 28).
     """
     asimov = throw(model, truth, 1, mode="asimov")
-    *_, curvature = model.kernel.quadratic(model.arrays, truth[:, None], asimov.T)
+    *_, curvature = jax.jit(model.kernel.quadratic)(model.arrays, truth[:, None], asimov.T)
     free = np.flatnonzero(~model.parameters.fixed)
     information = np.asarray(curvature)[0][np.ix_(free, free)]
     units = 1 / np.sqrt(np.diag(information))
