@@ -10,7 +10,9 @@ from toymill.store import write_summary
 
 with reported(snakemake.log):
     study = read_study(snakemake.config)
-    files = {name: [path for path in snakemake.input.fits if Path(path).parent.name == name] for name in study.ensembles}
+    files = {
+        name: [path for path in snakemake.input.fits if Path(path).parent.name == name] for name in study.ensembles
+    }
     summary = summarize(study, read_json(snakemake.input.model), files)
     write_json(snakemake.output.json, summary)
     write_summary(snakemake.output.hdf5, summary)

@@ -42,6 +42,7 @@ def tilted(yields: np.ndarray, slope: float) -> list[float]:
 
 
 def sample(name: str) -> dict:
+    """A sample with its yields and modifiers."""
     total, shape, statistics = SAMPLES[name]
     yields = (total * np.diff(beta.cdf(EDGES, *shape))).round(6)
     modifiers = []
@@ -69,6 +70,7 @@ def sample(name: str) -> dict:
 
 
 def workspace() -> dict:
+    """The whole workspace."""
     samples = [sample(name) for name in SAMPLES]
     observed = np.sum([item["data"] for item in samples], axis=0).round().tolist()
     parameters = [

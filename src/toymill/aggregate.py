@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import scipy.stats
 import toymill
 from toymill.config import Shard, Study, ensemble_digest, shards
 from toymill.errors import ToymillError
-from toymill.likelihood import Fits
+from toymill.likelihood import Fits, concatenate
 from toymill.minimize import Status
 from toymill.statistics import asymptotic_cdf, fraction, moments, quantile, t_mu
 from toymill.store import Audit, ShardFits, ShardKey, read_shard
@@ -27,7 +26,9 @@ _PULL_EDGES = np.linspace(-5, 5, 51)
 _T_BINS = 50
 
 
-def summarize(study: Study, description: Mapping[str, Any], files: Mapping[str, Sequence[str | Path]]) -> dict[str, Any]:
+def summarize(
+    study: Study, description: Mapping[str, Any], files: Mapping[str, Sequence[str | Path]]
+) -> dict[str, Any]:
     """The summary of a study.
 
     Args:
@@ -85,20 +86,15 @@ def _collect(study: Study, description: Mapping[str, Any], name: str, files: Ite
             for field in Audit._fields
         )
     )
-    free = _join([part.free for part in parts])
-    tests = [_join([part.tests[k] for part in parts]) for k in range(len(parts[0].tests))]
+    free = concatenate([part.free for part in parts])
+    tests = [concatenate([part.tests[k] for part in parts]) for k in range(len(parts[0].tests))]
     return ShardFits(parts[0].key, free, tests, audit)
 
 
 def _read(
     path: str | Path, study: Study, description: Mapping[str, Any], name: str, digest: str, shard: Shard
 ) -> ShardFits:
-    return read_shard(path, ShardKey(name, digest, description["digest"], study.seed, shard.first, shard.count))
-
-
-def _join(parts: list[Fits]) -> Fits:
-    fields = ("parameters", "errors", "nll", "status", "edm", "iterations")
-    return replace(parts[0], **{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields})
+    return read_shard(path, ShardKey(name, digest, description["digest"], study.seed, shard.first, shard.toys))
 
 
 def _ensemble(study: Study, description: Mapping[str, Any], name: str, fits: ShardFits) -> dict[str, Any]:
@@ -150,7 +146,7 @@ def _parameter(free: Fits, certified: np.ndarray, i: int, truth: float) -> dict[
         "bias_error": _number(value.mean_error),
         "rms": _number(value.rms),
         "rms_error": _number(value.rms_error),
-        "pulls": pull.count,
+        "pulls": pull.size,
         "pull_mean": _number(pull.mean),
         "pull_mean_error": _number(pull.mean_error),
         "pull_width": _number(pull.rms),
@@ -162,7 +158,8 @@ def _parameter(free: Fits, certified: np.ndarray, i: int, truth: float) -> dict[
 def _hessian_pull(free: Fits, poi: str, truth: float) -> np.ndarray:
     i = free.names.index(poi)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return (free.parameters[:, i] - truth) / free.errors[:, i]
+        pull: np.ndarray = (free.parameters[:, i] - truth) / free.errors[:, i]
+    return pull
 
 
 def _pull_histogram(free: Fits, certified: np.ndarray, i: int, truth: float) -> dict[str, Any]:
@@ -304,10 +301,10 @@ def _verdict(t: np.ndarray, cdf: Any) -> dict[str, Any]:
 
 def _audit(audit: Audit) -> dict[str, Any]:
     """The largest differences between iminuit's fits and ours; positive where ours is the lower."""
-    nll = np.concatenate([audit.nll_free[None], audit.nll_tests]) if audit.index.size else np.zeros((1, 0))
+    nll = np.concatenate([audit.nll_free[None], audit.nll_tests]) if audit.toy.size else np.zeros((1, 0))
     good = audit.valid & np.all(np.isfinite(nll), axis=0)
     return {
-        "toys": len(audit.index),
+        "toys": len(audit.toy),
         "minuit_invalid": int(np.sum(~audit.valid)),
         "ours_higher_by": _number(float(np.max(-nll, initial=-math.inf))),
         "minuit_higher_by": _number(float(np.max(nll[:, good], initial=-math.inf))),
@@ -318,4 +315,3 @@ def _audit(audit: Audit) -> dict[str, Any]:
 def _number(value: float) -> float | None:
     """For JSON: a number, or None where it is not finite."""
     return float(value) if math.isfinite(value) else None
-

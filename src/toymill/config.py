@@ -137,7 +137,7 @@ class Shard(NamedTuple):
 
     name: str
     first: int
-    count: int
+    toys: int
 
 
 def read_study(content: Mapping[str, Any], *, source: str = "configuration") -> Study:
@@ -150,7 +150,7 @@ def read_study(content: Mapping[str, Any], *, source: str = "configuration") -> 
     try:
         return Study.model_validate(dict(content))
     except ValidationError as error:
-        lines = [_explain(dict(item), content) for item in error.errors()]
+        lines = [_explain(dict(item)) for item in error.errors()]
         msg = f"The {source} cannot be used:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
         raise ToymillError(msg) from None
 
@@ -162,9 +162,7 @@ def compile_model(study: Study) -> tuple[Workspace, Compiled]:
         ToymillError: what ``load_workspace`` and ``compile_workspace`` refuse.
     """
     path, *patches = study.model.inputs
-    workspace = load_workspace(
-        path, measurement=study.model.measurement, patches=patches, poi=study.model.poi
-    )
+    workspace = load_workspace(path, measurement=study.model.measurement, patches=patches, poi=study.model.poi)
     return workspace, compile_workspace(workspace)
 
 
@@ -232,7 +230,7 @@ def ensemble_digest(study: Study, ensemble: str, model_digest: str) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def _explain(error: dict[str, Any], content: Mapping[str, Any]) -> str:
+def _explain(error: dict[str, Any]) -> str:
     """One line for one validation error: key, value, what is allowed."""
     location = [str(step) for step in error["loc"] if step not in {"str", "Remote", "[key]"}]
     key = ".".join(location)

@@ -153,7 +153,7 @@ def fit_tests(
             conditional[k].append(fit(model, chunk, test, start=start, tolerance=tolerance, covariance=False))
         fits = [parts[-1] for parts in conditional]
         free.append(_repair(model, chunk, replace(unconditional, covariance=None), fits, tolerance))
-    return _concatenate(free), [_concatenate(parts) for parts in conditional]
+    return concatenate(free), [concatenate(parts) for parts in conditional]
 
 
 def block_size(model: Model) -> int:
@@ -238,7 +238,8 @@ def _profiled(model: Model, free: Fits, test: Mapping[str, float]) -> np.ndarray
             direction = np.where(variance[:, None] > 0, free.covariance[:, :, i] / variance[:, None], 0.0)
         start = start + direction * (value - start[:, i])[:, None]
     start = np.where(np.isfinite(start), start, model.parameters.init)
-    return np.clip(start, *model.parameters.bounds.T)
+    inside: np.ndarray = np.clip(start, *model.parameters.bounds.T)
+    return inside
 
 
 def _repair(model: Model, data: np.ndarray, free: Fits, conditional: list[Fits], tolerance: float) -> Fits:
@@ -255,6 +256,19 @@ def _repair(model: Model, data: np.ndarray, free: Fits, conditional: list[Fits],
     return free
 
 
-def _concatenate(parts: list[Fits]) -> Fits:
-    names = ("parameters", "errors", "nll", "status", "edm", "iterations")
-    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+def concatenate(parts: Sequence[Fits]) -> Fits:
+    """The fits of several lots of toys as one, without covariances."""
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return replace(
+        parts[0],
+        parameters=joined("parameters"),
+        errors=joined("errors"),
+        nll=joined("nll"),
+        status=joined("status"),
+        edm=joined("edm"),
+        iterations=joined("iterations"),
+        covariance=None,
+    )

@@ -198,9 +198,7 @@ def _search(
         taken = active & ~converged & solvable & good & finite
         easy = gained > 0.5 * promised
         eased = jnp.where(at.damping > 1e-3, at.damping * 0.1, 0.0)
-        damping = jnp.where(
-            taken, jnp.where(easy, eased, at.damping), jnp.maximum(at.damping * 10, _FIRST_DAMPING)
-        )
+        damping = jnp.where(taken, jnp.where(easy, eased, at.damping), jnp.maximum(at.damping * 10, _FIRST_DAMPING))
         return Point(
             x=jnp.where(taken, target, at.x),
             nll=jnp.where(taken, nll, at.nll),

@@ -10,11 +10,11 @@ import matplotlib as mpl
 
 mpl.use("agg")
 
-import matplotlib.pyplot as plt  # noqa: E402
-import mplhep  # noqa: E402
-import numpy as np  # noqa: E402
-import scipy.stats  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+import matplotlib.pyplot as plt
+import mplhep
+import numpy as np
+import scipy.stats
+from matplotlib.figure import Figure
 
 Summary = Mapping[str, Any]
 
@@ -115,7 +115,13 @@ def _pull(summary: Summary, ensemble: str) -> Figure:
     axes.stairs(expected, edges, color=_ORANGE, linewidth=2, label="unit normal")
     low, high = _poisson_interval(counts)
     axes.errorbar(
-        centres, counts, yerr=np.array([counts - low, high - counts]), fmt="o", color="black", markersize=3.5, label="toys"
+        centres,
+        counts,
+        yerr=np.array([counts - low, high - counts]),
+        fmt="o",
+        color="black",
+        markersize=3.5,
+        label="toys",
     )
     name = summary["poi"]
     axes.set_xlabel(rf"pull of {name}: ($\hat{{{_math(name)}}}$ − truth) / error")
@@ -258,9 +264,9 @@ def _overview(summary: Summary) -> Figure:
     table.auto_set_font_size(False)
     table.set_fontsize(9.5)
     table.scale(1, 1.5)
-    for (row, _), cell in table.get_celld().items():
+    for (line, _), cell in table.get_celld().items():
         cell.set_linewidth(0.4)
-        if row == 0:
+        if line == 0:
             cell.set_height(cell.get_height() * 1.5)
             cell.set_facecolor("#e8eef4")
     axes.text(0, 0, "\n".join(sentences), transform=axes.transAxes, va="bottom", fontsize=9.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
 import json
 import os
@@ -47,15 +47,13 @@ def provenance(model: Mapping[str, Any], files: Mapping[str, str], benchmarks: s
     return {
         "toymill": toymill.__version__,
         "command": os.environ.get("TOYMILL_COMMAND", "unknown: the job ran on another machine"),
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "git": _git(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "inputs": model["inputs"],
-        "digests": {
-            name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in files.items()
-        },
+        "digests": {name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in files.items()},
         "seconds": _seconds(Path(benchmarks)),
     }
 

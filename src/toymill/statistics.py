@@ -161,7 +161,7 @@ def fraction(passed: int, total: int, level: float = ONE_SIGMA) -> Fraction:
 class Moments(NamedTuple):
     """Mean and root mean square deviation of a sample, each with its Monte Carlo error, and its size."""
 
-    count: int
+    size: int
     mean: float
     mean_error: float
     rms: float

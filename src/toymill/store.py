@@ -39,7 +39,7 @@ class ShardKey(NamedTuple):
         model: digest of the model.
         seed: the study's seed.
         first: index of its first toy.
-        count: number of its toys.
+        toys: number of its toys.
     """
 
     ensemble: str
@@ -47,21 +47,21 @@ class ShardKey(NamedTuple):
     model: str
     seed: int
     first: int
-    count: int
+    toys: int
 
 
 class Audit(NamedTuple):
     """Toys of a shard that were fitted again with iminuit.
 
     Attributes:
-        index: index of each toy, (k,).
+        toy: index of each toy, (k,).
         nll_free: iminuit's nll of the free fit less ours, (k,).
         nll_tests: the same for each conditional fit, (tests, k).
         poi: iminuit's parameter of interest less ours, (k,).
         valid: True where iminuit calls both its fits valid, (k,).
     """
 
-    index: np.ndarray
+    toy: np.ndarray
     nll_free: np.ndarray
     nll_tests: np.ndarray
     poi: np.ndarray
@@ -131,8 +131,8 @@ def read_shard(path: str | Path, key: ShardKey | None = None) -> ShardFits:
         found = _check(file, path, "toymill-fits", key)
         names = tuple(str(name) for name in file.attrs["parameters"])
         poi = str(file.attrs["poi"]) or None
-        free = _read_fits(file, path, "free", names, poi, found.count)
-        tests = [_read_fits(file, path, f"tests/{k}", names, poi, found.count) for k in sorted(file.get("tests", ()))]
+        free = _read_fits(file, path, "free", names, poi, found.toys)
+        tests = [_read_fits(file, path, f"tests/{k}", names, poi, found.toys) for k in sorted(file.get("tests", ()))]
         audit = Audit(**{name: np.asarray(_read(file, path, f"audit/{name}")) for name in Audit._fields})
     return ShardFits(found, free, tests, audit)
 
@@ -223,7 +223,7 @@ def _check(file: h5py.File, path: str | Path, filetype: str, key: ShardKey | Non
         model=str(file.attrs["model"]),
         seed=int(file.attrs["seed"]),
         first=int(file.attrs["first"]),
-        count=int(file.attrs["count"]),
+        toys=int(file.attrs["toys"]),
     )
     if key is not None and found != key:
         name = next(field for field in ShardKey._fields if getattr(found, field) != getattr(key, field))
@@ -239,7 +239,9 @@ def _read(file: h5py.File, path: str | Path, name: str) -> np.ndarray:
     try:
         return np.asarray(file[name][...])
     except (OSError, KeyError) as error:
-        msg = f"{path}: {name} is damaged or missing ({error}). Delete the file and run again: only it will be made anew."
+        msg = (
+            f"{path}: {name} is damaged or missing ({error}). Delete the file and run again: only it will be made anew."
+        )
         raise ToymillError(msg) from None
 
 

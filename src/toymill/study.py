@@ -48,22 +48,23 @@ def truth_point(study: Study, model: Model, ensemble: str) -> np.ndarray:
             f"{status.name.lower()}. {status.advice}"
         )
         raise ToymillError(msg)
-    return conditional.parameters[0]
+    truth: np.ndarray = conditional.parameters[0]
+    return truth
 
 
 def shard_key(study: Study, model: Model, ensemble: str, shard: Shard) -> ShardKey:
     """What a shard's file must say that it is."""
     digest = ensemble_digest(study, ensemble, model.digest)
-    return ShardKey(ensemble, digest, model.digest, study.seed, shard.first, shard.count)
+    return ShardKey(ensemble, digest, model.digest, study.seed, shard.first, shard.toys)
 
 
 def throw_shard(study: Study, ensemble: str, shard: Shard) -> tuple[ShardKey, np.ndarray, tuple[str, ...]]:
-    """A shard's toys: its key, data of shape (count, D), and the names of the data."""
+    """A shard's toys: its key, data of shape (toys, D), and the names of the data."""
     model = open_model(study)
     data = throw(
         model,
         truth_point(study, model, ensemble),
-        shard.count,
+        shard.toys,
         seed=study.seed,
         first=shard.first,
         stream=ensemble,
@@ -73,7 +74,7 @@ def throw_shard(study: Study, ensemble: str, shard: Shard) -> tuple[ShardKey, np
 
 
 def fit_shard(study: Study, ensemble: str, shard: Shard, data: np.ndarray, *, model: Model | None = None) -> ShardFits:
-    """Every fit of a shard's toys, data of shape (count, D): free, at each test point, and the audit's."""
+    """Every fit of a shard's toys, data of shape (toys, D): free, at each test point, and the audit's."""
     model = model or open_model(study)
     assert model.poi is not None
     tests = [{model.poi: value} for value in tests_of(study.ensembles[ensemble], model.poi)]
@@ -89,9 +90,9 @@ def _audit(
     total = study.ensembles[ensemble].toys
     seed = [study.seed, *hashlib.sha256(ensemble.encode()).digest()]
     chosen = np.sort(np.random.default_rng(seed).choice(total, min(study.fit.audit, total), replace=False))
-    rows = chosen[(chosen >= shard.first) & (chosen < shard.first + shard.count)] - shard.first
+    rows = chosen[(chosen >= shard.first) & (chosen < shard.first + shard.toys)] - shard.first
     result = Audit(
-        index=rows + shard.first,
+        toy=rows + shard.first,
         nll_free=np.empty(len(rows)),
         nll_tests=np.empty((len(conditional), len(rows))),
         poi=np.empty(len(rows)),

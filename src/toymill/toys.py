@@ -112,7 +112,10 @@ def _poisson(uniform: np.ndarray, mean: np.ndarray, name: str) -> np.ndarray:
     if np.ndim(mean) == 0:
         reach = 12 * np.sqrt(mean) + 60
         counts = np.arange(max(0, int(mean - reach)), int(mean + reach) + 1)
-        return counts[np.minimum(np.searchsorted(scipy.special.pdtr(counts, mean), uniform), len(counts) - 1)]
+        found: np.ndarray = counts[
+            np.minimum(np.searchsorted(scipy.special.pdtr(counts, mean), uniform), len(counts) - 1)
+        ]
+        return found
     return np.asarray(
         np.where(
             mean < _LARGEST_TABLE,
@@ -126,7 +129,8 @@ def _cornish_fisher(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Poisson quantile of a large mean, to order 1/√mean (Cornish and Fisher 1937; Abramowitz & Stegun 26.2.49)."""
     z = scipy.special.ndtri(uniform)
     sigma = np.sqrt(mean)
-    return np.ceil(mean + z * sigma + (z**2 - 1) / 6 + (z - z**3) / (72 * sigma) - 0.5)
+    count: np.ndarray = np.ceil(mean + z * sigma + (z**2 - 1) / 6 + (z - z**3) / (72 * sigma) - 0.5)
+    return count
 
 
 def _draw_nuisances(model: Model, truth: np.ndarray, uniform: np.ndarray) -> np.ndarray:
@@ -143,5 +147,5 @@ def _draw_nuisances(model: Model, truth: np.ndarray, uniform: np.ndarray) -> np.
             values[:, parameter] = scipy.special.gammaincinv(seen + 1, u) / sampling.scale[datum]
         else:
             values[:, parameter] = seen + sampling.sigma[datum] * scipy.special.ndtri(u)
-    return np.clip(values, *model.parameters.bounds.T)
-
+    inside: np.ndarray = np.clip(values, *model.parameters.bounds.T)
+    return inside

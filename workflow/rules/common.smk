@@ -37,8 +37,14 @@ PLOTS = [
     ]
 ]
 
+# A job in a conda environment finds the engine here.
+SOURCE = str(Path(workflow.main_snakefile).resolve().parent / "src")
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(filter(None, [SOURCE, os.getenv("PYTHONPATH")]))
+)
+
 if workflow.is_main_process:
-    os.environ["TOYMILL_COMMAND"] = shlex.join(["snakemake", *sys.argv[1:]])
+    os.environ.update(TOYMILL_COMMAND=shlex.join(["snakemake", *sys.argv[1:]]))
 
 
 def files_of(folder):
@@ -58,7 +64,9 @@ def kept_toys():
 def remote_of(wildcards):
     """The remote input that a fetched file comes from."""
     local = FETCHED / wildcards.sha256 / wildcards.name
-    return next(item.model_dump() for item in STUDY.model.remotes if item.local == local)
+    return next(
+        item.model_dump() for item in STUDY.model.remotes if item.local == local
+    )
 
 
 def ensemble_settings(wildcards):
@@ -81,7 +89,13 @@ def fit_settings(wildcards):
 
 def write_report():
     """Snakemake's own HTML report of the finished study; the resolved configuration stands for all arguments."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", workflow.main_snakefile]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        workflow.main_snakefile,
+    ]
     command += ["--configfile", f"{RESULTS}/config.yaml", "--nolock", "--cores", "1"]
     command += ["--report", f"{RESULTS}/report.html"]
     done = subprocess.run(command, capture_output=True, text=True)

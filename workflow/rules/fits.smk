@@ -10,11 +10,13 @@ rule fit:
         "<logs>/fit/{ensemble}/{shard}.log",
     benchmark:
         "<benchmarks>/fit/{ensemble}/{shard}.tsv"
-    params:
-        depends_on=fit_settings,
+    conda:
+        "../../envs/toymill.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=240,
+    params:
+        depends_on=fit_settings,
     script:
         "../../scripts/fit.py"

@@ -7,10 +7,12 @@ rule fetch:
     wildcard_constraints:
         sha256="[0-9a-f]{64}",
         name=".+",
-    params:
-        remote=remote_of,
     retries: 2
     localrule: True
+    conda:
+        "../../envs/toymill.yaml"
+    params:
+        remote=remote_of,
     script:
         "../../scripts/fetch.py"
 
@@ -25,11 +27,13 @@ rule resolve:
         "<logs>/resolve.log",
     benchmark:
         "<benchmarks>/resolve.tsv"
-    params:
-        settings=STUDY.model_dump(),
+    conda:
+        "../../envs/toymill.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        settings=STUDY.model_dump(),
     script:
         "../../scripts/resolve.py"

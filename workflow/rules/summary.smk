@@ -10,6 +10,8 @@ rule aggregate:
         "<logs>/aggregate.log",
     benchmark:
         "<benchmarks>/aggregate.tsv"
+    conda:
+        "../../envs/toymill.yaml"
     threads: 1
     resources:
         mem_mb=8000,
@@ -39,6 +41,8 @@ rule plot_study:
         ),
     log:
         "<logs>/plot.log",
+    conda:
+        "../../envs/toymill.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -71,6 +75,8 @@ rule plot_ensemble:
         ),
     log:
         "<logs>/plot_{ensemble}.log",
+    conda:
+        "../../envs/toymill.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -90,11 +96,13 @@ rule finish:
         ensure("<results>/provenance.json", non_empty=True),
     log:
         "<logs>/finish.log",
-    params:
-        benchmarks=f"{SCRATCH}/benchmarks",
+    conda:
+        "../../envs/toymill.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        benchmarks=f"{SCRATCH}/benchmarks",
     script:
         "../../scripts/finish.py"

@@ -13,11 +13,13 @@ rule throw:
         "<logs>/throw/{ensemble}/{shard}.log",
     benchmark:
         "<benchmarks>/throw/{ensemble}/{shard}.tsv"
-    params:
-        depends_on=ensemble_settings,
+    conda:
+        "../../envs/toymill.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        depends_on=ensemble_settings,
     script:
         "../../scripts/throw.py"

@@ -129,7 +129,7 @@ def _columns(values: Any, length: int, name: str, noun: str) -> Any:
 
 def require_x64() -> None:
     """Raises ToymillError unless JAX computes in float64: t_mu is a difference of large numbers."""
-    if not jax.config.jax_enable_x64:
+    if jnp.zeros(0).dtype != jnp.float64:
         msg = (
             "JAX is in float32, which is not precise enough for a likelihood ratio. Call "
             "jax.config.update('jax_enable_x64', True) before any fit, or set JAX_ENABLE_X64=1."

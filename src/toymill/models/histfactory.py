@@ -157,9 +157,7 @@ def _expected(arrays: Templates, x: Any) -> Any:
     auxiliary = jnp.zeros((size, *x.shape[1:]))
     bins = rates.shape[0]
     auxiliary = auxiliary.at[arrays.normal_datum - bins].set(x[arrays.normal_parameter])
-    auxiliary = auxiliary.at[arrays.poisson_datum - bins].set(
-        x[arrays.poisson_parameter] * arrays.poisson_tau[:, None]
-    )
+    auxiliary = auxiliary.at[arrays.poisson_datum - bins].set(x[arrays.poisson_parameter] * arrays.poisson_tau[:, None])
     return jnp.concatenate([rates, auxiliary])
 
 

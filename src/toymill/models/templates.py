@@ -166,9 +166,9 @@ def compile_workspace(workspace: Workspace) -> Compiled:
         raise ToymillError(msg)
     main = [count for channel in workspace.channels for count in workspace.observations[channel.name]]
     constrained = [item for item in sets.values() if item.constraint != "none"]
-    names = [
-        f"{channel.name}[{i}]" for channel in workspace.channels for i in range(len(channel.samples[0].data))
-    ] + [f"{name} (auxiliary)" for item in constrained for name in item.names]
+    names = [f"{channel.name}[{i}]" for channel in workspace.channels for i in range(len(channel.samples[0].data))] + [
+        f"{name} (auxiliary)" for item in constrained for name in item.names
+    ]
     return Compiled(
         parameters=parameters,
         poi=poi,

@@ -24,52 +24,70 @@ class _Strict(BaseModel):
 
 
 class NormSysData(_Strict):
+    """Factors at one standard deviation up and down."""
+
     hi: FiniteFloat
     lo: FiniteFloat
 
 
 class HistoSysData(_Strict):
+    """Yields at one standard deviation up and down."""
+
     hi_data: list[FiniteFloat]
     lo_data: list[FiniteFloat]
 
 
 class NormSys(_Strict):
+    """A constrained change of a yield, as a factor."""
+
     name: str
     type: Literal["normsys"]
     data: NormSysData
 
 
 class HistoSys(_Strict):
+    """A constrained change of a shape, added."""
+
     name: str
     type: Literal["histosys"]
     data: HistoSysData
 
 
 class ShapeSys(_Strict):
+    """An uncertainty of each bin of one sample, with Poisson constraints."""
+
     name: str
     type: Literal["shapesys"]
     data: list[FiniteFloat]
 
 
 class StatError(_Strict):
+    """Monte Carlo statistical uncertainties, shared by the samples of a channel."""
+
     name: str
     type: Literal["staterror"]
     data: list[FiniteFloat]
 
 
 class NormFactor(_Strict):
+    """A free factor."""
+
     name: str
     type: Literal["normfactor"]
     data: None = None
 
 
 class ShapeFactor(_Strict):
+    """A free factor for each bin."""
+
     name: str
     type: Literal["shapefactor"]
     data: None = None
 
 
 class Lumi(_Strict):
+    """The luminosity, which the measurement configures."""
+
     name: Literal["lumi"]
     type: Literal["lumi"]
     data: None = None
@@ -81,22 +99,30 @@ Modifier = Annotated[
 
 
 class Sample(_Strict):
+    """A process in a channel: yields and modifiers."""
+
     name: str
     data: Annotated[list[FiniteFloat], Field(min_length=1)]
     modifiers: list[Modifier]
 
 
 class Channel(_Strict):
+    """A histogram of events: its samples add up."""
+
     name: str
     samples: Annotated[list[Sample], Field(min_length=1)]
 
 
 class Observation(_Strict):
+    """The observed counts of a channel."""
+
     name: str
     data: list[FiniteFloat]
 
 
 class ParameterConfig(_Strict):
+    """What a measurement says of a parameter, in place of the defaults."""
+
     name: str
     inits: list[FiniteFloat] | None = None
     bounds: list[tuple[FiniteFloat, FiniteFloat]] | None = None
@@ -107,11 +133,15 @@ class ParameterConfig(_Strict):
 
 
 class MeasurementConfig(_Strict):
+    """The parameter of interest, and parameter configurations."""
+
     poi: str
     parameters: list[ParameterConfig] = []
 
 
 class Measurement(_Strict):
+    """A named measurement."""
+
     name: str
     config: MeasurementConfig
 
