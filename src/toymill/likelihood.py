@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,6 +67,7 @@ def fit(
     fixed: Mapping[str, float] | None = None,
     *,
     start: Any = None,
+    index: Any = None,
     tolerance: float = EDM_TOLERANCE,
     covariance: bool = True,
 ) -> Fits:
@@ -77,6 +78,9 @@ def fit(
         data: main and auxiliary data, shape (n, D) or (D,).
         fixed: parameters to hold, by name, beside those that the model fixes.
         start: initial values, shape (P,) or (n, P); the model's if None.
+        index: index of each toy in its ensemble, shape (n,); 0 … n-1 if None. A toy is always computed
+            in the lane ``index`` mod the block's size: vector units may round differently from lane to
+            lane, and so its fit has the same bits whichever toys are fitted along with it.
         tolerance: the largest estimated distance to the minimum of a certified fit.
         covariance: keep the covariance matrices, n · P² numbers.
 
@@ -106,13 +110,15 @@ def fit(
         starts[:, model.parameters.index(name)] = value
     fits = _empty(model, held, len(toys), covariance=covariance)
     pending = np.arange(len(toys))
+    indices = pending if index is None else np.asarray(index)
+    size_of_block = block_size(model)
     for stage, limit in enumerate(STAGES):
         if stage == 1:
             starts[pending] = np.where(np.isfinite(fits.parameters[pending]), fits.parameters[pending], values)
         elif stage == 2:
             starts[pending] = np.where(mask, starts[pending], values)
-        for rows in _blocks(pending, block_size(model)):
-            _fit_block(model, fits, rows, starts, toys, mask, tolerance, limit)
+        for block, filled in _blocks(pending, indices[pending] % size_of_block, size_of_block):
+            _fit_block(model, fits, block, filled, starts, toys, mask, tolerance, limit)
         pending = np.flatnonzero(np.isin(fits.status, (Status.NOT_CONVERGED, Status.HESSIAN_NOT_POSITIVE)))
         if not pending.size:
             break
@@ -120,7 +126,12 @@ def fit(
 
 
 def fit_tests(
-    model: Model, data: Any, tests: Sequence[Mapping[str, float]], *, tolerance: float = EDM_TOLERANCE
+    model: Model,
+    data: Any,
+    tests: Sequence[Mapping[str, float]],
+    *,
+    first: int = 0,
+    tolerance: float = EDM_TOLERANCE,
 ) -> tuple[Fits, list[Fits]]:
     """A free fit of every dataset, and a conditional fit at each test point.
 
@@ -132,6 +143,7 @@ def fit_tests(
         model: the model.
         data: main and auxiliary data, shape (n, D).
         tests: the parameters that each conditional fit holds, by name.
+        first: index of the first toy in its ensemble; see ``index`` of ``fit``.
         tolerance: the largest estimated distance to the minimum of a certified fit.
 
     Returns:
@@ -147,12 +159,15 @@ def fit_tests(
     size = max(_COVARIANCE_BYTES // (8 * len(model.parameters) ** 2) // block, 1) * block
     for begin in range(0, len(toys), size):
         chunk = toys[begin : begin + size]
-        unconditional = fit(model, chunk, tolerance=tolerance)
+        index = first + begin + np.arange(len(chunk))
+        unconditional = fit(model, chunk, index=index, tolerance=tolerance)
         for k, test in enumerate(tests):
             start = _profiled(model, unconditional, test)
-            conditional[k].append(fit(model, chunk, test, start=start, tolerance=tolerance, covariance=False))
+            conditional[k].append(
+                fit(model, chunk, test, start=start, index=index, tolerance=tolerance, covariance=False)
+            )
         fits = [parts[-1] for parts in conditional]
-        free.append(_repair(model, chunk, replace(unconditional, covariance=None), fits, tolerance))
+        free.append(_repair(model, chunk, index, replace(unconditional, covariance=None), fits, tolerance))
     return concatenate(free), [concatenate(parts) for parts in conditional]
 
 
@@ -171,10 +186,19 @@ def _rows(values: Any, length: int, name: str) -> np.ndarray:
     return np.atleast_2d(array)
 
 
-def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """Index arrays of equal length; the last is padded with its last toy."""
-    blocks = [rows[begin : begin + size] for begin in range(0, len(rows), size)]
-    return [np.pad(block, (0, size - len(block)), mode="edge") for block in blocks]
+def _blocks(rows: np.ndarray, lanes: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of rows, each row in its lane, and which lanes hold one; an empty lane repeats a row of its block."""
+    order = np.argsort(lanes, kind="stable")
+    first_of_lane = np.searchsorted(lanes[order], lanes[order])
+    block_of = np.empty(len(rows), dtype=np.int64)
+    block_of[order] = np.arange(len(rows)) - first_of_lane
+    for number in range(int(block_of.max(initial=-1)) + 1):
+        here = block_of == number
+        block = np.full(size, rows[here][0])
+        block[lanes[here]] = rows[here]
+        filled = np.zeros(size, dtype=bool)
+        filled[lanes[here]] = True
+        yield block, filled
 
 
 def _empty(model: Model, fixed: dict[str, float], count: int, *, covariance: bool) -> Fits:
@@ -196,32 +220,34 @@ def _empty(model: Model, fixed: dict[str, float], count: int, *, covariance: boo
 def _fit_block(
     model: Model,
     fits: Fits,
-    rows: np.ndarray,
+    block: np.ndarray,
+    filled: np.ndarray,
     starts: np.ndarray,
     toys: np.ndarray,
     mask: np.ndarray,
     tolerance: float,
     limit: int,
 ) -> None:
-    """Fit one block and put its results into ``fits`` at ``rows``."""
+    """Fit one block of rows and put the results of its filled lanes into ``fits``."""
     end = minimize(
         model.kernel,
         model.arrays,
-        np.ascontiguousarray(starts[rows].T),
-        np.ascontiguousarray(toys[rows].T),
+        np.ascontiguousarray(starts[block].T),
+        np.ascontiguousarray(toys[block].T),
         model.parameters.bounds,
         mask,
         tolerance,
         limit,
     )
-    fits.parameters[rows] = np.asarray(end.x).T
-    fits.errors[rows] = np.where(np.asarray(end.held).T, np.nan, np.asarray(end.errors).T)
-    fits.nll[rows] = np.asarray(end.nll)
-    fits.status[rows] = np.asarray(end.status)
-    fits.edm[rows] = np.asarray(end.edm)
-    np.add.at(fits.iterations, np.unique(rows), np.asarray(end.iterations)[np.unique(rows, return_index=True)[1]])
+    rows = block[filled]
+    fits.parameters[rows] = np.asarray(end.x).T[filled]
+    fits.errors[rows] = np.where(end.held, np.nan, end.errors).T[filled]
+    fits.nll[rows] = np.asarray(end.nll)[filled]
+    fits.status[rows] = np.asarray(end.status)[filled]
+    fits.edm[rows] = np.asarray(end.edm)[filled]
+    fits.iterations[rows] += np.asarray(end.iterations)[filled]
     if fits.covariance is not None:
-        fits.covariance[rows] = np.asarray(end.covariance)
+        fits.covariance[rows] = np.asarray(end.covariance)[filled]
 
 
 def _profiled(model: Model, free: Fits, test: Mapping[str, float]) -> np.ndarray:
@@ -242,13 +268,22 @@ def _profiled(model: Model, free: Fits, test: Mapping[str, float]) -> np.ndarray
     return inside
 
 
-def _repair(model: Model, data: np.ndarray, free: Fits, conditional: list[Fits], tolerance: float) -> Fits:
+def _repair(
+    model: Model, data: np.ndarray, index: np.ndarray, free: Fits, conditional: list[Fits], tolerance: float
+) -> Fits:
     """Refit the free fits that ended above a conditional one, from there."""
     for other in conditional:
         higher = np.flatnonzero(other.ok & ~(free.nll <= other.nll + REPAIR) | other.ok & ~free.ok)
         if not higher.size:
             continue
-        again = fit(model, data[higher], start=other.parameters[higher], tolerance=tolerance, covariance=False)
+        again = fit(
+            model,
+            data[higher],
+            start=other.parameters[higher],
+            index=index[higher],
+            tolerance=tolerance,
+            covariance=False,
+        )
         better = again.ok & ((again.nll < free.nll[higher]) | ~free.ok[higher])
         for name in ("parameters", "errors", "nll", "status", "edm"):
             getattr(free, name)[higher[better]] = getattr(again, name)[better]

@@ -2,7 +2,7 @@
 
 A block of T toys is minimised at once. Vectors are shaped (P, T), toys last, so that the innermost
 loops are contiguous; matrices are (T, P, P), as LAPACK wants them. Every toy's numbers depend on its
-own data only, so a toy's fit has the same bits in any block.
+own data and on its lane only, not on its neighbours.
 """
 
 from __future__ import annotations

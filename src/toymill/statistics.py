@@ -37,7 +37,7 @@ def t_mu(free: Fits, conditional: Fits) -> np.ndarray:
         >>> import jax, toymill
         >>> jax.config.update("jax_enable_x64", True)
         >>> model = toymill.read_workspace("tests/data/onoff.json")
-        >>> data = [150.0, 100.0]
+        >>> data = [100.0, 150.0]  # off, on
         >>> t = toymill.t_mu(toymill.fit(model, data), toymill.fit(model, data, fixed={"mu": 0.0}))
         >>> round(float(t[0]), 4)
         10.0676

@@ -78,7 +78,7 @@ def fit_shard(study: Study, ensemble: str, shard: Shard, data: np.ndarray, *, mo
     model = model or open_model(study)
     assert model.poi is not None
     tests = [{model.poi: value} for value in tests_of(study.ensembles[ensemble], model.poi)]
-    free, conditional = fit_tests(model, data, tests, tolerance=study.fit.edm_tolerance)
+    free, conditional = fit_tests(model, data, tests, first=shard.first, tolerance=study.fit.edm_tolerance)
     audit = _audit(study, model, ensemble, shard, data, free, conditional)
     return ShardFits(shard_key(study, model, ensemble, shard), free, conditional, audit)
 

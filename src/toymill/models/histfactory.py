@@ -232,8 +232,8 @@ class _Slopes(NamedTuple):
         """∂ν_b/∂θ_p, (P, B, T); zero where the floor holds."""
         size, _, toys = self.multiplicative.shape
         bins = self.rates.shape[0]
-        by_cell = self.additive + self.cell * self.multiplicative
-        return jnp.where(self.held, 0.0, jnp.sum(by_cell.reshape(size, -1, bins, toys), axis=1))
+        by_cell = self.additive + self.cell[None] * self.multiplicative
+        return jnp.where(self.held[None], 0.0, jnp.sum(by_cell.reshape(size, -1, bins, toys), axis=1))
 
 
 def _slopes(arrays: Templates, x: Any) -> _Slopes:
@@ -257,14 +257,14 @@ def _slopes(arrays: Templates, x: Any) -> _Slopes:
         multiplicative=(first[:, :, arrays.bin_channel] + present).reshape(size, *flat),
         second=second[:, :, arrays.bin_channel].reshape(size, *flat),
         cell=cell,
-        additive=multiplier * (arrays.hist_linear.T[..., None] + even * slope[:, None]),
-        bend=multiplier * even * curve[:, None],
+        additive=multiplier[None] * (arrays.hist_linear.T[..., None] + even * slope[:, None]),
+        bend=multiplier[None] * even * curve[:, None],
     )
 
 
 def _gradient(arrays: Templates, x: Any, data: Any, slopes: _Slopes, jacobian: Any) -> Any:
     bins = slopes.rates.shape[0]
-    gradient = jnp.sum(jacobian * (1 - data[:bins] / slopes.rates), axis=1)
+    gradient = jnp.sum(jacobian * (1 - data[:bins] / slopes.rates)[None], axis=1)
     pull = x[arrays.normal_parameter] - data[arrays.normal_datum]
     gradient = gradient.at[arrays.normal_parameter].add(pull / arrays.normal_sigma[:, None] ** 2)
     ratio = data[arrays.poisson_datum] / x[arrays.poisson_parameter]
@@ -280,7 +280,7 @@ def _quadratic(arrays: Templates, x: Any, data: Any) -> Any:
     slopes = _slopes(arrays, x)
     jacobian = slopes.jacobian()
     nll = _main_nll(slopes.rates, data) + _constraint_nll(arrays, x, data)
-    scaled = _toys_first(jacobian / jnp.sqrt(slopes.rates))  # (T, P, B)
+    scaled = _toys_first(jacobian / jnp.sqrt(slopes.rates)[None])  # (T, P, B)
     curvature = scaled @ jnp.swapaxes(scaled, 1, 2)
     diagonal = jnp.zeros_like(x).at[arrays.normal_parameter].add(1 / arrays.normal_sigma[:, None] ** 2)
     information = arrays.poisson_tau[:, None] / x[arrays.poisson_parameter]
@@ -303,13 +303,13 @@ def _exact(arrays: Templates, x: Any, data: Any) -> Any:
     slots = arrays.nominal.shape[0]
     weight = jnp.tile(residual, (slots, 1))  # (S·B, T)
     scale = jnp.sqrt(counts) / slopes.rates
-    scaled = jacobian * scale
-    left = weight * (0.5 * slopes.cell * slopes.multiplicative + slopes.additive)
+    scaled = jacobian * scale[None]
+    left = weight[None] * (0.5 * slopes.cell[None] * slopes.multiplicative + slopes.additive)
     products = _toys_first(jnp.concatenate([0.5 * scaled, left], axis=1)) @ jnp.swapaxes(
         _toys_first(jnp.concatenate([scaled, slopes.multiplicative], axis=1)), 1, 2
     )
-    own = slopes.cell * slopes.second + 2 * slopes.additive * slopes.multiplicative + slopes.bend
-    diagonal = jnp.sum(scaled * scaled, axis=1) + jnp.sum(weight * own, axis=1)
+    own = slopes.cell[None] * slopes.second + 2 * slopes.additive * slopes.multiplicative + slopes.bend
+    diagonal = jnp.sum(scaled * scaled, axis=1) + jnp.sum(weight[None] * own, axis=1)
     diagonal = diagonal.at[arrays.normal_parameter].add(1 / arrays.normal_sigma[:, None] ** 2)
     gamma = x[arrays.poisson_parameter]
     diagonal = diagonal.at[arrays.poisson_parameter].add(data[arrays.poisson_datum] / gamma**2)

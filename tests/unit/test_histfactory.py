@@ -1,0 +1,184 @@
+"""The likelihood against pyhf, against 40-digit arithmetic, and its derivatives against autodiff."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pyhf
+import pytest
+
+import toymill
+from toymill.models import histfactory
+from toymill.models.histfactory import FLOOR, KERNEL
+
+
+def pyhf_model(path_or_spec, patches=()):
+    spec = path_or_spec if isinstance(path_or_spec, dict) else json.loads(path_or_spec.read_text())
+    workspace = pyhf.Workspace(spec)
+    model = workspace.model(patches=[json.loads(patch.read_text()) for patch in patches])
+    return model, np.array(workspace.data(model))
+
+
+@pytest.fixture(params=["hww", "every-modifier", "100p0_20p0", "150p0_50p0"])
+def pair(request, root):
+    """The same workspace read by toymill and by pyhf: (model, pyhf's model, pyhf's data)."""
+    atlas = root / "config/workspaces/atlas-3l-erjr"
+    path, patches = {
+        "hww": (root / "config/workspaces/hww.json", []),
+        "every-modifier": (root / "tests/data/every-modifier.json", []),
+    }.get(request.param, (atlas / "BkgOnly.json", [atlas / f"patch.ERJR_{request.param}.json"]))
+    return toymill.read_workspace(path, patches=patches), *pyhf_model(path, patches)
+
+
+def smallest_rate(model, x):
+    return np.min(np.asarray(model.expected_data(x))[model.sampling.poisson])
+
+
+def points(model, count, seed=1):
+    """Random points inside the bounds, |α| on both sides of 1, some parameters at exactly 0."""
+    rng = np.random.default_rng(seed)
+    spread = rng.choice([0.05, 0.3, 1.5], size=(count, 1))
+    x = rng.normal(model.parameters.init, spread, size=(count, len(model.parameters)))
+    x[::5, model.poi_index] = 0.0
+    return np.clip(x, *model.parameters.bounds.T)
+
+
+def test_parameters_and_data_are_in_pyhfs_order(pair):
+    model, reference, data = pair
+    assert list(model.parameters.names) == reference.config.par_names
+    assert model.poi == reference.config.poi_name
+    np.testing.assert_array_equal(model.parameters.init, reference.config.suggested_init())
+    np.testing.assert_array_equal(model.parameters.bounds, reference.config.suggested_bounds())
+    np.testing.assert_array_equal(model.parameters.fixed, reference.config.suggested_fixed())
+    np.testing.assert_array_equal(model.observed, data)
+
+
+def test_expected_data_is_pyhfs(pair):
+    model, reference, _ = pair
+    for x in points(model, 100):
+        np.testing.assert_allclose(model.expected_data(x), reference.expected_data(x), rtol=1e-10, atol=1e-10)
+
+
+def test_logpdf_is_pyhfs(pair):
+    """To 1e-10, and to the rounding of pyhf's own sum where that is larger.
+
+    pyhf adds n log ν - ν - log Γ(n+1) term by term; the ATLAS workspace has a constraint with
+    n = 1.9e11, whose terms of 5e12 are rounded to 1e-3 each.
+    """
+    model, reference, data = pair
+    compared = 0
+    for x in points(model, 100):
+        expected = np.asarray(reference.expected_data(x))
+        if expected[model.sampling.poisson].min() <= 1e-9:
+            continue
+        theirs = float(reference.logpdf(x, data)[0])
+        poisson = model.sampling.poisson
+        n, rate = data[poisson], expected[poisson]
+        largest = np.max(np.abs([n * np.log(rate), rate, n * np.log(n + 1e-300)]))
+        assert abs(float(model.logpdf(x, data)) - theirs) <= 1e-10 * abs(theirs) + 4e-16 * len(n) * largest
+        compared += 1
+    assert compared >= 30
+
+
+def exact_logpdf(model, x, data):
+    """The log-likelihood with 40 digits, from the model's expectation in float64."""
+    mpmath.mp.dps = 40
+    total = mpmath.mpf(0)
+    for i, expected in enumerate(np.asarray(model.expected_data(x))):
+        n, rate = mpmath.mpf(float(data[i])), mpmath.mpf(float(expected))
+        if model.sampling.poisson[i]:
+            total += n * mpmath.log(rate) - rate - mpmath.loggamma(n + 1)
+        else:
+            sigma = mpmath.mpf(float(model.sampling.sigma[i]))
+            total += -(((n - rate) / sigma) ** 2) / 2 - mpmath.log(sigma) - mpmath.log(2 * mpmath.pi) / 2
+    return float(total)
+
+
+def test_logpdf_is_exact(pair):
+    model, _, data = pair
+    for x in points(model, 6, seed=2):
+        if smallest_rate(model, x) > 1e-9:
+            exact = exact_logpdf(model, x, data)
+            assert float(model.logpdf(x, data)) == pytest.approx(exact, rel=1e-12)
+
+
+def test_logpdf_takes_many_points_and_many_datasets(hww):
+    x = points(hww, 3)
+    data = np.stack([hww.observed, hww.observed + 1])
+    one = [float(hww.logpdf(row, hww.observed)) for row in x]
+    np.testing.assert_allclose(hww.logpdf(x, hww.observed), one, rtol=1e-13)
+    both = [float(hww.logpdf(x[0], row)) for row in data]
+    np.testing.assert_allclose(hww.logpdf(x[0], data), both, rtol=1e-13)
+
+
+def test_wrong_lengths_are_refused(hww):
+    with pytest.raises(toymill.ToymillError, match=r"params has shape \(3,\); expected \(29,\)"):
+        hww.expected_data(np.ones(3))
+    with pytest.raises(toymill.ToymillError, match=r"data has shape \(2,\)"):
+        hww.logpdf(hww.parameters.init, np.ones(2))
+
+
+def test_float32_is_refused(hww):
+    with jax.enable_x64(False), pytest.raises(toymill.ToymillError, match="float32"):
+        hww.logpdf(hww.parameters.init, hww.observed)
+
+
+def test_derivatives_are_those_of_the_plain_likelihood(pair):
+    """The assembled gradient and Hessian against automatic differentiation of the plain nll."""
+    model, _, data = pair
+    arrays = jax.tree.map(jnp.asarray, model.arrays)
+
+    def nll(x):
+        return KERNEL.nll(arrays, x[:, None], data[:, None])[0]
+
+    compared = 0
+    for x in points(model, 12, seed=3):
+        gammas = np.array([kind == "poisson" for kind in model.parameters.constraint])
+        x[gammas] = np.maximum(x[gammas], 0.05)  # at 1e-10 the plain form loses its digits
+        if smallest_rate(model, x) < 1e-6:
+            continue
+        compared += 1
+        gradient, hessian = jax.grad(nll)(x), jax.hessian(nll)(x)
+        scale = np.sqrt(np.abs(np.diag(hessian)) + 1)
+        for function in (KERNEL.exact, KERNEL.quadratic):
+            value, found, _ = function(arrays, x[:, None], data[:, None])
+            assert float(value[0]) == pytest.approx(float(nll(x)), rel=1e-12)
+            np.testing.assert_allclose(found[:, 0] / scale, gradient / scale, rtol=1e-9, atol=1e-9)
+        _, _, found = KERNEL.exact(arrays, x[:, None], data[:, None])
+        units = np.outer(scale, scale)
+        np.testing.assert_allclose(found[0] / units, hessian / units, rtol=1e-9, atol=1e-9)
+    assert compared >= 4
+
+
+def test_fisher_curvature_is_the_expected_hessian(hww):
+    """On the Asimov dataset the exact Hessian is the Fisher information (CCGV eq. 28)."""
+    x = hww.parameters.init[:, None]
+    asimov = np.asarray(hww.expected_data(hww.parameters.init))[:, None]
+    _, _, fisher = KERNEL.quadratic(hww.arrays, x, asimov)
+    _, _, exact = KERNEL.exact(hww.arrays, x, asimov)
+    np.testing.assert_allclose(fisher, exact, rtol=1e-10, atol=1e-9)
+
+
+def test_interpolation_joins_with_two_continuous_derivatives():
+    def g(alpha):
+        return histfactory._even(alpha)
+
+    for edge in (-1.0, 1.0):
+        below, above = edge - 1e-9, edge + 1e-9
+        for function in (g, jax.grad(g), jax.grad(jax.grad(g))):
+            assert float(function(below)) == pytest.approx(float(function(above)), abs=1e-6)
+
+
+def test_negative_expectation_is_held_at_the_floor(onoff):
+    x = np.array([[1.0, -2.0]]).T if onoff.parameters.names[0] == "b" else np.array([[-2.0, 1.0]]).T
+    x = x * 1.0
+    x[onoff.parameters.index("b")] = 0.1
+    assert bool(KERNEL.at_floor(onoff.arrays, x)[0])
+    data = onoff.observed
+    expected = -2 * np.log(FLOOR)
+    on = float(onoff.logpdf(x[:, 0], data))
+    x[onoff.parameters.index("mu")] = -1.9
+    assert float(onoff.logpdf(x[:, 0], data)) == on
+    assert expected > 0

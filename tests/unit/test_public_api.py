@@ -1,0 +1,39 @@
+import subprocess
+import sys
+
+import toymill
+
+
+def test_public_names():
+    assert toymill.__all__ == [
+        "Fits",
+        "Model",
+        "Parameters",
+        "Status",
+        "ToymillError",
+        "fit",
+        "fit_tests",
+        "q_0",
+        "q_mu",
+        "qtilde_mu",
+        "read_workspace",
+        "t_mu",
+        "throw",
+        "ttilde_mu",
+    ]
+    for name in toymill.__all__:
+        assert getattr(toymill, name).__doc__
+
+
+def test_unknown_name():
+    assert not hasattr(toymill, "throws")
+
+
+def test_configuration_does_not_import_jax():
+    code = "import sys, toymill.config; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_status_has_advice():
+    for status in toymill.Status:
+        assert status.advice.endswith(".")
