@@ -210,7 +210,7 @@ def check_inputs(study: Study) -> None:
         check_study(study, compiled)
 
 
-def tests_of(ensemble: Ensemble, poi: str) -> list[float]:
+def values_tested(ensemble: Ensemble, poi: str) -> list[float]:
     """The values of the parameter of interest that are tested: those asked for and the truth, ascending."""
     return sorted({float(value) for value in [*ensemble.tests, ensemble.truth[poi]]})
 

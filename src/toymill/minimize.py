@@ -143,7 +143,7 @@ def minimize(
     status = jnp.where(jnp.any(held, axis=0), Status.AT_BOUND, Status.CERTIFIED)
     status = jnp.where(end.converged, status, Status.NOT_CONVERGED)
     status = jnp.where(positive, status, Status.HESSIAN_NOT_POSITIVE)
-    status = jnp.where(kernel.at_floor(arrays, end.x), Status.AT_FLOOR, status)
+    status = jnp.where(kernel.at_floor(arrays, end.x, data), Status.AT_FLOOR, status)
     status = jnp.where(finite, status, Status.NOT_FINITE)
     nll = end.nll + kernel.offset(arrays, data)
     return Minimum(end.x, nll, status, end.edm, rough.iterations + end.iterations, covariance, errors, held)

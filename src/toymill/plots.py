@@ -67,10 +67,13 @@ def _t_panel(top: Any, bottom: Any, summary: Summary, test: Mapping[str, Any]) -
     edges, counts = np.array(histogram["edges"]), np.array(histogram["counts"])
     expected = np.array(histogram["asymptotic"])
     centres = (edges[:-1] + edges[1:]) / 2
+    seen = counts > 0
+    if not seen.any():
+        top.text(0.5, 0.5, "no certified toys", transform=top.transAxes, ha="center")
+        return
     low, high = _poisson_interval(counts)
     label = "non-central χ²" if test["noncentrality"] > 0 else "χ², 1 degree of freedom"
     top.stairs(expected, edges, color=_ORANGE, linewidth=2, label=f"asymptotic: {label}")
-    seen = counts > 0
     error = np.array([(counts - low)[seen], (high - counts)[seen]])
     top.errorbar(centres[seen], counts[seen], yerr=error, fmt="o", color="black", markersize=3.5, label="toys")
     top.set_yscale("log")
@@ -78,11 +81,7 @@ def _t_panel(top: Any, bottom: Any, summary: Summary, test: Mapping[str, Any]) -
     top.set_ylabel(f"toys / {edges[1] - edges[0]:.2g}")
     top.tick_params(labelbottom=False)
     beyond = test["quantiles"]["0.95"]
-    text = (
-        f"beyond the asymptotic 95 % point: {100 * beyond['beyond']:.2f} %"
-        if beyond["beyond"] is not None
-        else "no certified toys"
-    )
+    text = f"beyond the asymptotic 95 % point: {100 * beyond['beyond']:.2f} %"
     top.legend(title=text, title_fontsize=9, loc="upper right", frameon=False)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio, down, up = counts / expected, (counts - low) / expected, (high - counts) / expected

@@ -10,7 +10,7 @@ import numpy as np
 
 import toymill
 from toymill.audit import minuit_fit
-from toymill.config import Shard, Study, check_study, compile_model, ensemble_digest, tests_of
+from toymill.config import Shard, Study, check_study, compile_model, ensemble_digest, values_tested
 from toymill.errors import ToymillError
 from toymill.likelihood import Fits, fit, fit_tests
 from toymill.minimize import Status
@@ -77,7 +77,7 @@ def fit_shard(study: Study, ensemble: str, shard: Shard, data: np.ndarray, *, mo
     """Every fit of a shard's toys, data of shape (toys, D): free, at each test point, and the audit's."""
     model = model or open_model(study)
     assert model.poi is not None
-    tests = [{model.poi: value} for value in tests_of(study.ensembles[ensemble], model.poi)]
+    tests = [{model.poi: value} for value in values_tested(study.ensembles[ensemble], model.poi)]
     free, conditional = fit_tests(model, data, tests, first=shard.first, tolerance=study.fit.edm_tolerance)
     audit = _audit(study, model, ensemble, shard, data, free, conditional)
     return ShardFits(shard_key(study, model, ensemble, shard), free, conditional, audit)
@@ -117,7 +117,7 @@ def describe(study: Study) -> dict[str, Any]:
     assert poi is not None
     assert model.observed is not None
     tolerance = study.fit.edm_tolerance
-    every = sorted({value for ensemble in study.ensembles.values() for value in tests_of(ensemble, poi)})
+    every = sorted({value for ensemble in study.ensembles.values() for value in values_tested(ensemble, poi)})
     free, conditional = fit_tests(model, model.observed, [{poi: value} for value in every], tolerance=tolerance)
     parameters = model.parameters
     return {
@@ -158,7 +158,7 @@ def _describe_ensemble(study: Study, model: Model, name: str) -> dict[str, Any]:
     settings = study.ensembles[name]
     truth = truth_point(study, model, name)
     asimov = throw(model, truth, 1, mode="asimov")
-    tests = tests_of(settings, model.poi)
+    tests = values_tested(settings, model.poi)
     free, conditional = fit_tests(model, asimov, [{model.poi: value} for value in tests])
     t_asimov = [max(0.0, _finite(toymill.t_mu(free, fits))[0] or 0.0) for fits in conditional]
     return {

@@ -133,6 +133,8 @@ def test_derivatives_are_those_of_the_plain_likelihood(pair):
     def nll(x):
         return KERNEL.nll(arrays, x[:, None], data[:, None])[0]
 
+    plain = jax.jit(lambda x: (nll(x), jax.grad(nll)(x), jax.hessian(nll)(x)))
+    exact, quadratic = jax.jit(KERNEL.exact), jax.jit(KERNEL.quadratic)
     compared = 0
     for x in points(model, 12, seed=3):
         gammas = np.array([kind == "poisson" for kind in model.parameters.constraint])
@@ -140,13 +142,13 @@ def test_derivatives_are_those_of_the_plain_likelihood(pair):
         if smallest_rate(model, x) < 1e-6:
             continue
         compared += 1
-        gradient, hessian = jax.grad(nll)(x), jax.hessian(nll)(x)
+        expected, gradient, hessian = plain(x)
         scale = np.sqrt(np.abs(np.diag(hessian)) + 1)
-        for function in (KERNEL.exact, KERNEL.quadratic):
+        for function in (exact, quadratic):
             value, found, _ = function(arrays, x[:, None], data[:, None])
-            assert float(value[0]) == pytest.approx(float(nll(x)), rel=1e-12)
+            assert float(value[0]) == pytest.approx(float(expected), rel=1e-12)
             np.testing.assert_allclose(found[:, 0] / scale, gradient / scale, rtol=1e-9, atol=1e-9)
-        _, _, found = KERNEL.exact(arrays, x[:, None], data[:, None])
+        _, _, found = exact(arrays, x[:, None], data[:, None])
         units = np.outer(scale, scale)
         np.testing.assert_allclose(found[0] / units, hessian / units, rtol=1e-9, atol=1e-9)
     assert compared >= 4
@@ -172,13 +174,24 @@ def test_interpolation_joins_with_two_continuous_derivatives():
 
 
 def test_negative_expectation_is_held_at_the_floor(onoff):
-    x = np.array([[1.0, -2.0]]).T if onoff.parameters.names[0] == "b" else np.array([[-2.0, 1.0]]).T
-    x = x * 1.0
-    x[onoff.parameters.index("b")] = 0.1
-    assert bool(KERNEL.at_floor(onoff.arrays, x)[0])
+    """Below the floor the likelihood is constant, and a fit that ends there is told so."""
+    position = onoff.parameters.index("mu")
+    x = onoff.parameters.values({"b": 0.1, "mu": -2.0})
     data = onoff.observed
-    expected = -2 * np.log(FLOOR)
-    on = float(onoff.logpdf(x[:, 0], data))
-    x[onoff.parameters.index("mu")] = -1.9
-    assert float(onoff.logpdf(x[:, 0], data)) == on
-    assert expected > 0
+    held = float(onoff.logpdf(x, data))
+    assert bool(KERNEL.at_floor(onoff.arrays, x[:, None], data[:, None])[0])
+    x[position] = -1.9
+    assert float(onoff.logpdf(x, data)) == held
+    x[position] = 1.0
+    assert not bool(KERNEL.at_floor(onoff.arrays, x[:, None], data[:, None])[0])
+    off = -150 * np.log(FLOOR) + FLOOR + mpmath.loggamma(151)
+    background = float(mpmath.log(10) * 100 - 10 - mpmath.loggamma(101))
+    assert held == pytest.approx(background - float(off), rel=1e-12)
+
+
+def test_a_bin_without_events_may_expect_none(onoff):
+    """n = 0 and ν = 0 is the model's own minimum, at the bound of its parameter."""
+    fits = toymill.fit(onoff, [0.0, 7.0])
+    assert fits.ok[0]
+    assert fits.parameter("b")[0] == 0
+    assert fits.parameter("mu")[0] == pytest.approx(7 / 50)

@@ -22,14 +22,16 @@ def kernel_of(nll, gradient, hessian, curvature=None):
         offset=lambda _, data: jnp.zeros(data.shape[1]),
         quadratic=quadratic,
         exact=exact,
-        at_floor=lambda _, x: jnp.zeros(x.shape[1], dtype=bool),
+        at_floor=lambda _, x, data: jnp.zeros(x.shape[1], dtype=bool),
     )
 
 
 def run(kernel, start, data, low=-1e6, high=1e6, fixed=False, limit=200):
     start = np.asarray(start, dtype=float)
     bounds = np.stack([np.broadcast_to(low, len(start)), np.broadcast_to(high, len(start))], axis=1).astype(float)
-    return minimize(kernel, (), start, np.asarray(data, float), bounds, np.broadcast_to(fixed, len(start)), 1e-10, limit)
+    return minimize(
+        kernel, (), start, np.asarray(data, float), bounds, np.broadcast_to(fixed, len(start)), 1e-10, limit
+    )
 
 
 MATRIX = np.array([[4.0, 1.0], [1.0, 3.0]])
@@ -100,7 +102,7 @@ def test_double_well_leaves_the_saddle():
     """(x² - 1)²: started beside the maximum at 0, where the Hessian is negative."""
     kernel = kernel_of(
         lambda x, _: (x[0] ** 2 - 1) ** 2,
-        lambda x, _: (4 * x * (x**2 - 1)),
+        lambda x, _: 4 * x * (x**2 - 1),
         lambda x, _: jnp.moveaxis((12 * x**2 - 4)[None], -1, 0),
     )
     end = run(kernel, np.array([[0.1, -0.1, 2.0]]), np.zeros((1, 3)))

@@ -27,7 +27,8 @@ class Kernel(NamedTuple):
         offset: that term, from ``(arrays, data)``, shape (T,): ``-logpdf = nll + offset``.
         quadratic: nll (T,), its gradient (P, T), and a positive semi-definite curvature (T, P, P).
         exact: nll (T,), its gradient (P, T), and its exact Hessian (T, P, P).
-        at_floor: True where an expectation is held at the documented floor, shape (T,).
+        at_floor: True where the documented floor holds an expectation, so that the likelihood is not the
+            model's, shape (T,).
     """
 
     nll: Callable[..., Any]

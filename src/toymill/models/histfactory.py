@@ -20,7 +20,10 @@ from toymill.models.templates import Compiled, Templates, compile_workspace
 from toymill.models.workspace import load_workspace
 
 FLOOR = 1e-10
-"""Expected counts below this are taken as this, in every path. A fit that ends there says so."""
+"""Expected counts below this are taken as this, in every path. A fit that ends there says so.
+
+A bin without events is the exception: its nll is the expectation itself, down to 0, where a fit may well end.
+"""
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,12 @@ class _Slopes(NamedTuple):
         return jnp.where(self.held[None], 0.0, jnp.sum(by_cell.reshape(size, -1, bins, toys), axis=1))
 
 
-def _slopes(arrays: Templates, x: Any) -> _Slopes:
+def _held_by_floor(rates: Any, counts: Any) -> Any:
+    """True where the floor, not the model, gives the nll of a bin."""
+    return rates < jnp.where(counts > 0, FLOOR, 0.0)
+
+
+def _slopes(arrays: Templates, x: Any, data: Any) -> _Slopes:
     # A factor that is exactly 0 (μ = 0) is replaced by 1e-60: products of derivatives are then formed
     # without a division by zero, and to full relative precision.
     x = jnp.where(x == 0, 1e-60, x)
@@ -253,7 +261,7 @@ def _slopes(arrays: Templates, x: Any) -> _Slopes:
     even = arrays.hist_even.T[..., None]
     return _Slopes(
         rates=jnp.maximum(rates, FLOOR),
-        held=rates < FLOOR,
+        held=_held_by_floor(rates, data[: rates.shape[0]]),
         multiplicative=(first[:, :, arrays.bin_channel] + present).reshape(size, *flat),
         second=second[:, :, arrays.bin_channel].reshape(size, *flat),
         cell=cell,
@@ -277,7 +285,7 @@ def _toys_first(tensor: Any) -> Any:
 
 def _quadratic(arrays: Templates, x: Any, data: Any) -> Any:
     """Fisher scoring: H ≈ Jᵀ W J + D, with W = 1/ν and D the constraints' expected information."""
-    slopes = _slopes(arrays, x)
+    slopes = _slopes(arrays, x, data)
     jacobian = slopes.jacobian()
     nll = _main_nll(slopes.rates, data) + _constraint_nll(arrays, x, data)
     scaled = _toys_first(jacobian / jnp.sqrt(slopes.rates)[None])  # (T, P, B)
@@ -295,7 +303,7 @@ def _exact(arrays: Templates, x: Any, data: Any) -> Any:
     H = Σ_b (n_b/ν_b²) J_b J_bᵀ + Σ_b (1 - n_b/ν_b) ∂²ν_b + constraints. With ν = Y · M for each cell
     and m = ∂ log M, a = M ∂Y, the second derivatives are ν m mᵀ + a mᵀ + m aᵀ off the diagonal.
     """
-    slopes = _slopes(arrays, x)
+    slopes = _slopes(arrays, x, data)
     jacobian = slopes.jacobian()
     counts = data[: slopes.rates.shape[0]]
     nll = _main_nll(slopes.rates, data) + _constraint_nll(arrays, x, data)
@@ -318,8 +326,9 @@ def _exact(arrays: Templates, x: Any, data: Any) -> Any:
     return nll, _gradient(arrays, x, data, slopes, jacobian), hessian
 
 
-def _at_floor(arrays: Templates, x: Any) -> Any:
-    return jnp.any(_rates(arrays, x) < FLOOR, axis=0)
+def _at_floor(arrays: Templates, x: Any, data: Any) -> Any:
+    rates = _rates(arrays, x)
+    return jnp.any(_held_by_floor(rates, data[: rates.shape[0]]), axis=0)
 
 
 KERNEL = Kernel(nll=_nll, offset=_offset, quadratic=_quadratic, exact=_exact, at_floor=_at_floor)

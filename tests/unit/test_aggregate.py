@@ -1,0 +1,159 @@
+"""From shards to numbers: failures counted and never dropped, damaged or missing shards refused by name."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import toymill
+from toymill.aggregate import failures, summarize
+from toymill.config import read_study, shards
+from toymill.minimize import Status
+from toymill.plots import draw
+from toymill.store import read_shard, write_shard
+from toymill.study import describe, fit_shard, throw_shard
+
+STATUSES = {status.value: status.name.lower() for status in Status}
+
+
+@pytest.fixture(scope="module")
+def done(root, tmp_path_factory):
+    """A small study, run without Snakemake: (study, description, files)."""
+    study = read_study(
+        {
+            "study": "small",
+            "model": str(root / "tests/data/onoff.json"),
+            "ensembles": {
+                "one": {"truth": {"mu": 1.0}, "toys": 400, "tests": [0.0]},
+                "conditional": {"truth": {"mu": 0.5}, "toys": 150, "nuisances": "conditional"},
+            },
+            "shard": 250,
+            "fit": {"audit": 6},
+        }
+    )
+    folder = tmp_path_factory.mktemp("fits")
+    files = {}
+    for name in study.ensembles:
+        for shard in shards(study, name):
+            _, data, _ = throw_shard(study, name, shard)
+            path = folder / name / f"{shard.name}.h5"
+            write_shard(path, fit_shard(study, name, shard, data), STATUSES)
+            files.setdefault(name, []).append(path)
+    return study, describe(study), files
+
+
+@pytest.fixture(scope="module")
+def summary(done):
+    return summarize(*done)
+
+
+def edited(path, target, **changes):
+    """A copy of a shard's file with some of its free fits' arrays changed."""
+    shard = read_shard(path)
+    arrays = {name: getattr(shard.free, name).copy() for name in changes}
+    for name, (rows, value) in changes.items():
+        arrays[name][rows] = value
+    write_shard(target, shard._replace(free=dataclasses.replace(shard.free, **arrays)), STATUSES)
+    return target
+
+
+def test_every_number_is_json(summary):
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_every_toy_is_accounted_for(summary):
+    for item in summary["ensembles"].values():
+        assert item["certified"] + sum(item["failed"].values()) == item["toys"]
+        for test in item["tests"]:
+            histogram = test["histogram"]
+            assert sum(histogram["counts"]) + histogram["underflow"] + histogram["overflow"] == item["certified"]
+
+
+def test_numbers_are_those_of_the_fits(done, summary):
+    _, _, files = done
+    parts = [read_shard(path) for path in files["one"]]
+    mu = np.concatenate([part.free.parameter("mu") for part in parts])
+    error = np.concatenate([part.free.errors[:, part.free.names.index("mu")] for part in parts])
+    about = summary["ensembles"]["one"]["parameters"]["mu"]
+    assert about["bias"] == pytest.approx(mu.mean() - 1)
+    assert about["bias_error"] == pytest.approx(mu.std(ddof=1) / 20)
+    assert about["pull_width"] == pytest.approx(((mu - 1) / error).std(ddof=1))
+    inside = np.abs(mu - 1) <= error
+    coverage = summary["ensembles"]["one"]["intervals"]["hessian"]["0.683"]
+    assert coverage["coverage"] == pytest.approx(inside.mean(), abs=0.003)  # one sigma is 68.27, not 68.3 %
+    assert coverage["coverage_low"] < coverage["coverage"] < coverage["coverage_high"]
+    t = np.concatenate([2 * (part.tests[1].nll - part.free.nll) for part in parts])
+    profile = summary["ensembles"]["one"]["intervals"]["profile"]["0.95"]
+    assert profile["coverage"] == pytest.approx(np.mean(t <= 3.841458820694124))
+
+
+def test_audit_agrees_with_iminuit(summary):
+    for item in summary["ensembles"].values():
+        assert item["audit"]["toys"] == 6
+        assert item["audit"]["minuit_invalid"] == 0
+        assert item["audit"]["ours_higher_by"] < 1e-6
+        assert item["audit"]["poi_difference"] < 1e-3
+
+
+def test_conditional_truth_is_the_fit_to_the_observed_data(done):
+    _, description, _ = done
+    truth = description["ensembles"]["conditional"]["truth"]
+    # n_off = 100, n_on = 150, s = 50, b = 100: the conditional MLE of the background at μ = 0.5
+    total, signal = 250, 25
+    b = ((total - 2 * signal) + np.sqrt((total - 2 * signal) ** 2 + 8 * 100 * signal)) / 4
+    assert truth["mu"] == 0.5
+    assert truth["b"] == pytest.approx(b / 100, abs=1e-6)
+
+
+def test_failed_toys_are_counted_and_shown(done, tmp_path):
+    study, description, files = done
+    bad = edited(
+        files["one"][0], tmp_path / files["one"][0].name, status=([3, 5], Status.NOT_CONVERGED), nll=([3], np.nan)
+    )
+    summary = summarize(study, description, files | {"one": [bad, files["one"][1]]})
+    item = summary["ensembles"]["one"]
+    assert (item["toys"], item["certified"]) == (400, 398)
+    assert item["failed"]["not_converged"] == 2
+    interval = item["intervals"]["profile"]["0.95"]
+    assert interval["if_failed_cover"] - interval["if_failed_miss"] == pytest.approx(2 / 400)
+    assert interval["if_failed_miss"] <= interval["coverage"] <= interval["if_failed_cover"]
+    lines = failures(study, summary)
+    assert lines == [
+        "ensemble 'one': 2 of 400 toys are not certified (2 not_converged); fit.max_failed allows 0.001 of them"
+    ]
+
+
+def test_nothing_certified_is_still_a_summary(done, tmp_path):
+    study, description, files = done
+    bad = [edited(path, tmp_path / path.name, status=(slice(None), Status.NOT_CONVERGED)) for path in files["one"]]
+    summary = summarize(study, description, files | {"one": bad})
+    assert summary["ensembles"]["one"]["certified"] == 0
+    assert summary["ensembles"]["one"]["intervals"]["profile"]["0.95"]["coverage"] is None
+    json.dumps(summary, allow_nan=False)
+    draw(summary, {"overview": tmp_path / "o.svg", "coverage": tmp_path / "c.svg", "status": tmp_path / "s.svg"})
+    outputs = {name: tmp_path / f"{name}.svg" for name in ("t_mu", "pull", "parameters")}
+    draw(summary, outputs, ensemble="one")
+
+
+def test_a_missing_shard_is_named(done):
+    study, description, files = done
+    with pytest.raises(toymill.ToymillError, match="ensemble 'one' lacks 1 shards: 000000250-000000399"):
+        summarize(study, description, files | {"one": files["one"][:1]})
+
+
+def test_a_shard_of_another_seed_is_named(done):
+    study, description, files = done
+    other = read_study(study.model_dump() | {"seed": 1})
+    with pytest.raises(toymill.ToymillError, match=r"000000000-000000249.h5 is of another study: its digest"):
+        summarize(other, description, files)
+
+
+def test_figures_are_the_same_bytes_each_time(summary, tmp_path):
+    for name in ("a", "b"):
+        draw(summary, {"t_mu": tmp_path / f"t_{name}.svg", "pull": tmp_path / f"p_{name}.svg"}, ensemble="one")
+        draw(summary, {"overview": tmp_path / f"o_{name}.svg"})
+    for figure in "tpo":
+        one, two = (tmp_path / f"{figure}_{name}.svg" for name in ("a", "b"))
+        assert one.read_bytes() == two.read_bytes()
+        assert b"<svg" in one.read_bytes()

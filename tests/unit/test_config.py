@@ -1,0 +1,143 @@
+"""The configuration: what each refusal says, and that the manual and the schema say what the code does."""
+
+import re
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+import toymill
+from toymill.config import (
+    Ensemble,
+    FitConfig,
+    ModelConfig,
+    Remote,
+    Study,
+    check_inputs,
+    ensemble_digest,
+    read_study,
+    shards,
+    values_tested,
+)
+from toymill.schema import SCHEMA_FILE, schema_text
+
+SECTIONS: list[type[BaseModel]] = [Study, ModelConfig, Remote, Ensemble, FitConfig]
+
+
+def study(**changes):
+    content = {
+        "study": "s",
+        "model": "config/workspaces/hww.json",
+        "ensembles": {"one": {"truth": {"mu": 1.0}, "toys": 10}},
+    }
+    return content | changes
+
+
+def refusal(**changes):
+    with pytest.raises(toymill.ToymillError) as error:
+        check_inputs(read_study(study(**changes)))
+    return str(error.value)
+
+
+def ensemble(**changes):
+    return {"ensembles": {"one": {"truth": {"mu": 1.0}, "toys": 10} | changes}}
+
+
+def test_smallest_study_has_every_default():
+    read = read_study({"study": "s", "model": "ws.json", "ensembles": {"a": {"truth": {"mu": 0}}}})
+    assert read.model.path == "ws.json"
+    assert read.ensembles["a"].toys == 10000
+    assert read_study(read.model_dump(mode="json")) == read
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ensmbles": {}}, ["ensmbles: unknown key", "Did you mean 'ensembles'?"]),
+        ({"fit": {"tolerence": 1e-3}}, ["fit.tolerence: unknown key", "edm_tolerance"]),
+        (ensemble(tosy=5), ["ensembles.one.tosy: unknown key", "Did you mean 'toys'"]),
+        ({"model": {"path": "x", "patch": []}}, ["model.patch: unknown key", "'patches'"]),
+        (ensemble(toys=0), ["ensembles.one.toys", "greater than or equal to 1", "got 0"]),
+        (ensemble(toys="1e4"), ["ensembles.one.toys", 'got "1e4"', "YAML reads 1e4 as text"]),
+        (ensemble(toys=10.5), ["ensembles.one.toys", "got 10.5"]),
+        ({"seed": -1}, ["seed", "got -1"]),
+        ({"levels": [1.0]}, ["levels.0", "less than 1", "got 1.0"]),
+        ({"study": "../up"}, ["study", 'got "../up"']),
+        (ensemble(throw="bayesian"), ["ensembles.one.throw", "'frequentist', 'main-only' or 'hybrid'", "bayesian"]),
+        (ensemble(truth={"mu": float("inf")}), ["ensembles.one.truth.mu", "finite"]),
+        ({"ensembles": {}}, ["ensembles", "at least 1"]),
+        ({"ensembles": {"A": {"truth": {"mu": 0}}, "a": {"truth": {"mu": 0}}}}, ["differ only in case"]),
+        ({"model": {"path": {"url": "https://x.org/a", "sha256": "12"}}}, ["model.path", "sha256"]),
+        ({"model": "nowhere.json"}, ["no file 'nowhere.json'"]),
+        (ensemble(truth={"nu": 1.0}), ["ensembles.one.truth", "no parameter 'nu'", "Did you mean 'mu'"]),
+        (ensemble(truth={"mu": 11.0}), ["ensembles.one.truth", "'mu' cannot be 11: its bounds are [-5, 10]"]),
+        (ensemble(tests=[-6.0]), ["ensembles.one.tests", "'mu' cannot be -6"]),
+        (ensemble(truth={"lumi": 1.0}), ["ensembles.one.truth", "parameter of interest", "{mu: 1.0}"]),
+        ({"model": {"path": "config/workspaces/hww.json", "poi": "xs"}}, ["'xs' is carried by no sample"]),
+        ({"model": {"path": "config/workspaces/hww.json", "poi": ""}}, ["no parameter of interest"]),
+    ],
+)
+def test_refusals(changes, words):
+    message = refusal(**changes)
+    for word in words:
+        assert word in message
+    assert "Traceback" not in message
+
+
+def test_missing_key():
+    with pytest.raises(toymill.ToymillError, match="model: missing"):
+        read_study({"study": "s", "ensembles": {"a": {}}})
+
+
+def test_several_mistakes_are_told_at_once():
+    message = refusal(seed=-1, levels=[])
+    assert "seed" in message
+    assert "levels" in message
+
+
+def test_tests_always_hold_the_truth():
+    assert values_tested(Ensemble(truth={"mu": 1.0}, tests=[2.0, 0.0]), "mu") == [0.0, 1.0, 2.0]
+
+
+def test_shards_cover_every_toy_once():
+    read = read_study(study(shard=3))
+    found = list(shards(read, "one"))
+    assert [shard.name for shard in found][-1] == "000000009-000000009"
+    assert [i for shard in found for i in range(shard.first, shard.first + shard.toys)] == list(range(10))
+
+
+def test_digest_ignores_the_number_of_toys_and_follows_the_rest():
+    def digest(**changes):
+        return ensemble_digest(read_study(study(**changes)), "one", "model")
+
+    assert digest() == digest(**ensemble(toys=99)) == digest(shard=1)
+    assert len({digest(), digest(seed=1), digest(**ensemble(tests=[0.0])), digest(fit={"edm_tolerance": 1e-5})}) == 4
+
+
+def test_schema_file_is_current(root):
+    assert (root / SCHEMA_FILE).read_text() == schema_text()
+
+
+def test_manual_lists_every_key_with_its_default_and_meaning(root):
+    manual = (root / "config/README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+) \|$", manual, re.MULTILINE)
+    told = [(key, default.strip("`"), meaning.replace("`", "")) for key, default, meaning in rows]
+    for section in SECTIONS:
+        for key, field in section.model_fields.items():
+            assert field.description
+            description = " ".join(field.description.replace("`", "").split())
+            matching = [row for row in told if row[0] == key and row[2].startswith(description.split(".")[0])]
+            assert matching, f"config/README.md does not say of {key}: {description}"
+            if field.is_required():
+                assert matching[0][1] == "needed"
+            elif isinstance(field.default, BaseModel):
+                assert matching[0][1] == "see below"
+            else:
+                assert yaml.safe_load(matching[0][1]) == field.get_default(call_default_factory=True)
+    known = {key for section in SECTIONS for key in section.model_fields}
+    assert {key for key, *_ in told} <= known
+
+
+def test_studies_of_the_repository_are_valid(root):
+    for path in [root / "config/config.yaml", *(root / "config/studies").glob("*.yaml")]:
+        check_inputs(read_study(yaml.safe_load(path.read_text())))

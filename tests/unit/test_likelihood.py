@@ -1,0 +1,174 @@
+"""Fits of many toys: closed forms, bounds, shapes, and that nothing depends on how toys are batched."""
+
+import numpy as np
+import pytest
+
+import toymill
+from toymill import likelihood
+from toymill.minimize import Status, minimize
+
+
+def onoff_data(on, off):
+    return np.stack([off, on], axis=1).astype(float)  # sorted channels: off, on
+
+
+def test_onoff_against_its_closed_form(onoff):
+    """μ̂ = (n_on - n_off)/s and b̂ = n_off/100; V(μ̂) = (n_on + n_off)/s², with s = 50 and τ = 1."""
+    rng = np.random.default_rng(0)
+    on, off = rng.poisson(150, 200), rng.poisson(100, 200)
+    fits = toymill.fit(onoff, onoff_data(on, off))
+    assert fits.ok.all()
+    np.testing.assert_allclose(fits.parameter("mu"), (on - off) / 50, atol=1e-7)
+    np.testing.assert_allclose(fits.parameter("b"), off / 100, atol=1e-7)
+    np.testing.assert_allclose(fits.errors[:, onoff.poi_index], np.sqrt(on + off) / 50, rtol=1e-6)
+
+
+def test_t_0_is_li_and_mas(onoff):
+    """t_0 of the on/off problem with τ = 1: Li and Ma, ApJ 272 (1983) 317, eq. 17."""
+    on, off = np.array([150, 130, 101, 70]), np.array([100, 90, 100, 95])
+    data = onoff_data(on, off)
+    t = toymill.t_mu(toymill.fit(onoff, data), toymill.fit(onoff, data, {"mu": 0.0}))
+    expected = 2 * (on * np.log(2 * on / (on + off)) + off * np.log(2 * off / (on + off)))
+    np.testing.assert_allclose(t, expected, atol=1e-7)
+
+
+def test_nll_is_minus_logpdf(hww):
+    fits = toymill.fit(hww, hww.observed)
+    assert fits.nll[0] == pytest.approx(-float(hww.logpdf(fits.parameters[0], hww.observed)), rel=1e-13)
+
+
+def test_asimov_fit_finds_the_truth(hww):
+    truth = hww.parameters.values({"mu": 1.7, "JES": 0.4, "mcstat[3]": 1.01})
+    fits = toymill.fit(hww, toymill.throw(hww, truth, 1, mode="asimov"))
+    np.testing.assert_allclose(fits.parameters[0], truth, atol=1e-5)
+
+
+def test_covariance_and_errors_agree(hww):
+    fits = toymill.fit(hww, hww.observed, {"mu": 1.0})
+    assert fits.covariance.shape == (1, 29, 29)
+    np.testing.assert_allclose(np.sqrt(np.diagonal(fits.covariance[0])), fits.errors[0])
+    assert fits.errors[0, hww.poi_index] == 0
+    assert fits.parameters[0, hww.poi_index] == 1.0
+    assert fits.fixed == {"mu": 1.0}
+
+
+def test_fixed_parameters_of_the_model_stay(spec):
+    model = toymill.read_workspace(spec)
+    fits = toymill.fit(model, model.observed)
+    assert fits.parameter("k")[0] == 1.1
+    assert fits.errors[0, model.parameters.index("k")] == 0
+
+
+def test_poi_at_its_bound_says_so(spec):
+    model = toymill.read_workspace(spec)
+    data = model.observed.copy()
+    data[2] = 20.0  # control_region has 2 bins and comes first: fewer signal-region events than background
+    data[3] = 20.0
+    fits = toymill.fit(model, data)
+    assert fits.status[0] == Status.AT_BOUND
+    assert fits.parameter("mu")[0] == 0
+    assert np.isnan(fits.errors[0, model.poi_index])
+    assert fits.ok[0]
+
+
+def test_floor_is_said(spec):
+    """No background, no events: μ̂ is pushed until the expectation is at its floor."""
+    spec["channels"] = [
+        {
+            "name": "c",
+            "samples": [
+                {"name": "s", "data": [10.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
+                {"name": "b", "data": [5.0], "modifiers": []},
+            ],
+        }
+    ]
+    spec["observations"] = [{"name": "c", "data": [0.0]}]
+    parameters = [{"name": "mu", "bounds": [[-5.0, 5.0]]}]
+    spec["measurements"] = [{"name": "m", "config": {"poi": "mu", "parameters": parameters}}]
+    model = toymill.read_workspace(spec)
+    fits = toymill.fit(model, model.observed)
+    assert not fits.ok[0]
+    assert fits.status[0] == Status.AT_FLOOR
+
+
+def test_conditional_fits_never_lie_below_free_ones(hww):
+    data = toymill.throw(hww, hww.parameters.values({"mu": 0.0}), 300, seed=5)
+    free, conditional = likelihood.fit_tests(hww, data, [{"mu": -0.5}, {"mu": 0.0}, {"mu": 3.0}])
+    for fits in conditional:
+        assert toymill.t_mu(free, fits).min() > -1e-7
+    assert free.covariance is None
+
+
+def test_repair_replaces_a_free_fit_that_missed(hww, monkeypatch):
+    """A free fit that is certified but too high is found by its conditional fit, and repeated."""
+    data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 4, seed=6)
+    right, (conditional,) = likelihood.fit_tests(hww, data, [{"mu": 1.0}])
+    wrong = toymill.fit(hww, data, covariance=False)
+    wrong.nll[2] += 10
+    wrong.parameters[2] += 1
+    repaired = likelihood._repair(hww, data, np.arange(4), wrong, [conditional], 1e-8)
+    np.testing.assert_allclose(repaired.nll, right.nll, atol=1e-8)
+    np.testing.assert_allclose(repaired.parameters, right.parameters, atol=1e-4)
+
+
+@pytest.mark.parametrize("cuts", [[300], [1, 299], [130, 40, 130], [43] * 6 + [42]])
+def test_bits_do_not_depend_on_the_shard(hww, cuts):
+    data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 300, seed=7)
+    whole, (test,) = likelihood.fit_tests(hww, data, [{"mu": 0.0}])
+    first, parts = 0, []
+    for size in cuts:
+        parts.append(likelihood.fit_tests(hww, data[first : first + size], [{"mu": 0.0}], first=first))
+        first += size
+    again = likelihood.concatenate([part[0] for part in parts])
+    again_test = likelihood.concatenate([part[1][0] for part in parts])
+    for one, two in ((whole, again), (test, again_test)):
+        for name in ("parameters", "errors", "nll", "status", "edm", "iterations"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+def test_shapes_never_recompile(hww):
+    toymill.fit(hww, np.tile(hww.observed, (3, 1)), covariance=False)
+    before = minimize._cache_size()
+    for count in (1, 7, 130, 300):
+        toymill.fit(hww, np.tile(hww.observed, (count, 1)), {"mu": 0.5}, covariance=False)
+    assert minimize._cache_size() == before
+
+
+def test_a_failed_toy_stays_in_its_place(hww):
+    data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 5, seed=8)
+    data[3, 0] = np.nan
+    fits = toymill.fit(hww, data)
+    assert fits.ok.tolist() == [True, True, True, False, True]
+    assert fits.status[3] == Status.NOT_FINITE
+    assert np.isnan(fits.nll[3])
+
+
+def test_unfinished_toys_are_taken_up_again(hww, monkeypatch):
+    data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 200, seed=9)
+    expected = toymill.fit(hww, data)
+    monkeypatch.setattr(likelihood, "STAGES", (1,))
+    assert not toymill.fit(hww, data).ok.any()
+    monkeypatch.setattr(likelihood, "STAGES", (1, 2, 400))
+    fits = toymill.fit(hww, data)
+    assert fits.ok.all()
+    np.testing.assert_allclose(fits.nll, expected.nll, atol=1e-8)
+
+
+def test_data_of_the_wrong_length_are_refused(hww):
+    with pytest.raises(toymill.ToymillError, match=r"data has shape \(2, 5\); expected \(n, 48\)"):
+        toymill.fit(hww, np.ones((2, 5)))
+
+
+def test_start_of_the_wrong_length_is_refused(hww):
+    with pytest.raises(toymill.ToymillError, match=r"start has shape \(3,\)"):
+        toymill.fit(hww, hww.observed, start=np.ones(3))
+
+
+def test_unknown_fixed_parameter_is_refused(hww):
+    with pytest.raises(toymill.ToymillError, match="no parameter 'nu'"):
+        toymill.fit(hww, hww.observed, {"nu": 1.0})
+
+
+def test_fixed_value_out_of_bounds_is_refused(hww):
+    with pytest.raises(toymill.ToymillError, match="'mu' cannot be 12"):
+        toymill.fit(hww, hww.observed, {"mu": 12.0})

@@ -1,0 +1,226 @@
+"""Whole tiny studies through Snakemake, in a folder of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+SECONDS = 900  # a guard against a hang, not a measure of speed
+
+
+@pytest.fixture
+def run(root, tmp_path):
+    """Runs snakemake on a study in a fresh folder: ``run(study, *arguments)`` returns the finished process."""
+
+    def run(study, *arguments, folder=tmp_path):
+        (folder / "study.yaml").write_text(yaml.safe_dump(study))
+        return subprocess.run(
+            command(root, folder, *arguments), capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+
+    return run
+
+
+def command(root, folder, *arguments):
+    cores = () if "--cores" in arguments else ("--cores", "2")
+    words = ["--snakefile", root / "Snakefile", "--directory", folder, "--configfile", folder / "study.yaml"]
+    return [sys.executable, "-m", "snakemake", *map(str, words), *cores, *arguments]
+
+
+def study(root, **changes):
+    content = {
+        "study": "small",
+        "model": str(root / "tests/data/onoff.json"),
+        "ensembles": {
+            "one": {"truth": {"mu": 1.0}, "toys": 140, "tests": [0.0]},
+            "zero": {"truth": {"mu": 0.0}, "toys": 20},
+        },
+        "shard": 140,
+        "fit": {"audit": 2},
+    }
+    return content | changes
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def fits_of(folder):
+    """All fits of ensemble "one" as one mapping of arrays, whatever the shards."""
+    import h5py
+    import numpy as np
+
+    arrays = {}
+    for path in sorted((folder / "results/small/fits/one").glob("*.h5")):
+        with h5py.File(path) as file:
+            for group in ("free", "tests/000", "tests/001"):
+                for name, values in file[group].items():
+                    arrays.setdefault(f"{group}/{name}", []).append(values[...])
+    return {name: np.concatenate(parts) for name, parts in arrays.items()}
+
+
+def test_a_study_from_end_to_end(run, root, tmp_path):
+    """One command leaves exactly the files of the contract; a second one does nothing; more toys add shards only."""
+    done = run(study(root))
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results"
+    figures = ["overview", "coverage", "status"]
+    figures += [f"{kind}_{name}" for name in ("one", "zero") for kind in ("t_mu", "pull", "parameters")]
+    contract = ["config.yaml", "model.json", "provenance.json", "report.html", "summary.h5", "summary.json"]
+    contract += ["fits/one/000000000-000000139.h5", "fits/zero/000000000-000000019.h5"]
+    contract += [f"plots/{name}.svg" for name in figures]
+    assert files(results) == sorted(f"small/{name}" for name in contract)
+
+    summary = json.loads((results / "small/summary.json").read_text())
+    one = summary["ensembles"]["one"]
+    assert (one["toys"], one["certified"]) == (140, 140)
+    assert abs(one["parameters"]["mu"]["bias"]) < 5 * one["parameters"]["mu"]["bias_error"]
+    provenance = json.loads((results / "small/provenance.json").read_text())
+    assert provenance["command"].startswith("snakemake ")
+    assert provenance["seconds"]
+    report = (results / "small/report.html").read_text()
+    assert "overview.svg" in report
+
+    resolved = yaml.safe_load((results / "small/config.yaml").read_text())
+    assert resolved["seed"] == 0
+    assert resolved["fit"]["edm_tolerance"] == 1e-8
+
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()}
+    again = run(study(root))
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stderr + again.stdout
+    assert {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()} == before
+
+    more = study(root)
+    more["ensembles"]["one"]["toys"] = 200
+    more["ensembles"]["two"] = {"truth": {"mu": 2.0}, "toys": 10}
+    assert run(more).returncode == 0
+    kept = results / "small/fits/one/000000000-000000139.h5"
+    assert kept.stat().st_mtime_ns == before[kept]
+    assert (results / "small/fits/one/000000140-000000199.h5").exists()
+
+
+@pytest.fixture(scope="module")
+def reference(root, tmp_path_factory):
+    """The study in one shard, on one core."""
+    folder = tmp_path_factory.mktemp("reference")
+    (folder / "study.yaml").write_text(yaml.safe_dump(study(root, keep_toys=True)))
+    subprocess.run(command(root, folder, "--cores", "1"), check=True, capture_output=True, timeout=SECONDS)
+    return folder
+
+
+def test_seven_shards_give_the_same_bits(run, root, tmp_path, reference):
+    import h5py
+    import numpy as np
+
+    done = run(study(root, shard=20, keep_toys=True))
+    assert done.returncode == 0, done.stderr
+    one, seven = fits_of(reference), fits_of(tmp_path)
+    assert len(list((tmp_path / "results/small/fits/one").glob("*.h5"))) == 7
+    assert one.keys() == seven.keys()
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, seven[name], err_msg=name)
+    toys = []
+    for folder in (reference, tmp_path):
+        parts = []
+        for path in sorted((folder / "results/small/toys/one").glob("*.h5")):
+            with h5py.File(path) as file:
+                parts.append(file["data"][...])
+        toys.append(np.concatenate(parts))
+    np.testing.assert_array_equal(*toys)
+    summaries = [json.loads((folder / "results/small/summary.json").read_text()) for folder in (reference, tmp_path)]
+    assert summaries[0] == summaries[1]
+
+
+def test_a_killed_run_is_completed_to_the_same_bytes(root, tmp_path, reference):
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study(root, shard=20)))
+    process = subprocess.Popen(
+        command(root, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + SECONDS
+    while not list(tmp_path.glob("results/small/fits/one/0*.h5")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(command(root, tmp_path, "--unlock"), check=True, capture_output=True, timeout=SECONDS)
+    done = subprocess.run(
+        command(root, tmp_path, "--rerun-incomplete"), capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    import numpy as np
+
+    expected = fits_of(reference)
+    for name, values in fits_of(tmp_path).items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+    left = [name for name in files(tmp_path / "results") if name.endswith(".part")]
+    assert left == []
+
+
+def test_a_damaged_shard_is_refused_by_name(run, root, tmp_path):
+    small = study(root, ensembles={"one": {"truth": {"mu": 1.0}, "toys": 20}})
+    assert run(small).returncode == 0
+    path = tmp_path / "results/small/fits/one/000000000-000000019.h5"
+    times = path.stat()
+    path.write_bytes(path.read_bytes()[:3000])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    done = run(small, "--forcerun", "aggregate")
+    assert done.returncode != 0
+    assert "000000000-000000019.h5 cannot be read as HDF5" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_too_many_failures_refuse_the_study_but_keep_its_summary(run, root, tmp_path):
+    """n = 0 with a negative expectation allowed: every such toy ends at the floor."""
+    spec = json.loads((root / "tests/data/onoff.json").read_text())
+    spec["channels"] = [channel for channel in spec["channels"] if channel["name"] == "on"]
+    spec["channels"][0]["samples"] = [
+        {"name": "background", "data": [0.5], "modifiers": []},
+        {"name": "signal", "data": [1.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
+    ]
+    (tmp_path / "ws.json").write_text(json.dumps(spec))
+    done = run(study(root, model="ws.json", ensembles={"one": {"truth": {"mu": 0.0}, "toys": 50}}))
+    assert done.returncode != 0
+    assert "The study is refused" in done.stderr
+    assert "at_floor" in done.stderr
+    assert "Traceback (most recent call last)" not in done.stderr
+    summary = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
+    assert summary["failed"]["at_floor"] == summary["toys"] - summary["certified"] > 10
+    assert not (tmp_path / "results/small/provenance.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"shards": 3}, "shards: unknown key. Did you mean 'shard'?"),
+        ({"ensembles": {"a": {"truth": {"mu": 30.0}}}}, "ensembles.a.truth: Parameter 'mu' cannot be 30"),
+        ({"ensembles": {"a": {"truth": {"mu": 1.0}, "toys": 0}}}, "ensembles.a.toys: "),
+        ({"model": {"path": "tests/none.json"}}, "there is no file 'tests/none.json'"),
+    ],
+)
+def test_bad_configuration_stops_before_any_job(run, root, tmp_path, changes, words):
+    done = run(study(root) | changes)
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_default_study_is_found_without_a_configfile(root, tmp_path):
+    """A dry run from the root door: the default study, and every job of it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--forceall", "--quiet", "rules"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "fit" in done.stdout + done.stderr
