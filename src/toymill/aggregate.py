@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from toymill.store import Audit, ShardFits, ShardKey, read_shard
 LEVELS = (0.683, 0.90, 0.95)
 """Levels at which the distribution of t_μ is compared with the asymptotic one."""
 
+CDF = Callable[[Any], Any]
+
+_ZERO = 1e-6  # t_μ below this is 0 to the fits' tolerance
+_THREE_SIGMA = 0.0027
 _PULL_EDGES = np.linspace(-5, 5, 51)
 _T_BINS = 50
 
@@ -187,7 +192,7 @@ def _coverage(levels: Sequence[float], squared: np.ndarray, certified: np.ndarra
             inside = certified & (squared <= scipy.stats.chi2.ppf(level, 1))
         passed = int(inside.sum())
         counted = fraction(passed, total)
-        coverage[f"{level:g}"] = {
+        coverage[repr(float(level))] = {
             "level": level,
             "coverage": _number(counted.value),
             "coverage_low": counted.low,
@@ -206,17 +211,17 @@ def _test(description: Mapping[str, Any], name: str, k: int, fits: ShardFits, ce
     poi = description["poi"]
     mu, truth = about["tests"][k], about["truth"][poi]
     lower = next(item["bounds"][0] for item in description["parameters"] if item["name"] == poi)
-    sigma, t_asimov = about["asimov"]["sigma"], about["asimov"]["t"][k]
-    noncentrality = 0.0 if mu == truth else t_asimov
-
-    def cdf(t: Any) -> np.ndarray:
-        return asymptotic_cdf(
-            np.asarray(t, dtype=float), noncentrality=noncentrality, mu=mu, truth=truth, sigma=sigma, lower=lower
-        )
-
-    t = np.maximum(t_mu(fits.free, fits.tests[k])[certified], 0.0)
-    top = float(np.ceil((math.sqrt(noncentrality) + 4.2) ** 2))
-    low = float(np.floor(max(0.0, math.sqrt(noncentrality) - 4.2) ** 2))
+    t = t_mu(fits.free, fits.tests[k])[certified]
+    smallest = _number(float(np.min(t, initial=math.inf)))
+    t = np.maximum(t, 0.0)
+    noncentrality = 0.0 if mu == truth else about["asimov"]["t"][k]
+    sigma = about["asimov"]["sigma"]
+    cdf: CDF | None = None
+    if noncentrality is not None and sigma is not None:
+        cdf = partial(asymptotic_cdf, noncentrality=noncentrality, mu=mu, truth=truth, sigma=sigma, lower=lower)
+    centre = math.sqrt(noncentrality or 0.0)
+    top = float(np.ceil((centre + 4.2) ** 2))
+    low = float(np.floor(max(0.0, centre - 4.2) ** 2))
     edges = np.linspace(low, top, _T_BINS + 1)
     counts, _ = np.histogram(t, edges)
     return {
@@ -224,24 +229,32 @@ def _test(description: Mapping[str, Any], name: str, k: int, fits: ShardFits, ce
         "noncentrality": noncentrality,
         "mean": _number(moments(t).mean),
         "mean_error": _number(moments(t).mean_error),
-        "smallest": _number(float(np.min(t_mu(fits.free, fits.tests[k])[certified], initial=math.inf))),
+        "smallest": smallest,
+        "at_zero": int(np.sum(t <= _ZERO)),
         "histogram": {
             "edges": edges.tolist(),
             "counts": counts.tolist(),
             "underflow": int(np.sum(t < low)),
             "overflow": int(np.sum(t > top)),
-            "asymptotic": (len(t) * np.diff(cdf(edges))).tolist(),
+            "asymptotic": None if cdf is None else _expected_counts(len(t), edges, cdf),
         },
-        "quantiles": {f"{level:g}": _quantile(t, level, cdf) for level in LEVELS},
+        "quantiles": {repr(level): _quantile(t, level, cdf) for level in LEVELS},
         "verdict": _verdict(t, cdf),
     }
 
 
-def _quantile(t: np.ndarray, level: float, cdf: Any) -> dict[str, Any]:
+def _expected_counts(total: int, edges: np.ndarray, cdf: CDF) -> list[float]:
+    """Asymptotic counts in each bin; the first bin from 0 holds the toys at exactly 0."""
+    from_below = np.where(edges == 0, -1.0, edges)
+    counts: list[float] = (total * np.diff(cdf(from_below))).tolist()
+    return counts
+
+
+def _quantile(t: np.ndarray, level: float, cdf: CDF | None) -> dict[str, Any]:
     """A quantile of t_μ, and how often toys exceed the asymptotic quantile of the same level."""
     found = quantile(t, level)
-    threshold = _asymptotic_quantile(level, cdf)
-    beyond = fraction(int(np.sum(t > threshold)), len(t))
+    threshold = None if cdf is None else _asymptotic_quantile(level, cdf)
+    beyond = None if threshold is None else fraction(int(np.sum(t > threshold)), len(t))
     return {
         "level": level,
         "value": _number(found.value),
@@ -249,15 +262,15 @@ def _quantile(t: np.ndarray, level: float, cdf: Any) -> dict[str, Any]:
         "high": _number(found.high),
         "error": _number((found.high - found.low) / 2),
         "asymptotic": threshold,
-        "difference": _number(found.value - threshold),
-        "beyond": _number(beyond.value),
-        "beyond_low": beyond.low,
-        "beyond_high": beyond.high,
+        "difference": None if threshold is None else _number(found.value - threshold),
+        "beyond": None if beyond is None else _number(beyond.value),
+        "beyond_low": None if beyond is None else beyond.low,
+        "beyond_high": None if beyond is None else beyond.high,
         "beyond_asymptotic": 1 - level,
     }
 
 
-def _asymptotic_quantile(level: float, cdf: Any) -> float:
+def _asymptotic_quantile(level: float, cdf: CDF) -> float:
     high = 1.0
     while cdf(high) < level:
         high *= 2
@@ -266,49 +279,59 @@ def _asymptotic_quantile(level: float, cdf: Any) -> float:
     return float(scipy.optimize.brentq(lambda value: float(cdf(value)) - level, 0.0, high, xtol=1e-10))
 
 
-def _verdict(t: np.ndarray, cdf: Any) -> dict[str, Any]:
-    """Kolmogorov-Smirnov distance from the asymptotic distribution, and one sentence.
+def _verdict(t: np.ndarray, cdf: CDF | None) -> dict[str, Any]:
+    """Whether the asymptotic distribution may be trusted: one sentence, and the distance from it.
 
-    Toys at exactly t = 0 (μ̂ at its bound) are compared as a fraction; the distance is of the others.
+    The formula is called off if the fraction of toys beyond its 95 % point is neither within half a
+    per cent of 5 % nor compatible with it (exact binomial test, p ≥ 0.0027: three sigma). The
+    Kolmogorov-Smirnov distance is of the toys with t > 0; those at 0, whose μ̂ is at its bound, are a
+    fraction of their own. A discrete distribution has no such p-value.
     """
-    positive = t[t > 1e-6]
-    at_zero = float(cdf(0.0))
-    if not positive.size:
-        return {"agrees": None, "sentence": "No certified toys to compare.", "ks_distance": None, "ks_p_value": None}
-    test = scipy.stats.kstest(positive, lambda x: (cdf(x) - at_zero) / (1 - at_zero))
+    silent = {"agrees": None, "ks_distance": None, "ks_p_value": None, "at_zero": None, "at_zero_asymptotic": None}
+    if cdf is None:
+        return silent | {"sentence": "No asymptotic distribution: the fit to the Asimov dataset is not certified."}
+    if not t.size:
+        return silent | {"sentence": "No certified toys to compare."}
     threshold = _asymptotic_quantile(0.95, cdf)
-    beyond = fraction(int(np.sum(t > threshold)), len(t))
-    shift = beyond.value - 0.05
-    error = max((beyond.high - beyond.low) / 2, 1e-12)
-    agrees = bool(abs(shift) <= 0.005 or abs(shift) <= 2 * error)
+    passed = int(np.sum(t > threshold))
+    beyond = fraction(passed, len(t))
+    error = (beyond.high - beyond.low) / 2
+    p_value = scipy.stats.binomtest(passed, len(t), 0.05).pvalue
+    agrees = bool(abs(beyond.value - 0.05) <= 0.005 or p_value >= _THREE_SIGMA)
     resolved = error <= 0.0025
     words = "may be trusted" if agrees and resolved else "cannot be judged yet" if agrees else "is off"
     advice = (
-        ""
-        if resolved or not agrees
-        else f" More toys are needed: about {math.ceil(0.05 * 0.95 / 0.0025**2)} resolve half a per cent."
+        "" if resolved or not agrees else f" About {math.ceil(0.05 * 0.95 / 0.0025**2)} toys resolve half a per cent."
     )
+    at_zero = float(cdf(_ZERO))
+    positive = t[t > _ZERO]
+    continuous = positive.size and len(np.unique(np.round(positive, 7))) > 0.9 * len(positive)
+    test = scipy.stats.kstest(positive, lambda x: (cdf(x) - at_zero) / (1 - at_zero)) if positive.size else None
     return {
         "agrees": agrees if resolved or not agrees else None,
         "sentence": (
             f"At 95 % the asymptotic formula {words}: {100 * beyond.value:.2f} ± {100 * error:.2f} % of toys lie "
             f"beyond t = {threshold:.3f}, where it expects 5 %.{advice}"
         ),
-        "ks_distance": float(test.statistic),
-        "ks_p_value": float(test.pvalue),
+        "ks_distance": None if test is None else float(test.statistic),
+        "ks_p_value": float(test.pvalue) if test is not None and continuous else None,
+        "at_zero": float(np.mean(t <= _ZERO)),
+        "at_zero_asymptotic": float(cdf(0.0)),
     }
 
 
 def _audit(audit: Audit) -> dict[str, Any]:
-    """The largest differences between iminuit's fits and ours; positive where ours is the lower."""
-    nll = np.concatenate([audit.nll_free[None], audit.nll_tests]) if audit.toy.size else np.zeros((1, 0))
-    good = audit.valid & np.all(np.isfinite(nll), axis=0)
+    """The largest differences between iminuit's fits and ours, over the toys where both are numbers."""
+    nll = np.concatenate([audit.nll_free[None], audit.nll_tests])
+    finite = np.isfinite(nll)
+    valid = audit.valid & np.all(finite, axis=0)
     return {
         "toys": len(audit.toy),
+        "not_finite": int(np.sum(~np.all(finite, axis=0))),
         "minuit_invalid": int(np.sum(~audit.valid)),
-        "ours_higher_by": _number(float(np.max(-nll, initial=-math.inf))),
-        "minuit_higher_by": _number(float(np.max(nll[:, good], initial=-math.inf))),
-        "poi_difference": _number(float(np.max(np.abs(audit.poi[good]), initial=0.0))),
+        "ours_higher_by": _number(float(np.max(-nll[finite], initial=-math.inf))),
+        "minuit_higher_by": _number(float(np.max(nll[:, valid], initial=-math.inf))),
+        "poi_difference": _number(float(np.max(np.abs(audit.poi[valid]), initial=0.0))),
     }
 
 

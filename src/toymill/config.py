@@ -170,11 +170,14 @@ def check_study(study: Study, compiled: Compiled) -> None:
     """Refuse a study that does not fit its model.
 
     Raises:
-        ToymillError: no parameter of interest, a truth or a test of an unknown parameter or outside
-            its bounds, a truth of the parameter of interest that is not given.
+        ToymillError: no parameter of interest, or a fixed one, a truth or a test of an unknown parameter
+            or outside its bounds, a truth of the parameter of interest that is not given.
     """
     if compiled.poi is None:
         msg = f"model.poi: the workspace names no parameter of interest. {nearest('', compiled.parameters.names)}"
+        raise ToymillError(msg)
+    if compiled.parameters.fixed[compiled.parameters.index(compiled.poi)]:
+        msg = f"model.poi: the workspace fixes the parameter of interest {compiled.poi!r}. Free it in the measurement."
         raise ToymillError(msg)
     for name, ensemble in study.ensembles.items():
         for key, values in (
@@ -187,6 +190,14 @@ def check_study(study: Study, compiled: Compiled) -> None:
                 except ToymillError as error:
                     msg = f"ensembles.{name}.{key}: {error}"
                     raise ToymillError(msg) from None
+        constraint = dict(zip(compiled.parameters.names, compiled.parameters.constraint, strict=True))
+        drawn = [item for item in ensemble.truth if item != compiled.poi and constraint[item] != "none"]
+        if ensemble.throw == "hybrid" and drawn:
+            msg = (
+                f"ensembles.{name}.truth: hybrid toys draw {drawn[0]!r} from its constraint, so it has no truth. "
+                "Leave it out, or choose another throw."
+            )
+            raise ToymillError(msg)
         if compiled.poi not in ensemble.truth:
             msg = (
                 f"ensembles.{name}.truth: got {dict(ensemble.truth)}; expected a value for the parameter of "
@@ -216,7 +227,7 @@ def values_tested(ensemble: Ensemble, poi: str) -> list[float]:
 
 
 def shards(study: Study, ensemble: str) -> Iterator[Shard]:
-    """The shards of an ensemble; the name is the range of indices, so that more toys add shards only."""
+    """The shards of an ensemble; the name is the range of indices, so that more toys leave whole shards as they are."""
     total = study.ensembles[ensemble].toys
     for first in range(0, total, study.shard):
         count = min(study.shard, total - first)

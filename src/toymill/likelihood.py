@@ -73,6 +73,9 @@ def fit(
 ) -> Fits:
     """Fit every dataset by maximum likelihood.
 
+    A model with one-sided systematics may have two minima: each toy is then fitted again from the
+    model's initial values and from the mirror image of its best point, and the lowest is kept.
+
     Args:
         model: the model.
         data: main and auxiliary data, shape (n, D) or (D,).
@@ -88,7 +91,8 @@ def fit(
         The fits; none raises, each has a status.
 
     Raises:
-        ToymillError: data or start of the wrong shape, an unknown parameter, a value out of bounds.
+        ToymillError: data or start of the wrong shape, data that are negative counts or not finite, an
+            unknown parameter, a value out of bounds.
 
     Example:
         >>> import jax, toymill
@@ -108,21 +112,75 @@ def fit(
     for name, value in held.items():
         mask[model.parameters.index(name)] = True
         starts[:, model.parameters.index(name)] = value
+    indices = np.arange(len(toys)) if index is None else np.asarray(index)
+    _require_counts(model, toys, indices)
+
+    def search(first: np.ndarray) -> Fits:
+        return _search(model, toys, first, mask, indices, held, tolerance=tolerance, covariance=covariance)
+
+    fits = search(starts)
+    mirrored = model.one_sided & ~mask
+    if mirrored.any():
+        if start is not None:
+            _keep_lower(fits, search(np.where(mask, starts, values)))
+        _keep_lower(fits, search(np.where(mirrored, -1.0, 1.0) * _finite_or(fits.parameters, values)))
+    return fits
+
+
+def _search(
+    model: Model,
+    toys: np.ndarray,
+    starts: np.ndarray,
+    mask: np.ndarray,
+    indices: np.ndarray,
+    held: dict[str, float],
+    *,
+    tolerance: float,
+    covariance: bool,
+) -> Fits:
+    """Fit every toy from its start, shape (n, P), in stages; the last starts afresh at the model's initial values."""
     fits = _empty(model, held, len(toys), covariance=covariance)
     pending = np.arange(len(toys))
-    indices = pending if index is None else np.asarray(index)
-    size_of_block = block_size(model)
+    size = block_size(model)
     for stage, limit in enumerate(STAGES):
-        if stage == 1:
-            starts[pending] = np.where(np.isfinite(fits.parameters[pending]), fits.parameters[pending], values)
-        elif stage == 2:
-            starts[pending] = np.where(mask, starts[pending], values)
-        for block, filled in _blocks(pending, indices[pending] % size_of_block, size_of_block):
+        if stage:
+            continued = _finite_or(fits.parameters[pending], starts[pending])
+            afresh = np.where(mask, starts[pending], model.parameters.init)
+            starts = starts.copy()
+            starts[pending] = continued if stage < len(STAGES) - 1 else afresh
+        for block, filled in _blocks(pending, indices[pending] % size, size):
             _fit_block(model, fits, block, filled, starts, toys, mask, tolerance, limit)
-        pending = np.flatnonzero(np.isin(fits.status, (Status.NOT_CONVERGED, Status.HESSIAN_NOT_POSITIVE)))
+        pending = np.flatnonzero(~fits.ok & (fits.status != Status.NOT_FINITE))
         if not pending.size:
             break
     return fits
+
+
+def _keep_lower(fits: Fits, again: Fits, rows: np.ndarray | None = None) -> None:
+    """Put certified fits of ``again`` in place of those at ``rows`` that lie higher or are not certified."""
+    rows = np.arange(len(fits.nll)) if rows is None else rows
+    better = again.ok & ((again.nll < fits.nll[rows] - REPAIR) | ~fits.ok[rows])
+    for name in ("parameters", "errors", "nll", "status", "edm"):
+        getattr(fits, name)[rows[better]] = getattr(again, name)[better]
+    if fits.covariance is not None and again.covariance is not None:
+        fits.covariance[rows[better]] = again.covariance[better]
+    fits.iterations[rows] += again.iterations
+
+
+def _finite_or(values: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, other)
+
+
+def _require_counts(model: Model, toys: np.ndarray, indices: np.ndarray) -> None:
+    """Raises ToymillError for data that no model of this kind can have made."""
+    bad = ~np.isfinite(toys) | (model.sampling.poisson & (toys < 0))
+    if bad.any():
+        row, datum = np.argwhere(bad)[0]
+        msg = (
+            f"Toy {indices[row]} has {toys[row, datum]:g} as {model.data_names[datum]}: "
+            f"expected {'a count, 0 or more' if model.sampling.poisson[datum] else 'a finite number'}."
+        )
+        raise ToymillError(msg)
 
 
 def fit_tests(
@@ -284,10 +342,7 @@ def _repair(
             tolerance=tolerance,
             covariance=False,
         )
-        better = again.ok & ((again.nll < free.nll[higher]) | ~free.ok[higher])
-        for name in ("parameters", "errors", "nll", "status", "edm"):
-            getattr(free, name)[higher[better]] = getattr(again, name)[better]
-        free.iterations[higher] += again.iterations
+        _keep_lower(free, again, higher)
     return free
 
 

@@ -41,14 +41,14 @@ _ADVICE = {
         "A minimum with at least one parameter held at a bound by its gradient, certified in the others; "
         "widen the bound if it is not physical."
     ),
-    Status.NOT_CONVERGED: "The iteration limit was reached before the estimated distance fell below the tolerance.",
+    Status.NOT_CONVERGED: "No further step lowered the nll, or the limit of steps was reached, before certification.",
     Status.HESSIAN_NOT_POSITIVE: (
         "The search ended where the exact Hessian is not positive definite: a saddle, or a direction that "
         "the data do not constrain; fix or constrain that parameter."
     ),
     Status.NOT_FINITE: "The likelihood is not finite at the start of the fit: check the model at this point.",
     Status.AT_FLOOR: (
-        "An expected count ended at the floor, where the likelihood is not that of the model; tighten the "
+        "An expected count ended at or below zero, where the likelihood is not that of the model; tighten the "
         "bounds so that expectations stay positive."
     ),
 }
@@ -61,6 +61,7 @@ EDM_TOLERANCE = 1e-8
 _ROUGH_EDM = 1e-4  # where Fisher scoring hands over to the exact Hessian: it then needs two or three steps
 _FIRST_DAMPING = 1e-2
 _LARGEST_DAMPING = 1e12
+_SMALLEST_PIVOT = 1e-10  # of the Hessian scaled to a unit diagonal: below it, two parameters do the same thing
 
 
 class Point(NamedTuple):
@@ -136,14 +137,14 @@ def minimize(
     end = _search(partial(kernel.exact, arrays), rough.x, data, bounds, fixed, tolerance, limit)
     free = _free(end.x, end.gradient, bounds, fixed)
     held = ~free & ~fixed[:, None]
-    covariance = _inverse(end.curvature, free)
+    covariance, positive = _inverse(end.curvature, free)
     errors = jnp.sqrt(jnp.diagonal(covariance, axis1=1, axis2=2)).T
     finite = jnp.isfinite(end.nll) & jnp.all(jnp.isfinite(end.gradient), axis=0)
-    positive = jnp.all(jnp.isfinite(covariance), axis=(1, 2))
     status = jnp.where(jnp.any(held, axis=0), Status.AT_BOUND, Status.CERTIFIED)
     status = jnp.where(end.converged, status, Status.NOT_CONVERGED)
     status = jnp.where(positive, status, Status.HESSIAN_NOT_POSITIVE)
-    status = jnp.where(kernel.at_floor(arrays, end.x, data), Status.AT_FLOOR, status)
+    beyond, near = kernel.at_floor(arrays, end.x, data)
+    status = jnp.where(beyond | (near & ~end.converged), Status.AT_FLOOR, status)
     status = jnp.where(finite, status, Status.NOT_FINITE)
     nll = end.nll + kernel.offset(arrays, data)
     return Minimum(end.x, nll, status, end.edm, rough.iterations + end.iterations, covariance, errors, held)
@@ -242,11 +243,16 @@ def _solve(curvature: Any, gradient: Any, free: Any, damping: Any) -> Any:
     return (full[..., 0] * unit).T
 
 
-def _inverse(curvature: Any, free: Any) -> Any:
-    """Inverse over the free parameters, 0 elsewhere, (T, P, P); NaN if not positive definite."""
+def _inverse(curvature: Any, free: Any) -> tuple[Any, Any]:
+    """Inverse over the free parameters, 0 elsewhere, (T, P, P), and whether it exists, (T,); NaN where not.
+
+    A degenerate matrix may pass a Cholesky factorisation by rounding alone, so its pivots are looked at.
+    """
     scaled, unit = _scaled(curvature, free, jnp.zeros(curvature.shape[0]))
     factor = jnp.linalg.cholesky(scaled, symmetrize_input=False)
+    positive = jnp.min(jnp.diagonal(factor, axis1=1, axis2=2) ** 2, axis=1) > _SMALLEST_PIVOT
     identity = jnp.broadcast_to(jnp.eye(curvature.shape[1]), curvature.shape)
     half = lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
     inverse = jnp.swapaxes(half, 1, 2) @ half
-    return inverse * unit[:, :, None] * unit[:, None, :]
+    inverse = inverse * unit[:, :, None] * unit[:, None, :]
+    return jnp.where(positive[:, None, None], inverse, jnp.nan), positive

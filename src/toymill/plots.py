@@ -65,23 +65,31 @@ def _t_mu(summary: Summary, ensemble: str) -> Figure:
 def _t_panel(top: Any, bottom: Any, summary: Summary, test: Mapping[str, Any]) -> None:
     histogram = test["histogram"]
     edges, counts = np.array(histogram["edges"]), np.array(histogram["counts"])
-    expected = np.array(histogram["asymptotic"])
+    asymptotic = histogram["asymptotic"]
+    expected = np.full(len(counts), np.nan) if asymptotic is None else np.array(asymptotic)
     centres = (edges[:-1] + edges[1:]) / 2
     seen = counts > 0
     if not seen.any():
         top.text(0.5, 0.5, "no certified toys", transform=top.transAxes, ha="center")
         return
     low, high = _poisson_interval(counts)
-    label = "non-central χ²" if test["noncentrality"] > 0 else "χ², 1 degree of freedom"
+    none = "none: its Asimov fit is not certified"
+    label = (
+        none
+        if asymptotic is None
+        else "non-central χ²"
+        if (test["noncentrality"] or 0) > 0
+        else "χ², 1 degree of freedom"
+    )
     top.stairs(expected, edges, color=_ORANGE, linewidth=2, label=f"asymptotic: {label}")
     error = np.array([(counts - low)[seen], (high - counts)[seen]])
     top.errorbar(centres[seen], counts[seen], yerr=error, fmt="o", color="black", markersize=3.5, label="toys")
     top.set_yscale("log")
-    top.set_ylim(0.5, max(counts.max(initial=1), expected.max(initial=1)) * 4)
+    top.set_ylim(0.5, np.nanmax([counts.max(initial=1), *expected]) * 4)
     top.set_ylabel(f"toys / {edges[1] - edges[0]:.2g}")
     top.tick_params(labelbottom=False)
     beyond = test["quantiles"]["0.95"]
-    text = f"beyond the asymptotic 95 % point: {100 * beyond['beyond']:.2f} %"
+    text = "" if asymptotic is None else f"beyond the asymptotic 95 % point: {100 * beyond['beyond']:.2f} %"
     top.legend(title=text, title_fontsize=9, loc="upper right", frameon=False)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio, down, up = counts / expected, (counts - low) / expected, (high - counts) / expected

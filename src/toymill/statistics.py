@@ -5,7 +5,7 @@ Equation numbers are those of Cowan, Cranmer, Gross and Vitells, arXiv:1007.1727
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.special
@@ -99,7 +99,7 @@ def _require_zero(background: Fits) -> None:
 
 
 def asymptotic_cdf(
-    t: np.ndarray, *, noncentrality: float, mu: float, truth: float, sigma: float, lower: float = -np.inf
+    t: Any, *, noncentrality: float, mu: float, truth: float, sigma: float, lower: float = -np.inf
 ) -> np.ndarray:
     """Asymptotic cumulative distribution of t_μ at the truth μ'.
 
@@ -123,16 +123,17 @@ def asymptotic_cdf(
     Returns:
         F(t), of the shape of t.
     """
+    t = np.asarray(t, dtype=np.float64)
     root = np.sqrt(np.maximum(t, 0))
     distance = np.sqrt(noncentrality) * np.sign(mu - truth)
     below = scipy.special.ndtr(root - distance)
     reach = (mu - lower) / sigma if np.isfinite(lower) and sigma > 0 else np.inf
     if np.isfinite(reach) and reach > 0:
-        beyond = scipy.special.ndtr((np.asarray(t) + reach**2) / (2 * reach) - distance)
+        beyond = scipy.special.ndtr((t + reach**2) / (2 * reach) - distance)
         below = np.where(root > reach, beyond, below)
     elif reach <= 0:  # μ at the bound: μ̂ cannot lie below it
         below = np.ones_like(root)
-    return np.where(np.asarray(t) < 0, 0.0, scipy.special.ndtr(root + distance) + below - 1)
+    return np.where(t < 0, 0.0, scipy.special.ndtr(root + distance) + below - 1)
 
 
 class Fraction(NamedTuple):
@@ -172,7 +173,7 @@ def moments(values: np.ndarray) -> Moments:
     """Moments of the finite values.
 
     The error of the rms uses the sample's fourth central moment m₄: Var(s²) ≈ (m₄ - s⁴)/n, so
-    σ(s) = √((m₄ - s⁴)/n)/(2s) (Cramér, Mathematical Methods of Statistics, 27.4).
+    σ(s) = √((m₄ - s⁴)/n)/(2s) (Cramér, Mathematical Methods of Statistics, 27.4), for large n.
     """
     x = values[np.isfinite(values)]
     n = len(x)
@@ -190,12 +191,12 @@ def quantile(values: np.ndarray, probability: float) -> Fraction:
     """A sample quantile and the one-sigma interval between order statistics.
 
     The interval's ends are the sample quantiles at p ± √(p(1-p)/n): distribution-free (David and
-    Nagaraja, Order Statistics, 7.1).
+    Nagaraja, Order Statistics, 7.1). NaN where fewer than ten values are expected on either side.
     """
     n = len(values)
-    if n == 0:
+    if n * min(probability, 1 - probability) < 10:
         nan = float("nan")
-        return Fraction(nan, nan, nan)
+        return Fraction(float(np.quantile(values, probability)) if n else nan, nan, nan)
     spread = np.sqrt(probability * (1 - probability) / n)
     at = np.clip([probability, probability - spread, probability + spread], 0, 1)
     centre, low, high = np.quantile(values, at)

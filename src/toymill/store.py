@@ -132,7 +132,9 @@ def read_shard(path: str | Path, key: ShardKey | None = None) -> ShardFits:
         names = tuple(str(name) for name in file.attrs["parameters"])
         poi = str(file.attrs["poi"]) or None
         free = _read_fits(file, path, "free", names, poi, found.toys)
-        tests = [_read_fits(file, path, f"tests/{k}", names, poi, found.toys) for k in sorted(file.get("tests", ()))]
+        tests = [
+            _read_fits(file, path, f"tests/{k}", names, poi, found.toys) for k in sorted(file.get("tests", ()), key=int)
+        ]
         audit = Audit(**{name: np.asarray(_read(file, path, f"audit/{name}")) for name in Audit._fields})
     return ShardFits(found, free, tests, audit)
 

@@ -160,7 +160,7 @@ def _describe_ensemble(study: Study, model: Model, name: str) -> dict[str, Any]:
     asimov = throw(model, truth, 1, mode="asimov")
     tests = values_tested(settings, model.poi)
     free, conditional = fit_tests(model, asimov, [{model.poi: value} for value in tests])
-    t_asimov = [max(0.0, _finite(toymill.t_mu(free, fits))[0] or 0.0) for fits in conditional]
+    t_asimov = [_finite(np.maximum(toymill.t_mu(free, fits), 0.0))[0] for fits in conditional]
     return {
         "digest": ensemble_digest(study, name, model.digest),
         "throw": settings.throw,
@@ -170,19 +170,25 @@ def _describe_ensemble(study: Study, model: Model, name: str) -> dict[str, Any]:
     }
 
 
-def expected_error(model: Model, truth: np.ndarray) -> float:
+def expected_error(model: Model, truth: np.ndarray) -> float | None:
     """Standard deviation of the POI's estimator from the expected information at a truth point.
 
-    √((F⁻¹)_μμ), with F the Fisher information over the parameters that are not fixed (CCGV eq. 28).
+    √((F⁻¹)_μμ), with F the Fisher information over the parameters that are not fixed (CCGV eq. 28);
+    None where it has no inverse.
     """
     asimov = throw(model, truth, 1, mode="asimov")
     *_, curvature = jax.jit(model.kernel.quadratic)(model.arrays, truth[:, None], asimov.T)
     free = np.flatnonzero(~model.parameters.fixed)
     information = np.asarray(curvature)[0][np.ix_(free, free)]
-    units = 1 / np.sqrt(np.diag(information))
-    inverse = np.linalg.inv(information * np.outer(units, units)) * np.outer(units, units)
+    diagonal = np.diag(information)
+    if not (diagonal > 0).all():
+        return None
+    units = 1 / np.sqrt(diagonal)
+    scaled = information * np.outer(units, units)
+    if np.linalg.eigvalsh(scaled)[0] < 1e-12:
+        return None
     poi = int(np.flatnonzero(free == model.poi_index)[0])
-    return float(np.sqrt(inverse[poi, poi]))
+    return float(np.sqrt(np.linalg.inv(scaled)[poi, poi]) * units[poi])
 
 
 def _finite(values: np.ndarray) -> list[float | None]:

@@ -7,6 +7,8 @@ at a counter that is a function of i alone, and is the inverse of its cumulative
 from __future__ import annotations
 
 import hashlib
+import operator
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,7 +21,9 @@ from toymill.models.base import Model
 Mode = Literal["frequentist", "main-only", "hybrid", "asimov"]
 
 _LANES = 4  # numbers that Philox makes for one value of its counter
-_LARGEST_TABLE = 1e8  # counts of a larger mean are inverted by an expansion, right to one count in 10⁴ or more
+# Counts of a larger mean are inverted by an expansion, right to one count in a thousand; beyond it the
+# cumulative distribution loses digits (SciPy 1.17: a tail of 2.7e-6 for 3.3e-6 at a mean of 3e7).
+_LARGEST_TABLE = 1e6
 
 
 def throw(
@@ -43,7 +47,8 @@ def throw(
         stream: name of the ensemble; ensembles of one study are independent by it.
         mode: ``frequentist``: auxiliary data fluctuate about the truth; ``main-only``: they stay as
             observed; ``hybrid``: they stay as observed and each toy's nuisance parameters are drawn
-            from their constraints with a flat prior (Cousins and Highland, NIM A320 (1992) 331);
+            from their constraints with a flat prior (Cousins and Highland, NIM A320 (1992) 331), an
+            expectation that becomes negative counting as 0;
             ``asimov``: every datum is its expectation (arXiv:1007.1727, sec. 3.2).
 
     Returns:
@@ -57,20 +62,22 @@ def throw(
     if mode not in get_args(Mode):
         msg = f"mode is {mode!r}. {nearest(mode, get_args(Mode))}"
         raise ToymillError(msg)
-    for name, value, least in (("count", count, 1), ("seed", seed, 0), ("first", first, 0)):
-        if int(value) != value or value < least:
-            msg = f"{name} is {value!r}; expected a whole number, at least {least}."
-            raise ToymillError(msg)
+    count, seed, first = (
+        _whole(name, value, least)
+        for name, value, least in (("count", count, 1), ("seed", seed, 0), ("first", first, 0))
+    )
     if truth.shape != (len(model.parameters),):
         msg = f"params has shape {truth.shape}; expected ({len(model.parameters)},), one truth point."
         raise ToymillError(msg)
     sampling = model.sampling
     expected = np.asarray(model.expected_data(truth))
+    _require_not_negative(expected[sampling.poisson], [model.data_names[i] for i in np.flatnonzero(sampling.poisson)])
     if mode == "asimov":
         return np.tile(expected, (count, 1))
     uniform = uniforms(seed, stream, first, count, 2 * len(expected) if mode == "hybrid" else len(expected))
     if mode == "hybrid":
-        expected = np.asarray(model.expected_data(_draw_nuisances(model, truth, uniform[:, len(expected) :])))
+        drawn = np.asarray(model.expected_data(_draw_nuisances(model, truth, uniform[:, len(expected) :])))
+        expected = np.where(sampling.poisson, np.maximum(drawn, 0.0), drawn)
     data = np.empty((count, len(sampling.poisson)))
     for datum in range(data.shape[1]):
         if sampling.auxiliary[datum] and mode != "frequentist":
@@ -79,14 +86,14 @@ def throw(
             continue
         mean = expected[..., datum]
         if sampling.poisson[datum]:
-            data[:, datum] = _poisson(uniform[:, datum], mean, model.data_names[datum])
+            data[:, datum] = _poisson(uniform[:, datum], mean)
         else:
             data[:, datum] = mean + sampling.sigma[datum] * scipy.special.ndtri(uniform[:, datum])
     return data
 
 
 def uniforms(seed: int, stream: str, first: int, count: int, numbers: int) -> np.ndarray:
-    """Uniform numbers strictly inside (0, 1), shape (count, numbers), on a grid of 2⁻⁵³.
+    """Uniform numbers strictly inside (0, 1), shape (count, numbers), on a grid of 2⁻⁵².
 
     The generator's key is a SHA-256 of (seed, stream): neighbouring seeds share nothing. Toy i
     reads the counters from i·⌈numbers/4⌉ on.
@@ -95,19 +102,33 @@ def uniforms(seed: int, stream: str, first: int, count: int, numbers: int) -> np
     counters = -(-numbers // _LANES)
     generator = np.random.Philox(key=key, counter=first * counters)
     bits = generator.random_raw(count * counters * _LANES).reshape(count, -1)[:, :numbers]
-    return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
-def _poisson(uniform: np.ndarray, mean: np.ndarray, name: str) -> np.ndarray:
-    """Smallest k with P(n ≤ k) ≥ u: tabulated where all toys share the mean."""
-    low = float(np.min(mean))
-    if not low >= 0:
-        msg = (
-            f"The expectation of {name} is {low:g} at the truth: a count cannot fluctuate about a negative "
-            "number. Move the truth point or its nuisance parameters."
-        )
+def _whole(name: str, value: Any, least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        msg = f"{name} is {value!r}; expected a whole number, at least {least}."
         raise ToymillError(msg)
-    if low >= _LARGEST_TABLE:
+    return number
+
+
+def _require_not_negative(expected: np.ndarray, names: Sequence[str]) -> None:
+    for value, name in zip(expected, names, strict=True):
+        if not value >= 0:
+            msg = (
+                f"The expectation of {name} is {value:g} at the truth: a count cannot fluctuate about a negative "
+                "number. Move the truth point or its nuisance parameters."
+            )
+            raise ToymillError(msg)
+
+
+def _poisson(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Smallest k with P(n ≤ k) ≥ u: tabulated where all toys share the mean."""
+    if np.min(mean) >= _LARGEST_TABLE:
         return _cornish_fisher(uniform, mean)
     if np.ndim(mean) == 0:
         reach = 12 * np.sqrt(mean) + 60
@@ -140,7 +161,7 @@ def _draw_nuisances(model: Model, truth: np.ndarray, uniform: np.ndarray) -> np.
     values = np.tile(truth, (len(uniform), 1))
     for datum in np.flatnonzero(sampling.auxiliary):
         parameter = sampling.parameter[datum]
-        if model.parameters.fixed[parameter]:
+        if model.parameters.fixed[parameter] or model.parameters.names[parameter] == model.poi:
             continue
         seen, u = model.observed[datum], uniform[:, datum]
         if sampling.poisson[datum]:

@@ -5,9 +5,10 @@ import json
 
 import numpy as np
 import pytest
+import scipy.stats
 
 import toymill
-from toymill.aggregate import failures, summarize
+from toymill.aggregate import _expected_counts, _verdict, failures, summarize
 from toymill.config import read_study, shards
 from toymill.minimize import Status
 from toymill.plots import draw
@@ -134,6 +135,46 @@ def test_nothing_certified_is_still_a_summary(done, tmp_path):
     draw(summary, {"overview": tmp_path / "o.svg", "coverage": tmp_path / "c.svg", "status": tmp_path / "s.svg"})
     outputs = {name: tmp_path / f"{name}.svg" for name in ("t_mu", "pull", "parameters")}
     draw(summary, outputs, ensemble="one")
+
+
+def chi2_cdf(t):
+    return scipy.stats.chi2.cdf(np.asarray(t, dtype=float), 1)
+
+
+@pytest.mark.parametrize(
+    ("stretch", "size", "agrees", "words"),
+    [(1.0, 20000, True, "may be trusted"), (1.15, 20000, False, "is off"), (1.0, 100, None, "About 7600 toys")],
+)
+def test_verdict(stretch, size, agrees, words):
+    t = stretch * np.random.default_rng(5).chisquare(1, size)
+    verdict = _verdict(t, chi2_cdf)
+    assert verdict["agrees"] is agrees
+    assert words in verdict["sentence"]
+    assert (verdict["ks_p_value"] < 1e-3) is (agrees is False)
+
+
+def test_verdict_is_seldom_wrong():
+    rng = np.random.default_rng(6)
+    wrong = [_verdict(rng.chisquare(1, 1000), chi2_cdf)["agrees"] is False for _ in range(400)]
+    assert np.mean(wrong) < 0.01
+
+
+def test_verdict_of_toys_at_zero_and_of_discrete_toys():
+    def half_cdf(t):
+        return np.where(np.asarray(t) < 0, 0.0, 0.5 + 0.5 * chi2_cdf(t))
+
+    rng = np.random.default_rng(7)
+    t = np.where(rng.random(20000) < 0.5, 0.0, rng.chisquare(1, 20000))
+    verdict = _verdict(t, half_cdf)
+    assert verdict["agrees"] is True
+    assert verdict["ks_p_value"] > 1e-3
+    assert verdict["at_zero"] == pytest.approx(0.5, abs=0.02)
+    assert verdict["at_zero_asymptotic"] == pytest.approx(0.5)
+    edges = np.linspace(0, 18, 51)
+    assert sum(_expected_counts(20000, edges, half_cdf)) == pytest.approx(20000, rel=1e-4)
+    assert _verdict(np.round(t, 1), half_cdf)["ks_p_value"] is None
+    assert _verdict(np.zeros(50), half_cdf)["at_zero"] == 1.0
+    assert _verdict(t, None)["agrees"] is None
 
 
 def test_a_missing_shard_is_named(done):

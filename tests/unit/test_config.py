@@ -74,6 +74,7 @@ def test_smallest_study_has_every_default():
         (ensemble(tests=[-6.0]), ["ensembles.one.tests", "'mu' cannot be -6"]),
         (ensemble(truth={"lumi": 1.0}), ["ensembles.one.truth", "parameter of interest", "{mu: 1.0}"]),
         ({"model": {"path": "config/workspaces/hww.json", "poi": "xs"}}, ["'xs' is carried by no sample"]),
+        (ensemble(throw="hybrid", truth={"mu": 1.0, "JES": 1.0}), ["ensembles.one.truth", "draw 'JES'"]),
         ({"model": {"path": "config/workspaces/hww.json", "poi": ""}}, ["no parameter of interest"]),
     ],
 )

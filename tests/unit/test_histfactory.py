@@ -179,11 +179,11 @@ def test_negative_expectation_is_held_at_the_floor(onoff):
     x = onoff.parameters.values({"b": 0.1, "mu": -2.0})
     data = onoff.observed
     held = float(onoff.logpdf(x, data))
-    assert bool(KERNEL.at_floor(onoff.arrays, x[:, None], data[:, None])[0])
+    assert bool(KERNEL.at_floor(onoff.arrays, x[:, None], data[:, None])[0][0])
     x[position] = -1.9
     assert float(onoff.logpdf(x, data)) == held
     x[position] = 1.0
-    assert not bool(KERNEL.at_floor(onoff.arrays, x[:, None], data[:, None])[0])
+    assert not bool(KERNEL.at_floor(onoff.arrays, x[:, None], data[:, None])[0][0])
     off = -150 * np.log(FLOOR) + FLOOR + mpmath.loggamma(151)
     background = float(mpmath.log(10) * 100 - 10 - mpmath.loggamma(101))
     assert held == pytest.approx(background - float(off), rel=1e-12)

@@ -71,21 +71,24 @@ def test_poi_at_its_bound_says_so(spec):
     assert fits.ok[0]
 
 
-def test_floor_is_said(spec):
-    """No background, no events: μ̂ is pushed until the expectation is at its floor."""
-    spec["channels"] = [
-        {
-            "name": "c",
-            "samples": [
-                {"name": "s", "data": [10.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
-                {"name": "b", "data": [5.0], "modifiers": []},
-            ],
-        }
+def counting(spec, signal, background, observed=0.0):
+    """One bin: μ·signal + a known background, μ in [-5, 10]."""
+    normfactor = {"name": "mu", "type": "normfactor", "data": None}
+    samples = [
+        {"name": "s", "data": [signal], "modifiers": [normfactor]},
+        {"name": "b", "data": [background], "modifiers": []},
     ]
-    spec["observations"] = [{"name": "c", "data": [0.0]}]
-    parameters = [{"name": "mu", "bounds": [[-5.0, 5.0]]}]
-    spec["measurements"] = [{"name": "m", "config": {"poi": "mu", "parameters": parameters}}]
-    model = toymill.read_workspace(spec)
+    parameters = [{"name": "mu", "bounds": [[-5.0, 10.0]]}]
+    return spec | {
+        "channels": [{"name": "c", "samples": samples}],
+        "observations": [{"name": "c", "data": [observed]}],
+        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": parameters}}],
+    }
+
+
+def test_floor_is_said(spec):
+    """No events: μ̂ is pushed until the expectation is below zero."""
+    model = toymill.read_workspace(counting(spec, signal=10.0, background=5.0))
     fits = toymill.fit(model, model.observed)
     assert not fits.ok[0]
     assert fits.status[0] == Status.AT_FLOOR
@@ -99,7 +102,7 @@ def test_conditional_fits_never_lie_below_free_ones(hww):
     assert free.covariance is None
 
 
-def test_repair_replaces_a_free_fit_that_missed(hww, monkeypatch):
+def test_repair_replaces_a_free_fit_that_missed(hww):
     """A free fit that is certified but too high is found by its conditional fit, and repeated."""
     data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 4, seed=6)
     right, (conditional,) = likelihood.fit_tests(hww, data, [{"mu": 1.0}])
@@ -134,13 +137,68 @@ def test_shapes_never_recompile(hww):
     assert minimize._cache_size() == before
 
 
-def test_a_failed_toy_stays_in_its_place(hww):
-    data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 5, seed=8)
-    data[3, 0] = np.nan
-    fits = toymill.fit(hww, data)
+def test_a_failed_toy_stays_in_its_place(spec):
+    model = toymill.read_workspace(counting(spec, signal=10.0, background=5.0))
+    fits = toymill.fit(model, [[6.0], [9.0], [4.0], [0.0], [5.0]])
     assert fits.ok.tolist() == [True, True, True, False, True]
-    assert fits.status[3] == Status.NOT_FINITE
-    assert np.isnan(fits.nll[3])
+    np.testing.assert_allclose(fits.parameters[fits.ok, 0], [0.1, 0.4, -0.1, 0.0], atol=1e-7)
+
+
+def test_impossible_data_are_refused(hww):
+    data = np.tile(hww.observed, (3, 1))
+    data[1, 2] = -1.0
+    with pytest.raises(toymill.ToymillError, match=r"Toy 11 has -1 as classifier\[2\]: expected a count"):
+        toymill.fit(hww, data, index=[10, 11, 12])
+    data[1, 2] = np.nan
+    with pytest.raises(toymill.ToymillError, match="Toy 1 has nan"):
+        toymill.fit(hww, data)
+
+
+def test_two_minima_of_a_one_sided_systematic(spec):
+    """Both directions of a histosys raise the yields: the fits find the lower of two minima (by brute force)."""
+    spec = counting(spec, signal=10.0, background=100.0, observed=153.0)
+    spec["channels"][0]["samples"][0]["data"] = [10.0, 2.0]
+    spec["channels"][0]["samples"][1]["data"] = [100.0, 60.0]
+    one_sided = {"hi_data": [130.0, 64.0], "lo_data": [125.0, 50.0]}
+    spec["channels"][0]["samples"][1]["modifiers"] = [{"name": "a", "type": "histosys", "data": one_sided}]
+    spec["observations"][0]["data"] = [153.0, 61.0]
+    model = toymill.read_workspace(spec)
+    assert model.one_sided.tolist() == [name == "a" for name in model.parameters.names]
+    data = toymill.throw(model, model.parameters.values({"mu": 3.0}), 150, seed=3)
+    data[0] = [153.0, 61.0, 0.17460858]
+    free, (test,) = likelihood.fit_tests(model, data, [{"mu": 1.0}])
+    assert test.nll[0] == pytest.approx(8.279422, abs=1e-6)  # on a grid; the other minimum lies at 9.8958
+    for fits, fixed in ((free, None), (test, {"mu": 1.0})):
+        for a in np.linspace(-3, 3, 13):
+            start = model.parameters.values({"a": a, "mu": 1.0})
+            again = likelihood._search(
+                model,
+                data,
+                np.tile(start, (len(data), 1)),
+                np.array([name == "mu" and fixed is not None for name in model.parameters.names]),
+                np.arange(len(data)),
+                fixed or {},
+                tolerance=1e-8,
+                covariance=False,
+            )
+            assert (fits.nll <= again.nll + 1e-7).all()
+
+
+def test_degenerate_parameters_are_not_certified(spec):
+    """Two samples of one shape, each with a free factor: no minimum, whatever rounding says."""
+    spec = counting(spec, signal=5.0, background=2.5)
+    spec["channels"][0]["samples"] = [
+        {"name": name, "data": data, "modifiers": [{"name": factor, "type": "normfactor", "data": None}]}
+        for name, data, factor in (("s", [5.0, 7.0, 3.1], "mu"), ("t", [2.5, 3.5, 1.55], "k"))
+    ] + [{"name": "b", "data": [50.0, 33.0, 20.0], "modifiers": []}]
+    spec["observations"][0]["data"] = [60.0, 45.0, 25.0]
+    model = toymill.read_workspace(spec)
+    fits = toymill.fit(model, toymill.throw(model, model.parameters.init, 200))
+    inside = (
+        (fits.parameters > model.parameters.bounds[:, 0]) & (fits.parameters < model.parameters.bounds[:, 1])
+    ).all(axis=1)
+    assert inside.any()
+    assert (fits.status[inside] == Status.HESSIAN_NOT_POSITIVE).all()
 
 
 def test_unfinished_toys_are_taken_up_again(hww, monkeypatch):

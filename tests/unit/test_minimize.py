@@ -22,7 +22,7 @@ def kernel_of(nll, gradient, hessian, curvature=None):
         offset=lambda _, data: jnp.zeros(data.shape[1]),
         quadratic=quadratic,
         exact=exact,
-        at_floor=lambda _, x, data: jnp.zeros(x.shape[1], dtype=bool),
+        at_floor=lambda _, x, __: (jnp.zeros(x.shape[1], dtype=bool),) * 2,
     )
 
 

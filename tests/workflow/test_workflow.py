@@ -212,7 +212,7 @@ def test_bad_configuration_stops_before_any_job(run, root, tmp_path, changes, wo
     assert not (tmp_path / "results").exists()
 
 
-def test_default_study_is_found_without_a_configfile(root, tmp_path):
+def test_default_study_is_found_without_a_configfile(root):
     """A dry run from the root door: the default study, and every job of it."""
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--forceall", "--quiet", "rules"],

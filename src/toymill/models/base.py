@@ -27,8 +27,8 @@ class Kernel(NamedTuple):
         offset: that term, from ``(arrays, data)``, shape (T,): ``-logpdf = nll + offset``.
         quadratic: nll (T,), its gradient (P, T), and a positive semi-definite curvature (T, P, P).
         exact: nll (T,), its gradient (P, T), and its exact Hessian (T, P, P).
-        at_floor: True where the documented floor holds an expectation, so that the likelihood is not the
-            model's, shape (T,).
+        at_floor: two arrays of shape (T,), from ``(arrays, x, data)``: True where the documented floor
+            holds an expectation, so that the likelihood is not the model's; True where one is next to it.
     """
 
     nll: Callable[..., Any]
@@ -69,6 +69,8 @@ class Model(abc.ABC):
         arrays: the constants that the kernel's functions take first.
         kernel: the functions that the minimiser calls.
         digest: SHA-256 of everything that defines the model.
+        one_sided: True for a parameter whose two directions move the data the same way by enough for
+            the likelihood to have two minima; a fit is then tried from both sides, shape (P,).
         width: length of the largest axis, beside parameters and toys, of the kernel's temporaries.
     """
 
@@ -80,6 +82,7 @@ class Model(abc.ABC):
     arrays: Any
     kernel: Kernel
     digest: str
+    one_sided: np.ndarray
     width: int
 
     @property

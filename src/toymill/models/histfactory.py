@@ -25,6 +25,8 @@ FLOOR = 1e-10
 A bin without events is the exception: its nll is the expectation itself, down to 0, where a fit may well end.
 """
 
+_NEAR_FLOOR = 1e-8
+
 
 @dataclass(frozen=True)
 class HistFactory(Model):
@@ -84,6 +86,7 @@ def from_compiled(compiled: Compiled, *, digest: str) -> HistFactory:
         arrays=arrays,
         kernel=KERNEL,
         digest=digest,
+        one_sided=compiled.one_sided,
         width=arrays.nominal.size,
     )
 
@@ -326,9 +329,10 @@ def _exact(arrays: Templates, x: Any, data: Any) -> Any:
     return nll, _gradient(arrays, x, data, slopes, jacobian), hessian
 
 
-def _at_floor(arrays: Templates, x: Any, data: Any) -> Any:
+def _at_floor(arrays: Templates, x: Any, data: Any) -> tuple[Any, Any]:
     rates = _rates(arrays, x)
-    return jnp.any(_held_by_floor(rates, data[: rates.shape[0]]), axis=0)
+    held = _held_by_floor(rates, data[: rates.shape[0]])
+    return jnp.any(held, axis=0), jnp.any(rates < _NEAR_FLOOR, axis=0)
 
 
 KERNEL = Kernel(nll=_nll, offset=_offset, quadratic=_quadratic, exact=_exact, at_floor=_at_floor)

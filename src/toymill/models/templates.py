@@ -88,6 +88,7 @@ class Compiled:
         templates: the constants of its likelihood.
         observed: observed main data and nominal auxiliary data, (D,).
         data_names: ``channel[bin]`` and ``parameter (auxiliary)``, length D.
+        one_sided: parameters whose two directions move the data the same way, see ``_one_sided``, (P,).
     """
 
     parameters: Parameters
@@ -95,6 +96,7 @@ class Compiled:
     templates: Templates
     observed: np.ndarray
     data_names: tuple[str, ...]
+    one_sided: np.ndarray
 
 
 @dataclass
@@ -169,12 +171,14 @@ def compile_workspace(workspace: Workspace) -> Compiled:
     names = [f"{channel.name}[{i}]" for channel in workspace.channels for i in range(len(channel.samples[0].data))] + [
         f"{name} (auxiliary)" for item in constrained for name in item.names
     ]
+    templates = _templates(workspace, sets, len(parameters), len(main))
     return Compiled(
         parameters=parameters,
         poi=poi,
-        templates=_templates(workspace, sets, len(parameters), len(main)),
+        templates=templates,
         observed=np.array(main + [value for item in constrained for value in item.aux], dtype=np.float64),
         data_names=tuple(names),
+        one_sided=_one_sided(templates),
     )
 
 
@@ -440,6 +444,28 @@ def _templates(workspace: Workspace, sets: dict[str, _Set], parameters: int, bin
         poisson_tau=np.array([value for s in poisson for value in s.width], dtype=np.float64),
         poisson_datum=np.array([datum[s.name] + i for s in poisson for i in range(len(s))], dtype=np.int64),
     )
+
+
+def _one_sided(templates: Templates) -> np.ndarray:
+    """Parameters that move bins the same way in both directions, enough for two minima, (P,).
+
+    A response e·g(α) with g ≈ 15/8 α² near 0 turns the constraint's minimum into a maximum where
+    Σ_b (15/4) e_b (n_b - ν_b)/ν_b > 1: within five standard deviations of the counts, only where
+    √(Σ_b e_b²/ν_b) > 0.05. Bins whose response is monotonic, |e_b| ≤ |l_b|, do not count.
+    """
+    slots, bins = templates.nominal.shape
+    size = templates.hist_linear.shape[1]
+    up, down = np.exp(templates.norm_log_hi) - 1, np.exp(templates.norm_log_lo) - 1
+    yields = templates.nominal[None]
+    norm_even = ((up + down) / 2)[:, :, templates.bin_channel] * yields
+    norm_linear = ((up - down) / 2)[:, :, templates.bin_channel] * yields
+    even = templates.hist_even.T.reshape(size, slots, bins) + norm_even
+    linear = templates.hist_linear.T.reshape(size, slots, bins) + norm_linear
+    even, linear = even.sum(axis=1), linear.sum(axis=1)
+    total = np.maximum(templates.nominal.sum(axis=0), 1e-3)
+    strength = np.sqrt(np.sum(np.where(np.abs(even) > np.abs(linear), even, 0.0) ** 2 / total, axis=1))
+    mask: np.ndarray = strength > 0.05
+    return mask
 
 
 def _padded_factors(factors: dict[tuple[int, int], list[int]], slots: int, bins: int, padding: int) -> np.ndarray:
