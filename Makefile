@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
-LINTED := src scripts tests config/workspaces
+LINTED := src scripts tests benchmarks config/workspaces
 
 .PHONY: study test lint bench setup setup-dev lock schema format clean
 
