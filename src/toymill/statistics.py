@@ -40,7 +40,7 @@ def t_mu(free: Fits, conditional: Fits) -> np.ndarray:
         >>> data = [100.0, 150.0]  # off, on
         >>> t = toymill.t_mu(toymill.fit(model, data), toymill.fit(model, data, fixed={"mu": 0.0}))
         >>> round(float(t[0]), 4)
-        10.0676
+        10.0678
     """
     if len(free.nll) != len(conditional.nll):
         msg = f"The free fits are of {len(free.nll)} toys, the conditional ones of {len(conditional.nll)}."
