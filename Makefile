@@ -37,7 +37,7 @@ lock:
 	envs/lock.sh
 
 clean:
-	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .snakemake/toymill .snakemake/conda .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 setup: $(VENV)/.run
 

@@ -10,7 +10,6 @@ import toymill
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_numpy_dtype_promotion", "standard")
 
 ROOT = Path(__file__).resolve().parents[1]
 ATLAS = ROOT / "config/workspaces/atlas-3l-erjr"

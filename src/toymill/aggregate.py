@@ -13,7 +13,7 @@ import scipy.optimize
 import scipy.stats
 
 import toymill
-from toymill.config import Shard, Study, ensemble_digest, shards
+from toymill.config import Shard, Study, fits_digest, shards
 from toymill.errors import ToymillError
 from toymill.likelihood import Fits, concatenate
 from toymill.minimize import Status
@@ -77,7 +77,7 @@ def failures(study: Study, summary: Mapping[str, Any]) -> list[str]:
 
 def _collect(study: Study, description: Mapping[str, Any], name: str, files: Iterable[str | Path]) -> ShardFits:
     """All toys of an ensemble in the order of their index, from shards that are checked one by one."""
-    digest = ensemble_digest(study, name, description["digest"])
+    digest = fits_digest(study, name, description["digest"])
     expected = list(shards(study, name))
     found = {Path(path).stem: path for path in files}
     missing = [shard.name for shard in expected if shard.name not in found]
@@ -289,7 +289,9 @@ def _verdict(t: np.ndarray, cdf: CDF | None) -> dict[str, Any]:
     """
     silent = {"agrees": None, "ks_distance": None, "ks_p_value": None, "at_zero": None, "at_zero_asymptotic": None}
     if cdf is None:
-        return silent | {"sentence": "No asymptotic distribution: the fit to the Asimov dataset is not certified."}
+        return silent | {
+            "sentence": "No asymptotic distribution: the Asimov dataset's fit or information is not usable."
+        }
     if not t.size:
         return silent | {"sentence": "No certified toys to compare."}
     threshold = _asymptotic_quantile(0.95, cdf)

@@ -30,17 +30,15 @@ def _nll_and_gradient(kernel: Kernel) -> tuple[Any, Any]:
     return jax.jit(nll), jax.jit(jax.grad(nll))
 
 
-def minuit_fit(
-    model: Model, data: np.ndarray, fixed: Mapping[str, float] | None = None, *, start: np.ndarray | None = None
-) -> MinuitFit:
+def minuit_fit(model: Model, data: np.ndarray, fixed: Mapping[str, float] | None = None) -> MinuitFit:
     """Fit one dataset, shape (D,), with MIGRAD and gradients by automatic differentiation.
 
     Strategy 2, tolerance 1e-4 (an EDM of 2e-7), and MIGRAD again until it moves no more, from the
-    model's initial values or from ``start``.
+    model's initial values.
     """
     nll, gradient = _nll_and_gradient(model.kernel)
     arrays = jax.tree.map(jax.numpy.asarray, model.arrays)
-    values = model.parameters.values(dict(fixed or {}), base=start)
+    values = model.parameters.values(dict(fixed or {}))
     minuit = iminuit.Minuit(
         lambda x: float(nll(x, arrays, data)),
         values,
@@ -56,8 +54,9 @@ def minuit_fit(
     previous = np.inf
     for _ in range(10):
         minuit.migrad()
-        value = float(minuit.fval or np.inf)
-        if minuit.valid and previous - value < 1e-9:
+        value = np.inf if minuit.fval is None else float(minuit.fval)
+        settled = minuit.valid and previous - value < 1e-9
+        previous = min(previous, value)
+        if settled:
             break
-        previous = value
-    return MinuitFit(np.array(minuit.values), float(minuit.fval or np.nan), bool(minuit.valid))
+    return MinuitFit(np.array(minuit.values), previous if np.isfinite(previous) else float("nan"), bool(minuit.valid))

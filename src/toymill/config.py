@@ -9,13 +9,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+import toymill
 from toymill.errors import ToymillError, nearest
 from toymill.models.templates import Compiled, compile_workspace
 from toymill.models.workspace import Workspace, load_workspace
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 FETCHED = Path(".snakemake/toymill/fetched")
 """Where downloaded inputs are kept, by digest."""
@@ -32,8 +35,16 @@ class Remote(_Strict):
     """Address of the file, or of a tar or zip archive that holds it."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """SHA-256 of what the address gives, 64 hexadecimal digits."""
-    member: str | None = None
+    member: Annotated[str, Field(pattern=r"^[^/]")] | None = None
     """Path of the file inside the archive; null if the address gives the file itself."""
+
+    @field_validator("member")
+    @classmethod
+    def _member_stays_inside(cls, value: str | None) -> str | None:
+        if value is not None and ".." in Path(value).parts:
+            msg = "a member may not leave its archive by '..'"
+            raise ValueError(msg)
+        return value
 
     @property
     def local(self) -> Path:
@@ -73,11 +84,11 @@ class ModelConfig(_Strict):
 class Ensemble(_Strict):
     """All toys of one truth point."""
 
-    truth: dict[str, FiniteFloat] = {}
+    truth: dict[str, Number] = {}
     """Parameter values that the toys are thrown at, by name; the others as `nuisances` says."""
     toys: Annotated[int, Field(ge=1, strict=True)] = 10000
     """Number of toys."""
-    tests: list[FiniteFloat] = []
+    tests: list[Number] = []
     """Values of the parameter of interest tested on every toy; the truth's own is always added."""
     throw: Literal["frequentist", "main-only", "hybrid"] = "frequentist"
     """What fluctuates: `frequentist` main and auxiliary data; `main-only` leaves auxiliary data as observed; `hybrid`
@@ -90,11 +101,11 @@ class Ensemble(_Strict):
 class FitConfig(_Strict):
     """How toys are fitted."""
 
-    edm_tolerance: Annotated[FiniteFloat, Field(gt=0, le=1e-3)] = 1e-8
+    edm_tolerance: Annotated[Number, Field(gt=0, le=1e-3)] = 1e-8
     """Largest estimated distance to the minimum of a certified fit, in units of the negative log-likelihood."""
     audit: Annotated[int, Field(ge=0, strict=True)] = 20
     """Toys of each ensemble that are fitted again with iminuit, for the comparison in the summary."""
-    max_failed: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.001
+    max_failed: Annotated[Number, Field(ge=0, le=1)] = 0.001
     """The study fails, after its summary is written, if a larger fraction of an ensemble's toys is not certified."""
 
 
@@ -107,15 +118,15 @@ class Study(_Strict):
     """The statistical model."""
     ensembles: Annotated[dict[Annotated[str, Field(pattern=_NAME)], Ensemble], Field(min_length=1)]
     """The truth points, by a name of your choice. An ensemble's toys depend on the seed and on this name."""
-    seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     """Seed of every toy in the study."""
     shard: Annotated[int, Field(ge=1, strict=True)] = 10000
     """Toys a job: each shard is one job and one file."""
-    levels: Annotated[list[Annotated[FiniteFloat, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.683, 0.95]
+    levels: Annotated[list[Annotated[Number, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.683, 0.95]
     """Confidence levels of the intervals whose coverage is counted."""
     fit: FitConfig = FitConfig()
     """How toys are fitted."""
-    keep_toys: bool = False
+    keep_toys: Annotated[bool, Field(strict=True)] = False
     """Keep the raw toys in `results/<study>/toys/`."""
 
     @field_validator("model", mode="before")
@@ -140,7 +151,7 @@ class Shard(NamedTuple):
     toys: int
 
 
-def read_study(content: Mapping[str, Any], *, source: str = "configuration") -> Study:
+def read_study(content: Mapping[str, Any]) -> Study:
     """The study that a configuration states.
 
     Raises:
@@ -151,7 +162,7 @@ def read_study(content: Mapping[str, Any], *, source: str = "configuration") -> 
         return Study.model_validate(dict(content))
     except ValidationError as error:
         lines = [_explain(dict(item)) for item in error.errors()]
-        msg = f"The {source} cannot be used:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
+        msg = "The configuration cannot be used:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
         raise ToymillError(msg) from None
 
 
@@ -234,10 +245,19 @@ def shards(study: Study, ensemble: str) -> Iterator[Shard]:
         yield Shard(f"{first:09d}-{first + count - 1:09d}", first, count)
 
 
-def ensemble_digest(study: Study, ensemble: str, model_digest: str) -> str:
-    """SHA-256 of everything that a toy of this ensemble and its fit depend on, save its index."""
-    settings = study.ensembles[ensemble].model_dump(mode="json", exclude={"toys"})
-    identity = [model_digest, study.seed, ensemble, settings, study.fit.edm_tolerance]
+def toys_digest(study: Study, ensemble: str, model_digest: str) -> str:
+    """SHA-256 of everything that a toy of this ensemble depends on, save its index."""
+    settings = study.ensembles[ensemble].model_dump(mode="json", exclude={"toys", "tests"})
+    return _digest([toymill.__version__, model_digest, study.seed, ensemble, settings])
+
+
+def fits_digest(study: Study, ensemble: str, model_digest: str) -> str:
+    """SHA-256 of everything that a toy of this ensemble and its fits depend on, save its index."""
+    tests = study.ensembles[ensemble].tests
+    return _digest([toys_digest(study, ensemble, model_digest), tests, study.fit.edm_tolerance])
+
+
+def _digest(identity: Any) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def prepare(threads: int = 1) -> None:
     if threads == 1:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # jobs may share a GPU
     import jax
 
     settings = {
@@ -41,7 +43,7 @@ def prepare(threads: int = 1) -> None:
 
 @contextlib.contextmanager
 def reported(logs: Sequence[str]) -> Iterator[None]:
-    """A user's mistake ends the job with its message, on the screen and in the log, without a traceback."""
+    """A user's mistake ends the job with its message, on the screen and in the log; only a defect has a traceback."""
     try:
         yield
     except ToymillError as error:
@@ -50,3 +52,7 @@ def reported(logs: Sequence[str]) -> Iterator[None]:
             Path(log).write_text(text, encoding="utf-8")
         sys.stderr.write(text)
         sys.exit(1)
+    except Exception:
+        for log in logs:
+            Path(log).write_text(traceback.format_exc(), encoding="utf-8")
+        raise

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from toymill.errors import ToymillError
+from toymill.errors import ToymillError, nearest
 from toymill.minimize import CERTIFIED_STATUSES, EDM_TOLERANCE, Status, minimize
 from toymill.models.base import Model, require_x64
 
@@ -57,7 +57,10 @@ class Fits:
         return np.isin(self.status, CERTIFIED_STATUSES)
 
     def parameter(self, name: str) -> np.ndarray:
-        """Fitted values of one parameter, (n,)."""
+        """Fitted values of one parameter, (n,); raises ToymillError for an unknown name."""
+        if name not in self.names:
+            msg = f"The fits have no parameter {name!r}. {nearest(name, self.names)}"
+            raise ToymillError(msg)
         return self.parameters[:, self.names.index(name)]
 
 
@@ -107,8 +110,12 @@ def fit(
     size = len(model.parameters)
     toys = _rows(data, len(model.data_names), "data")
     values = model.parameters.values(held)
-    starts = np.broadcast_to(values if start is None else _rows(start, size, "start"), (len(toys), size)).copy()
+    starts = values[None] if start is None else _rows(start, size, "start")
+    if len(toys) == 0 or len(starts) not in (1, len(toys)):
+        msg = f"There are {len(toys)} datasets and {len(starts)} starts; expected at least one dataset, and a start for each."
+        raise ToymillError(msg)
     mask = model.parameters.fixed.copy()
+    starts = np.where(mask, values, np.broadcast_to(starts, (len(toys), size)))
     for name, value in held.items():
         mask[model.parameters.index(name)] = True
         starts[:, model.parameters.index(name)] = value
@@ -147,9 +154,13 @@ def _search(
             continued = _finite_or(fits.parameters[pending], starts[pending])
             afresh = np.where(mask, starts[pending], model.parameters.init)
             starts = starts.copy()
-            starts[pending] = continued if stage < len(STAGES) - 1 else afresh
+            starts[pending] = afresh if stage == len(STAGES) - 1 else continued
+        last = 0 < stage == len(STAGES) - 1
+        found = _empty(model, held, len(toys), covariance=covariance) if last else fits
         for block, filled in _blocks(pending, indices[pending] % size, size):
-            _fit_block(model, fits, block, filled, starts, toys, mask, tolerance, limit)
+            _fit_block(model, found, block, filled, starts, toys, mask, tolerance, limit)
+        if last:
+            _keep_lower(fits, found)
         pending = np.flatnonzero(~fits.ok & (fits.status != Status.NOT_FINITE))
         if not pending.size:
             break
@@ -157,9 +168,15 @@ def _search(
 
 
 def _keep_lower(fits: Fits, again: Fits, rows: np.ndarray | None = None) -> None:
-    """Put certified fits of ``again`` in place of those at ``rows`` that lie higher or are not certified."""
+    """Put certified fits of ``again`` in place of those at ``rows`` that lie higher.
+
+    A fit that is not certified gives way to a certified one, unless it has seen a lower nll: then the
+    certified one is not the minimum. An nll that the floor holds, or that is no number, is no such evidence.
+    """
     rows = np.arange(len(fits.nll)) if rows is None else rows
-    better = again.ok & ((again.nll < fits.nll[rows] - REPAIR) | ~fits.ok[rows])
+    margin = np.where(fits.ok[rows], -REPAIR, REPAIR)
+    hollow = np.isin(fits.status[rows], (Status.AT_FLOOR, Status.NOT_FINITE)) | ~np.isfinite(fits.nll[rows])
+    better = again.ok & (hollow | (again.nll < fits.nll[rows] + margin))
     for name in ("parameters", "errors", "nll", "status", "edm"):
         getattr(fits, name)[rows[better]] = getattr(again, name)[better]
     if fits.covariance is not None and again.covariance is not None:

@@ -76,7 +76,6 @@ class Point(NamedTuple):
         edm: estimated distance to the minimum, ½ gᵀ H⁻¹ g over the free parameters, (T,).
         iterations: steps tried, (T,).
         converged: True where edm fell below the tolerance with λ = 0, (T,).
-        positive: True where the undamped curvature was last seen to be positive definite, (T,).
     """
 
     x: Any
@@ -87,7 +86,6 @@ class Point(NamedTuple):
     edm: Any
     iterations: Any
     converged: Any
-    positive: Any
 
 
 class Minimum(NamedTuple):
@@ -171,7 +169,6 @@ def _search(
         edm=jnp.full(toys, jnp.inf),
         iterations=jnp.zeros(toys, dtype=jnp.int32),
         converged=jnp.zeros(toys, dtype=bool),
-        positive=jnp.zeros(toys, dtype=bool),
     )
 
     def running(at: Point) -> Any:
@@ -209,7 +206,6 @@ def _search(
             edm=jnp.where(active, edm, at.edm),
             iterations=at.iterations + (active & ~converged),
             converged=at.converged | (active & converged),
-            positive=jnp.where(active & undamped, solvable, at.positive),
         )
 
     return lax.while_loop(lambda at: jnp.any(running(at)), advance, first)

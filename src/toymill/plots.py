@@ -73,7 +73,7 @@ def _t_panel(top: Any, bottom: Any, summary: Summary, test: Mapping[str, Any]) -
         top.text(0.5, 0.5, "no certified toys", transform=top.transAxes, ha="center")
         return
     low, high = _poisson_interval(counts)
-    none = "none: its Asimov fit is not certified"
+    none = "none: no usable Asimov fit"
     label = (
         none
         if asymptotic is None
@@ -252,12 +252,12 @@ def _overview(summary: Summary) -> Figure:
     """The study's main numbers as a table, and its verdicts."""
     poi = summary["poi"]
     levels = list(next(iter(summary["ensembles"].values()))["intervals"]["profile"])
-    head = ["ensemble", f"true {poi}", "toys", "certified", "bias", "pull mean", "pull width"]
+    head = ["ensemble", f"true {poi}", "toys", "failed", "bias", "pull mean", "pull width"]
     head += [f"coverage {100 * float(level):g} %\n(profile)" for level in levels]
     rows, sentences = [], []
     for name, item in summary["ensembles"].items():
         about = item["parameters"][poi]
-        row = [name, f"{about['truth']:g}", f"{item['toys']}", f"{100 * item['certified'] / item['toys']:.4g} %"]
+        row = [name, f"{about['truth']:g}", f"{item['toys']}", f"{item['toys'] - item['certified']}"]
         row += [_with_error(about[key], about[f"{key}_error"]) for key in ("bias", "pull_mean", "pull_width")]
         for level in levels:
             interval = item["intervals"]["profile"][level]

@@ -51,18 +51,27 @@ def provenance(model: Mapping[str, Any], files: Mapping[str, str], benchmarks: s
         "git": _git(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "packages": {name: _version(name) for name in _PACKAGES},
         "inputs": model["inputs"],
         "digests": {name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in files.items()},
         "seconds": _seconds(Path(benchmarks)),
     }
 
 
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # a rule's conda environment has no Snakemake
+        return None
+
+
 def _git() -> dict[str, Any] | None:
-    """The checkout's commit, and whether tracked files differ from it; None outside a checkout."""
+    """The commit of toymill's checkout, and whether tracked files differ from it; None outside a checkout."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", Path(__file__).parent, *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain", "-uno"))}
@@ -74,13 +83,16 @@ def _seconds(benchmarks: Path) -> dict[str, float]:
     """Wall-clock seconds of each job that was measured, from Snakemake's benchmark tables."""
     seconds = {}
     for path in sorted(benchmarks.rglob("*.tsv")):
-        _, first, *_ = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if len(lines) < 2:
+            continue
+        first = lines[1]
         seconds[str(path.relative_to(benchmarks).with_suffix(""))] = float(first.split("\t")[0])
     return seconds
 
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -6,8 +6,8 @@ Files hold no wall-clock times: the same inputs give the same bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,7 +91,7 @@ def read_toys(path: str | Path, key: ShardKey) -> np.ndarray:
     Raises:
         ToymillError: a file that is damaged, or of another shard.
     """
-    with _opened(path) as file:
+    with _damage_named(path), _opened(path) as file:
         _check(file, path, "toymill-toys", key)
         return np.asarray(_read(file, path, "data"))
 
@@ -127,7 +127,7 @@ def read_shard(path: str | Path, key: ShardKey | None = None) -> ShardFits:
     Raises:
         ToymillError: a file that is damaged, of another kind, or of another shard.
     """
-    with _opened(path) as file:
+    with _damage_named(path), _opened(path) as file:
         found = _check(file, path, "toymill-fits", key)
         names = tuple(str(name) for name in file.attrs["parameters"])
         poi = str(file.attrs["poi"]) or None
@@ -170,7 +170,7 @@ class _atomically:  # noqa: N801 - reads as a word in a with statement
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self.temporary = self.path.with_name(f".{self.path.name}.part")
 
     def __enter__(self) -> h5py.File:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,6 +187,18 @@ class _atomically:  # noqa: N801 - reads as a word in a with statement
         finally:
             with suppress(FileNotFoundError):
                 self.temporary.unlink()
+
+
+@contextmanager
+def _damage_named(path: str | Path) -> Iterator[None]:
+    """Whatever else damage does to a file is told as damage, with the file's name."""
+    try:
+        yield
+    except ToymillError:
+        raise
+    except (KeyError, IndexError, OSError, RuntimeError, TypeError, ValueError) as error:
+        msg = f"{path} is damaged ({error}). Delete it and run again: only it will be made anew."
+        raise ToymillError(msg) from None
 
 
 def _opened(path: str | Path) -> h5py.File:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 
 import toymill
 from toymill.audit import minuit_fit
-from toymill.config import Shard, Study, check_study, compile_model, ensemble_digest, values_tested
+from toymill.config import Shard, Study, check_study, compile_model, fits_digest, toys_digest, values_tested
 from toymill.errors import ToymillError
 from toymill.likelihood import Fits, fit, fit_tests
 from toymill.minimize import Status
@@ -52,25 +53,36 @@ def truth_point(study: Study, model: Model, ensemble: str) -> np.ndarray:
     return truth
 
 
-def shard_key(study: Study, model: Model, ensemble: str, shard: Shard) -> ShardKey:
-    """What a shard's file must say that it is."""
-    digest = ensemble_digest(study, ensemble, model.digest)
+def toys_key(study: Study, model: Model, ensemble: str, shard: Shard) -> ShardKey:
+    """What the file of a shard's toys must say that it is."""
+    digest = toys_digest(study, ensemble, model.digest)
     return ShardKey(ensemble, digest, model.digest, study.seed, shard.first, shard.toys)
 
 
-def throw_shard(study: Study, ensemble: str, shard: Shard) -> tuple[ShardKey, np.ndarray, tuple[str, ...]]:
-    """A shard's toys: its key, data of shape (toys, D), and the names of the data."""
+def fits_key(study: Study, model: Model, ensemble: str, shard: Shard) -> ShardKey:
+    """What the file of a shard's fits must say that it is."""
+    return toys_key(study, model, ensemble, shard)._replace(digest=fits_digest(study, ensemble, model.digest))
+
+
+def throw_shard(
+    study: Study, ensemble: str, shard: Shard, description: Mapping[str, Any]
+) -> tuple[ShardKey, np.ndarray, tuple[str, ...]]:
+    """A shard's toys: its key, data of shape (toys, D), and the names of the data.
+
+    The truth point is that of ``description``, the content of ``model.json``: one fit for all shards.
+    """
     model = open_model(study)
+    truth = description["ensembles"][ensemble]["truth"]
     data = throw(
         model,
-        truth_point(study, model, ensemble),
+        np.array([truth[name] for name in model.parameters.names]),
         shard.toys,
         seed=study.seed,
         first=shard.first,
         stream=ensemble,
         mode=study.ensembles[ensemble].throw,
     )
-    return shard_key(study, model, ensemble, shard), data, model.data_names
+    return toys_key(study, model, ensemble, shard), data, model.data_names
 
 
 def fit_shard(study: Study, ensemble: str, shard: Shard, data: np.ndarray, *, model: Model | None = None) -> ShardFits:
@@ -79,18 +91,13 @@ def fit_shard(study: Study, ensemble: str, shard: Shard, data: np.ndarray, *, mo
     assert model.poi is not None
     tests = [{model.poi: value} for value in values_tested(study.ensembles[ensemble], model.poi)]
     free, conditional = fit_tests(model, data, tests, first=shard.first, tolerance=study.fit.edm_tolerance)
-    audit = _audit(study, model, ensemble, shard, data, free, conditional)
-    return ShardFits(shard_key(study, model, ensemble, shard), free, conditional, audit)
+    audit = _audit(study, model, shard, data, free, conditional)
+    return ShardFits(fits_key(study, model, ensemble, shard), free, conditional, audit)
 
 
-def _audit(
-    study: Study, model: Model, ensemble: str, shard: Shard, data: np.ndarray, free: Fits, conditional: list[Fits]
-) -> Audit:
-    """Fit with iminuit the ensemble's audited toys that lie in this shard."""
-    total = study.ensembles[ensemble].toys
-    seed = [study.seed, *hashlib.sha256(ensemble.encode()).digest()]
-    chosen = np.sort(np.random.default_rng(seed).choice(total, min(study.fit.audit, total), replace=False))
-    rows = chosen[(chosen >= shard.first) & (chosen < shard.first + shard.toys)] - shard.first
+def _audit(study: Study, model: Model, shard: Shard, data: np.ndarray, free: Fits, conditional: list[Fits]) -> Audit:
+    """Fit with iminuit the ensemble's first toys, as far as they lie in this shard; toys are independent."""
+    rows = np.arange(max(0, min(shard.toys, study.fit.audit - shard.first)))
     result = Audit(
         toy=rows + shard.first,
         nll_free=np.empty(len(rows)),
@@ -140,8 +147,8 @@ def describe(study: Study) -> dict[str, Any]:
         "observed": {
             "data": model.observed.tolist(),
             "status": Status(int(free.status[0])).name.lower(),
-            "twice_nll": 2 * float(free.nll[0]),
-            "parameters": dict(zip(free.names, free.parameters[0].tolist(), strict=True)),
+            "twice_nll": _finite(2 * free.nll)[0],
+            "parameters": dict(zip(free.names, _finite(free.parameters[0]), strict=True)),
             "errors": dict(zip(free.names, _finite(free.errors[0]), strict=True)),
             "tests": [
                 {"poi": value, "t": _finite(toymill.t_mu(free, fits))[0]}
@@ -162,7 +169,7 @@ def _describe_ensemble(study: Study, model: Model, name: str) -> dict[str, Any]:
     free, conditional = fit_tests(model, asimov, [{model.poi: value} for value in tests])
     t_asimov = [_finite(np.maximum(toymill.t_mu(free, fits), 0.0))[0] for fits in conditional]
     return {
-        "digest": ensemble_digest(study, name, model.digest),
+        "digest": fits_digest(study, name, model.digest),
         "throw": settings.throw,
         "truth": dict(zip(model.parameters.names, truth.tolist(), strict=True)),
         "tests": tests,

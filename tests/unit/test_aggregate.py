@@ -34,14 +34,15 @@ def done(root, tmp_path_factory):
         }
     )
     folder = tmp_path_factory.mktemp("fits")
+    description = describe(study)
     files = {}
     for name in study.ensembles:
         for shard in shards(study, name):
-            _, data, _ = throw_shard(study, name, shard)
+            _, data, _ = throw_shard(study, name, shard, description)
             path = folder / name / f"{shard.name}.h5"
             write_shard(path, fit_shard(study, name, shard, data), STATUSES)
             files.setdefault(name, []).append(path)
-    return study, describe(study), files
+    return study, description, files
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,7 @@ def server(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(module, "FETCHED", tmp_path / "fetched")
 
 

@@ -222,6 +222,31 @@ def test_start_of_the_wrong_length_is_refused(hww):
         toymill.fit(hww, hww.observed, start=np.ones(3))
 
 
+def test_number_of_starts_and_of_datasets(hww):
+    with pytest.raises(toymill.ToymillError, match="1 datasets and 2 starts"):
+        toymill.fit(hww, hww.observed, start=np.tile(hww.parameters.init, (2, 1)))
+    with pytest.raises(toymill.ToymillError, match="0 datasets"):
+        toymill.fit(hww, np.empty((0, len(hww.observed))))
+    with pytest.raises(toymill.ToymillError, match="no parameter 'nu'"):
+        toymill.fit(hww, hww.observed).parameter("nu")
+
+
+def test_a_start_does_not_move_what_the_model_fixes(spec):
+    model = toymill.read_workspace(spec)
+    start = model.parameters.values({"k": 2.0})
+    assert toymill.fit(model, model.observed, start=start).parameter("k")[0] == 1.1
+
+
+def test_a_higher_certified_fit_does_not_replace_a_lower_uncertified_one(hww):
+    data = toymill.throw(hww, hww.parameters.init, 3, seed=1)
+    fits, again = toymill.fit(hww, data, covariance=False), toymill.fit(hww, data, covariance=False)
+    fits.status[:2] = Status.NOT_CONVERGED
+    fits.nll[0] -= 1
+    fits.nll[1] += 1
+    likelihood._keep_lower(fits, again)
+    assert fits.ok.tolist() == [False, True, True]
+
+
 def test_unknown_fixed_parameter_is_refused(hww):
     with pytest.raises(toymill.ToymillError, match="no parameter 'nu'"):
         toymill.fit(hww, hww.observed, {"nu": 1.0})

@@ -98,8 +98,12 @@ def test_a_study_from_end_to_end(run, root, tmp_path):
 
     more = study(root)
     more["ensembles"]["one"]["toys"] = 200
-    more["ensembles"]["two"] = {"truth": {"mu": 2.0}, "toys": 10}
-    assert run(more).returncode == 0
+    more["ensembles"]["zero"]["tests"] = [1.0]
+    more["ensembles"]["two+2"] = {"truth": {"mu": 2.0}, "toys": 10, "nuisances": "conditional"}
+    done = run(more)
+    assert done.returncode == 0, done.stderr
+    zero = json.loads((results / "small/summary.json").read_text())["ensembles"]["zero"]
+    assert [test["poi"] for test in zero["tests"]] == [0.0, 1.0]
     kept = results / "small/fits/one/000000000-000000139.h5"
     assert kept.stat().st_mtime_ns == before[kept]
     assert (results / "small/fits/one/000000140-000000199.h5").exists()
@@ -112,6 +116,17 @@ def reference(root, tmp_path_factory):
     (folder / "study.yaml").write_text(yaml.safe_dump(study(root, keep_toys=True)))
     subprocess.run(command(root, folder, "--cores", "1"), check=True, capture_output=True, timeout=SECONDS)
     return folder
+
+
+def test_kept_toys_are_fitted_again_at_a_new_test_point(run, root, tmp_path):
+    small = study(root, ensembles={"one": {"truth": {"mu": 1.0}, "toys": 20}}, keep_toys=True)
+    assert run(small).returncode == 0
+    toys = tmp_path / "results/small/toys/one/000000000-000000019.h5"
+    before = toys.stat().st_mtime_ns
+    small["ensembles"]["one"]["tests"] = [0.0]
+    done = run(small)
+    assert done.returncode == 0, done.stderr
+    assert toys.stat().st_mtime_ns == before
 
 
 def test_seven_shards_give_the_same_bits(run, root, tmp_path, reference):
@@ -161,6 +176,14 @@ def test_a_killed_run_is_completed_to_the_same_bytes(root, tmp_path, reference):
         np.testing.assert_array_equal(values, expected[name], err_msg=name)
     left = [name for name in files(tmp_path / "results") if name.endswith(".part")]
     assert left == []
+
+
+def test_what_a_killed_write_left_is_written_over(tmp_path):
+    from toymill.store import write_summary
+
+    (tmp_path / ".summary.h5.part").write_bytes(b"half")
+    write_summary(tmp_path / "summary.h5", {"a": 1})
+    assert files(tmp_path) == ["summary.h5"]
 
 
 def test_a_damaged_shard_is_refused_by_name(run, root, tmp_path):
@@ -223,4 +246,5 @@ def test_default_study_is_found_without_a_configfile(root):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "fit" in done.stdout + done.stderr
+    assert "Nothing to be done" not in done.stdout + done.stderr
+    assert "plot_ensemble" in done.stdout + done.stderr

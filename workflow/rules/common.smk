@@ -8,6 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 try:
+    import toymill
     from toymill.config import FETCHED, check_inputs, read_study, shards
     from toymill.errors import ToymillError
 except ImportError as error:
@@ -17,7 +18,7 @@ except ImportError as error:
     ) from None
 
 try:
-    STUDY = read_study(config, source="configuration")
+    STUDY = read_study(config)
     if workflow.is_main_process:
         check_inputs(STUDY)
 except ToymillError as error:
@@ -25,7 +26,7 @@ except ToymillError as error:
 
 RESULTS = f"results/{STUDY.study}"
 SCRATCH = f".snakemake/toymill/{STUDY.study}"
-TOYS = f"{RESULTS}/toys" if STUDY.keep_toys else f"{SCRATCH}/toys"
+TOYS = f"{RESULTS}/toys"
 INPUTS = [str(path) for path in STUDY.model.inputs]
 PLOTS = [
     f"{RESULTS}/plots/{name}.svg"
@@ -38,7 +39,7 @@ PLOTS = [
 ]
 
 # A job in a conda environment finds the engine here.
-SOURCE = str(Path(workflow.main_snakefile).resolve().parent / "src")
+SOURCE = str(Path(toymill.__file__).resolve().parents[1])
 os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [SOURCE, os.getenv("PYTHONPATH")]))
 )
@@ -72,7 +73,9 @@ def remote_of(wildcards):
 def ensemble_settings(wildcards):
     """Everything in the study that one ensemble's toys depend on; a change of it throws them again."""
     settings = STUDY.ensembles[wildcards.ensemble].model_dump(exclude={"toys", "tests"})
-    return {"seed": STUDY.seed, "model": STUDY.model.model_dump(), "ensemble": settings}
+    version = toymill.__version__
+    chosen = {"measurement": STUDY.model.measurement, "poi": STUDY.model.poi}
+    return {"toymill": version, "seed": STUDY.seed, **chosen, "ensemble": settings}
 
 
 def fit_settings(wildcards):
@@ -89,6 +92,8 @@ def fit_settings(wildcards):
 
 def write_report():
     """Snakemake's own HTML report of the finished study; the resolved configuration stands for all arguments."""
+    if not Path(f"{RESULTS}/provenance.json").exists():
+        return
     command = [
         sys.executable,
         "-m",
@@ -100,6 +105,6 @@ def write_report():
     command += ["--report", f"{RESULTS}/report.html"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        sys.stderr.write(f"The report could not be written:\n{done.stderr}\n")
+        sys.stderr.write(f"The report could not be written:\n{done.stderr}\nTry again with: {shlex.join(command)}\n")
     else:
         sys.stderr.write(f"Report: {RESULTS}/report.html\n")

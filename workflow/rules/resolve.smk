@@ -3,7 +3,7 @@ rule fetch:
     output:
         f"{FETCHED}/{{sha256}}/{{name}}",
     log:
-        f"{SCRATCH}/logs/fetch/{{sha256}}/{{name}}.log",
+        "<logs>/fetch/{sha256}/{name}.log",
     wildcard_constraints:
         sha256="[0-9a-f]{64}",
         name=".+",
