@@ -1,15 +1,17 @@
-# make study: set up and run the default study.    make test: set up and run the tests.
+# make study: set up and run the default study, or another: make study CONFIG=config/studies/tiny.yaml
+# make test: set up and run the tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
+CONFIG ?=
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 LINTED := src scripts tests benchmarks config/workspaces
 
 .PHONY: study test lint bench setup setup-dev lock schema format clean
 
 study: setup
-	$(SNAKEMAKE)
+	$(SNAKEMAKE) $(if $(CONFIG),--configfile $(CONFIG))
 
 test: setup-dev
 	$(BIN)/python -m pytest

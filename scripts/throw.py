@@ -4,12 +4,11 @@ from toymill.job import prepare, reported
 
 prepare(snakemake.threads)
 from toymill.config import read_study, shard_named  # noqa: E402
-from toymill.records import read_json  # noqa: E402
 from toymill.store import write_toys  # noqa: E402
 from toymill.study import throw_shard  # noqa: E402
 
 with reported(snakemake.log):
     study = read_study(snakemake.config)
     shard = shard_named(study, snakemake.wildcards.ensemble, snakemake.wildcards.shard)
-    key, data, names = throw_shard(study, snakemake.wildcards.ensemble, shard, read_json(snakemake.input.checked))
+    key, data, names = throw_shard(study, snakemake.wildcards.ensemble, shard)
     write_toys(snakemake.output[0], key, data, names)

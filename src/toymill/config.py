@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import toymill
@@ -22,6 +23,10 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 FETCHED = Path(".snakemake/toymill/fetched")
 """Where downloaded inputs are kept, by digest."""
+
+
+MOST_SHARDS = 20000
+"""Snakemake plans hundreds of jobs in seconds, tens of thousands in minutes."""
 
 
 class _Strict(BaseModel):
@@ -134,11 +139,20 @@ class Study(_Strict):
     def _path_alone(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str) else value
 
-    @model_validator(mode="after")
-    def _ensembles_differ(self) -> Study:
-        folded = [name.lower() for name in self.ensembles]
+    @field_validator("ensembles")
+    @classmethod
+    def _names_differ(cls, value: dict[str, Ensemble]) -> dict[str, Ensemble]:
+        folded = [name.lower() for name in value]
         if len(set(folded)) < len(folded):
-            msg = "ensembles: two names differ only in case, and some file systems would mix their files"
+            msg = "two names differ only in case, and some file systems would mix their files"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _not_too_many_jobs(self) -> Study:
+        jobs = sum(-(-ensemble.toys // self.shard) for ensemble in self.ensembles.values())
+        if jobs > MOST_SHARDS:
+            msg = f"shard: {self.shard} toys a job makes {jobs} jobs; expected at most {MOST_SHARDS}. Raise shard"
             raise ValueError(msg)
         return self
 
@@ -164,6 +178,34 @@ def read_study(content: Mapping[str, Any]) -> Study:
         lines = [_explain(dict(item)) for item in error.errors()]
         msg = "The configuration cannot be used:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
         raise ToymillError(msg) from None
+
+
+def refuse_duplicate_keys(path: str | Path) -> None:
+    """Refuse a YAML file that gives a key twice, of which YAML readers silently take the last.
+
+    Raises:
+        ToymillError: naming the key and its line. A file that is no YAML is left to Snakemake's own message.
+    """
+
+    def visit(node: yaml.Node) -> None:
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    msg = f"{path}, line {key.start_mark.line + 1}: the key {key.value!r} is given twice. Keep one."
+                    raise ToymillError(msg)
+                seen.add(str(key.value))
+                visit(value)
+        elif isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                visit(item)
+
+    try:
+        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return
+    if root is not None:
+        visit(root)
 
 
 def compile_model(study: Study) -> tuple[Workspace, Compiled]:
@@ -223,9 +265,10 @@ def check_inputs(study: Study) -> None:
     Raises:
         ToymillError: a local input that is not there, and what ``compile_model`` and ``check_study`` refuse.
     """
-    for item in (study.model.path, *study.model.patches):
+    keys = ["path", *(f"patches.{number}" for number in range(len(study.model.patches)))]
+    for key, item in zip(keys, (study.model.path, *study.model.patches), strict=True):
         if isinstance(item, str) and not Path(item).is_file():
-            msg = f"model: there is no file {item!r} (seen from {Path.cwd().name}/). Paths are relative to the working directory."
+            msg = f"model.{key}: there is no file {item!r} in {Path.cwd()}. A download is a mapping of url and sha256."
             raise ToymillError(msg)
     if all(path.is_file() for path in study.model.inputs):
         _, compiled = compile_model(study)
@@ -261,6 +304,16 @@ def _digest(identity: Any) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
+_EXPECTED = {
+    "dict_type": "expected a mapping, as {key: value}",
+    "model_type": "expected a mapping, as {key: value}",
+    "list_type": "expected a list, as [value]",
+    "string_type": "expected text; put a number in quotes",
+    "too_short": "needs at least one",
+    "string_pattern_mismatch": "expected letters, digits and . _ + - for a name, 64 digits for a sha256, http… for a url",
+}
+
+
 def _explain(error: dict[str, Any]) -> str:
     """One line for one validation error: key, value, what is allowed."""
     location = [str(step) for step in error["loc"] if step not in {"str", "Remote", "[key]"}]
@@ -274,9 +327,10 @@ def _explain(error: dict[str, Any]) -> str:
         return f"{key}: missing. It is needed; config/README.md describes it."
     advice = ""
     if isinstance(error["input"], str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", error["input"]):
-        advice = " (YAML reads 1e4 as text: write 1.0e+4, or 10000)"
-    text = re.sub(r"^Value error, ", "", error["msg"])
-    return f"{key}: {text[0].lower() + text[1:]}; got {got}{advice}."
+        advice = " (YAML reads 1e4 as text: write 10000; and 1.0e-4 for 1e-4)"
+    text = _EXPECTED.get(error["type"]) or re.sub(r"^Value error, ", "", error["msg"])
+    text = f"{text[0].lower()}{text[1:]}"
+    return f"{key}: {text}; got {got}{advice}." if key else f"{text}."
 
 
 def _known_keys(location: list[str]) -> list[str]:

@@ -52,6 +52,8 @@ def reported(logs: Sequence[str]) -> Iterator[None]:
             Path(log).write_text(text, encoding="utf-8")
         sys.stderr.write(text)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except Exception:
         for log in logs:
             Path(log).write_text(traceback.format_exc(), encoding="utf-8")

@@ -252,7 +252,7 @@ def _overview(summary: Summary) -> Figure:
     """The study's main numbers as a table, and its verdicts."""
     poi = summary["poi"]
     levels = list(next(iter(summary["ensembles"].values()))["intervals"]["profile"])
-    head = ["ensemble", f"true {poi}", "toys", "failed", "bias", "pull mean", "pull width"]
+    head = ["ensemble", f"true {poi}", "toys", "failed", f"bias of {poi}", "pull mean", "pull width"]
     head += [f"coverage {100 * float(level):g} %\n(profile)" for level in levels]
     rows, sentences = [], []
     for name, item in summary["ensembles"].items():

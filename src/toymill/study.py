@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -41,7 +40,7 @@ def truth_point(study: Study, model: Model, ensemble: str) -> np.ndarray:
     settings = study.ensembles[ensemble]
     if settings.nuisances == "nominal":
         return model.parameters.values(settings.truth)
-    conditional = fit(model, model.observed, settings.truth, tolerance=study.fit.edm_tolerance)
+    conditional = fit(model, model.observed, settings.truth)
     if not conditional.ok[0]:
         status = Status(int(conditional.status[0]))
         msg = (
@@ -64,18 +63,12 @@ def fits_key(study: Study, model: Model, ensemble: str, shard: Shard) -> ShardKe
     return toys_key(study, model, ensemble, shard)._replace(digest=fits_digest(study, ensemble, model.digest))
 
 
-def throw_shard(
-    study: Study, ensemble: str, shard: Shard, description: Mapping[str, Any]
-) -> tuple[ShardKey, np.ndarray, tuple[str, ...]]:
-    """A shard's toys: its key, data of shape (toys, D), and the names of the data.
-
-    The truth point is that of ``description``, the content of ``model.json``: one fit for all shards.
-    """
+def throw_shard(study: Study, ensemble: str, shard: Shard) -> tuple[ShardKey, np.ndarray, tuple[str, ...]]:
+    """A shard's toys: its key, data of shape (toys, D), and the names of the data."""
     model = open_model(study)
-    truth = description["ensembles"][ensemble]["truth"]
     data = throw(
         model,
-        np.array([truth[name] for name in model.parameters.names]),
+        truth_point(study, model, ensemble),
         shard.toys,
         seed=study.seed,
         first=shard.first,

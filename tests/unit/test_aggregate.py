@@ -38,7 +38,7 @@ def done(root, tmp_path_factory):
     files = {}
     for name in study.ensembles:
         for shard in shards(study, name):
-            _, data, _ = throw_shard(study, name, shard, description)
+            _, data, _ = throw_shard(study, name, shard)
             path = folder / name / f"{shard.name}.h5"
             write_shard(path, fit_shard(study, name, shard, data), STATUSES)
             files.setdefault(name, []).append(path)

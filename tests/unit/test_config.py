@@ -16,6 +16,7 @@ from toymill.config import (
     check_inputs,
     fits_digest,
     read_study,
+    refuse_duplicate_keys,
     shards,
     values_tested,
 )
@@ -73,7 +74,10 @@ def test_smallest_study_has_every_default():
         ({"study": "../up"}, ["study", 'got "../up"']),
         (ensemble(throw="bayesian"), ["ensembles.one.throw", "'frequentist', 'main-only' or 'hybrid'", "bayesian"]),
         (ensemble(truth={"mu": float("inf")}), ["ensembles.one.truth.mu", "finite"]),
-        ({"ensembles": {}}, ["ensembles", "at least 1"]),
+        ({"ensembles": {}}, ["ensembles: needs at least one"]),
+        ({"ensembles": []}, ["ensembles: expected a mapping"]),
+        (ensemble(tests=0.0), ["ensembles.one.tests: expected a list, as [value]; got 0.0"]),
+        (ensemble(toys=10**11), ["shard: 10000 toys a job makes 10000000 jobs; expected at most 20000"]),
         ({"ensembles": {"A": {"truth": {"mu": 0}}, "a": {"truth": {"mu": 0}}}}, ["differ only in case"]),
         ({"model": {"path": {"url": "https://x.org/a", "sha256": "12"}}}, ["model.path", "sha256"]),
         ({"model": "nowhere.json"}, ["no file 'nowhere.json'"]),
@@ -90,6 +94,15 @@ def test_refusals(changes, words):
     message = refusal(**changes)
     for word in words:
         assert word in message
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("study: s\nensembles:\n  a: {toys: 1}\n  a: {toys: 2}\n")
+    with pytest.raises(toymill.ToymillError, match=r"study.yaml, line 4: the key 'a' is given twice"):
+        refuse_duplicate_keys(path)
+    path.write_text("study: s\nensembles: {a: {toys: 1}, b: {toys: 1}}\n")
+    refuse_duplicate_keys(path)
 
 
 def test_missing_key():

@@ -9,7 +9,13 @@ from snakemake.exceptions import WorkflowError
 
 try:
     import toymill
-    from toymill.config import FETCHED, check_inputs, read_study, shards
+    from toymill.config import (
+        FETCHED,
+        check_inputs,
+        read_study,
+        refuse_duplicate_keys,
+        shards,
+    )
     from toymill.errors import ToymillError
 except ImportError as error:
     raise WorkflowError(
@@ -18,6 +24,8 @@ except ImportError as error:
     ) from None
 
 try:
+    for path in workflow.overwrite_configfiles or ["config/config.yaml"]:
+        refuse_duplicate_keys(path)
     STUDY = read_study(config)
     if workflow.is_main_process:
         check_inputs(STUDY)

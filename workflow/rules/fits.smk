@@ -3,7 +3,6 @@ rule fit:
     input:
         INPUTS,
         toys=f"{TOYS}/{{ensemble}}/{{shard}}.h5",
-        checked=ancient("<results>/model.json"),
     output:
         ensure("<results>/fits/{ensemble}/{shard}.h5", non_empty=True),
     log:

@@ -58,19 +58,19 @@ rule plot_ensemble:
         t_mu=report(
             ensure("<results>/plots/t_mu_{ensemble}.svg", non_empty=True),
             caption="../report/t_mu.rst",
-            category="Ensembles",
+            category="Truth points",
             subcategory="{ensemble}",
         ),
         pull=report(
             ensure("<results>/plots/pull_{ensemble}.svg", non_empty=True),
             caption="../report/pull.rst",
-            category="Ensembles",
+            category="Truth points",
             subcategory="{ensemble}",
         ),
         parameters=report(
             ensure("<results>/plots/parameters_{ensemble}.svg", non_empty=True),
             caption="../report/parameters.rst",
-            category="Ensembles",
+            category="Truth points",
             subcategory="{ensemble}",
         ),
     log:

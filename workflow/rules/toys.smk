@@ -2,7 +2,6 @@
 rule throw:
     input:
         INPUTS,
-        checked=ancient("<results>/model.json"),
     output:
         (
             f"{TOYS}/{{ensemble}}/{{shard}}.h5"

@@ -14,9 +14,11 @@ from typing import Annotated, Any, Literal
 
 import jsonpatch
 import jsonpointer
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from toymill.errors import ToymillError, nearest
+
+FiniteFloat = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
