@@ -113,6 +113,8 @@ def write_report():
     command += ["--report", f"{RESULTS}/report.html"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        sys.stderr.write(f"The report could not be written:\n{done.stderr}\nTry again with: {shlex.join(command)}\n")
+        sys.stderr.write(
+            f"The report could not be written:\n{done.stderr}\nTry again with: {shlex.join(command)}\n"
+        )
     else:
         sys.stderr.write(f"Report: {RESULTS}/report.html\n")
