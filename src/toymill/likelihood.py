@@ -76,8 +76,8 @@ def fit(
 ) -> Fits:
     """Fit every dataset by maximum likelihood.
 
-    A model with one-sided systematics may have two minima: each toy is then fitted again from the
-    model's initial values and from the mirror image of its best point, and the lowest is kept.
+    Where a model's likelihood may have two minima, each toy is fitted again from the model's initial
+    values and from the mirror image of its best point, and the lowest is kept.
 
     Args:
         model: the model.
@@ -126,11 +126,13 @@ def fit(
         return _search(model, toys, first, mask, indices, held, tolerance=tolerance, covariance=covariance)
 
     fits = search(starts)
-    mirrored = model.one_sided & ~mask
+    mirrored = model.two_minima & ~mask
     if mirrored.any():
         if start is not None:
             _keep_lower(fits, search(np.where(mask, starts, values)))
-        _keep_lower(fits, search(np.where(mirrored, -1.0, 1.0) * _finite_or(fits.parameters, values)))
+        best = _finite_or(fits.parameters, values)
+        image = np.clip(2 * model.parameters.init - best, *model.parameters.bounds.T)
+        _keep_lower(fits, search(np.where(mirrored, image, best)))
     return fits
 
 

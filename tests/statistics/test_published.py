@@ -65,6 +65,17 @@ def test_atlas_toys_are_certified_and_agree_with_iminuit(atlas):
         assert fits.nll[toy] <= minuit_fit(model, data[toy], fixed).nll + 1e-5
 
 
+def test_a_weak_constraint_leaves_its_bound(root):
+    """Toy 13 of the study's signal ensemble at μ = 0: a constraint with τ = 0.058 has minima at γ = 0 and 9.2."""
+    folder = root / "config/workspaces/atlas-3l-erjr"
+    model = toymill.read_workspace(folder / "BkgOnly.json", patches=[folder / "patch.ERJR_100p0_20p0.json"])
+    data = toymill.throw(model, model.parameters.values({"mu_SIG": 1.0}), 1, first=13, stream="signal")
+    fits = toymill.fit(model, data, {"mu_SIG": 0.0})
+    assert fits.ok[0]
+    assert fits.nll[0] == pytest.approx(136.095277, abs=1e-5)
+    assert fits.nll[0] <= minuit_fit(model, data[0], {"mu_SIG": 0.0}).nll + 1e-5
+
+
 def test_hww_bias_is_iminuits(hww):
     """μ̂ of the same toys from iminuit, from the initial values: the bias agrees far within its error."""
     data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 40, seed=12)

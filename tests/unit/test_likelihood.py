@@ -154,7 +154,7 @@ def test_impossible_data_are_refused(hww):
         toymill.fit(hww, data)
 
 
-def test_two_minima_of_a_one_sided_systematic(spec):
+def test_two_minima_of_a_two_minima_systematic(spec):
     """Both directions of a histosys raise the yields: the fits find the lower of two minima (by brute force)."""
     spec = counting(spec, signal=10.0, background=100.0, observed=153.0)
     spec["channels"][0]["samples"][0]["data"] = [10.0, 2.0]
@@ -163,7 +163,7 @@ def test_two_minima_of_a_one_sided_systematic(spec):
     spec["channels"][0]["samples"][1]["modifiers"] = [{"name": "a", "type": "histosys", "data": one_sided}]
     spec["observations"][0]["data"] = [153.0, 61.0]
     model = toymill.read_workspace(spec)
-    assert model.one_sided.tolist() == [name == "a" for name in model.parameters.names]
+    assert model.two_minima.tolist() == [name == "a" for name in model.parameters.names]
     data = toymill.throw(model, model.parameters.values({"mu": 3.0}), 150, seed=3)
     data[0] = [153.0, 61.0, 0.17460858]
     free, (test,) = likelihood.fit_tests(model, data, [{"mu": 1.0}])

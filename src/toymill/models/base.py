@@ -69,8 +69,8 @@ class Model(abc.ABC):
         arrays: the constants that the kernel's functions take first.
         kernel: the functions that the minimiser calls.
         digest: SHA-256 of everything that defines the model.
-        one_sided: True for a parameter whose two directions move the data the same way by enough for
-            the likelihood to have two minima; a fit is then tried from both sides, shape (P,).
+        two_minima: True for a parameter along which the likelihood may have two minima, shape (P,); a fit is
+            then tried from the mirror image of its best point too, about the initial values.
         width: length of the largest axis, beside parameters and toys, of the kernel's temporaries.
     """
 
@@ -82,7 +82,7 @@ class Model(abc.ABC):
     arrays: Any
     kernel: Kernel
     digest: str
-    one_sided: np.ndarray
+    two_minima: np.ndarray
     width: int
 
     @property

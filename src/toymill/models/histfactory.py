@@ -86,7 +86,7 @@ def from_compiled(compiled: Compiled, *, digest: str) -> HistFactory:
         arrays=arrays,
         kernel=KERNEL,
         digest=digest,
-        one_sided=compiled.one_sided,
+        two_minima=compiled.two_minima,
         width=arrays.nominal.size,
     )
 

@@ -88,7 +88,7 @@ class Compiled:
         templates: the constants of its likelihood.
         observed: observed main data and nominal auxiliary data, (D,).
         data_names: ``channel[bin]`` and ``parameter (auxiliary)``, length D.
-        one_sided: parameters whose two directions move the data the same way, see ``_one_sided``, (P,).
+        two_minima: parameters along which there may be two minima, see ``_two_minima``, (P,).
     """
 
     parameters: Parameters
@@ -96,7 +96,7 @@ class Compiled:
     templates: Templates
     observed: np.ndarray
     data_names: tuple[str, ...]
-    one_sided: np.ndarray
+    two_minima: np.ndarray
 
 
 @dataclass
@@ -178,7 +178,7 @@ def compile_workspace(workspace: Workspace) -> Compiled:
         templates=templates,
         observed=np.array(main + [value for item in constrained for value in item.aux], dtype=np.float64),
         data_names=tuple(names),
-        one_sided=_one_sided(templates),
+        two_minima=_two_minima(templates, parameters.fixed),
     )
 
 
@@ -446,12 +446,13 @@ def _templates(workspace: Workspace, sets: dict[str, _Set], parameters: int, bin
     )
 
 
-def _one_sided(templates: Templates) -> np.ndarray:
-    """Parameters that move bins the same way in both directions, enough for two minima, (P,).
+def _two_minima(templates: Templates, fixed: np.ndarray) -> np.ndarray:
+    """Parameters along which the likelihood may have two minima, (P,).
 
-    A response e·g(α) with g ≈ 15/8 α² near 0 turns the constraint's minimum into a maximum where
-    Σ_b (15/4) e_b (n_b - ν_b)/ν_b > 1: within five standard deviations of the counts, only where
+    Either the parameter moves bins the same way in both directions: a response e·g(α) with
+    g ≈ 15/8 α² near 0 turns the constraint's minimum into a maximum where Σ_b (15/4) e_b (n_b - ν_b)/ν_b > 1: within five standard deviations of the counts, only where
     √(Σ_b e_b²/ν_b) > 0.05. Bins whose response is monotonic, |e_b| ≤ |l_b|, do not count.
+    Or its Poisson constraint expects less than one count: it is then free to leave the bound at 0.
     """
     slots, bins = templates.nominal.shape
     size = templates.hist_linear.shape[1]
@@ -465,6 +466,8 @@ def _one_sided(templates: Templates) -> np.ndarray:
     total = np.maximum(templates.nominal.sum(axis=0), 1e-3)
     strength = np.sqrt(np.sum(np.where(np.abs(even) > np.abs(linear), even, 0.0) ** 2 / total, axis=1))
     mask: np.ndarray = strength > 0.05
+    mask[templates.poisson_parameter[templates.poisson_tau < 1]] = True
+    mask &= ~fixed
     return mask
 
 
