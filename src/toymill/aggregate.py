@@ -16,7 +16,7 @@ import toymill
 from toymill.config import Shard, Study, fits_digest, shards
 from toymill.errors import ToymillError
 from toymill.likelihood import Fits, concatenate
-from toymill.minimize import Status
+from toymill.minimize import CERTIFIED_STATUSES, Status
 from toymill.statistics import asymptotic_cdf, fraction, moments, quantile, t_mu
 from toymill.store import Audit, ShardFits, ShardKey, read_shard
 
@@ -116,8 +116,11 @@ def _ensemble(study: Study, description: Mapping[str, Any], name: str, fits: Sha
         "digest": about["digest"],
         "toys": len(certified),
         "certified": int(certified.sum()),
-        "failed": {status.name.lower(): int(np.sum(worst == status)) for status in Status if status > Status.AT_BOUND},
+        "failed": {
+            status.name.lower(): int(np.sum(worst == status)) for status in Status if status not in CERTIFIED_STATUSES
+        },
         "at_bound": int(np.sum(worst == Status.AT_BOUND)),
+        "at_kink": int(np.sum(worst == Status.AT_KINK)),
         "throw": about["throw"],
         "truth": about["truth"],
         "parameters": {

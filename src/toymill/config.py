@@ -10,12 +10,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 import toymill
 from toymill.errors import ToymillError, nearest
-from toymill.models.templates import Compiled, compile_workspace
-from toymill.models.workspace import Workspace, load_workspace
+from toymill.models.patches import Patch
+from toymill.models.reader import read_specification
+from toymill.models.templates import Compiled, compile_specification
+from toymill.models.workspace import DEFAULT_SETTINGS, ModifierSettings, NormSysSettings, Prune, Rename
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 
@@ -58,32 +69,88 @@ class Remote(_Strict):
         return FETCHED / self.sha256 / name
 
 
-Source = Annotated[str | Remote, Field(union_mode="left_to_right")]
+def _kind_of_source(value: Any) -> str:
+    """Which form a source has, so that only that form's mistakes are told."""
+    if isinstance(value, str):
+        return "str"
+    named = isinstance(value, NamedPatch) or (isinstance(value, Mapping) and ("patch" in value or "path" in value))
+    return "NamedPatch" if named else "Remote"
+
+
+Source = Annotated[
+    Annotated[str, Tag("str")] | Annotated[Remote, Tag("Remote")],
+    Discriminator(lambda value: "str" if isinstance(value, str) else "Remote"),
+]
+
+
+def _local(source: str | Remote) -> Path:
+    return source.local if isinstance(source, Remote) else Path(source)
+
+
+class NamedPatch(_Strict):
+    """One patch of a patch set, as published on HEPData."""
+
+    path: Source
+    """The patch set: a path, or a mapping of url, sha256 and member. Its digests must be the workspace's."""
+    patch: str
+    """Name of the patch in the set."""
+
+
+PatchSource = Annotated[
+    Annotated[str, Tag("str")] | Annotated[Remote, Tag("Remote")] | Annotated[NamedPatch, Tag("NamedPatch")],
+    Discriminator(_kind_of_source),
+]
 
 
 class ModelConfig(_Strict):
     """The statistical model."""
 
     kind: Literal["workspace"] = "workspace"
-    """How the model is stated: `workspace` is pyhf/HistFactory JSON."""
+    """How the model is stated: `workspace` is pyhf/HistFactory JSON, or HS3 of a HistFactory model."""
     path: Source
     """The workspace: a path relative to the working directory, or a mapping of url, sha256 and member."""
-    patches: list[Source] = []
-    """JSON patches applied in order, each a path or a mapping of url, sha256 and member."""
+    patches: list[PatchSource] = []
+    """JSON patches applied in order, each a path, a mapping of url, sha256 and member, or a mapping of path and patch
+    for one of a patch set."""
     measurement: str | None = None
-    """Name of a measurement in the workspace; null takes the first."""
+    """Name of a measurement in the workspace; null takes the first. In HS3, name of an analysis."""
     poi: str | None = None
     """Parameter of interest; null takes the measurement's."""
+    modifier_settings: ModifierSettings = DEFAULT_SETTINGS
+    """How modifiers are interpolated, as pyhf's `modifier_settings`: normsys and histosys, each a mapping of interpcode."""
+    prune: Prune = Prune()
+    """What to remove from the workspace, once patched."""
+    rename: Rename = Rename()
+    """What to rename in the workspace, once pruned."""
+
+    @property
+    def sources(self) -> list[str | Remote]:
+        """The files as they are given: the workspace, then the patches."""
+        return [self.path, *(item.path if isinstance(item, NamedPatch) else item for item in self.patches)]
 
     @property
     def inputs(self) -> list[Path]:
         """The local files: the workspace, then the patches."""
-        return [item.local if isinstance(item, Remote) else Path(item) for item in (self.path, *self.patches)]
+        return [_local(item) for item in self.sources]
 
     @property
     def remotes(self) -> list[Remote]:
         """The inputs that have to be downloaded."""
-        return [item for item in (self.path, *self.patches) if isinstance(item, Remote)]
+        return [item for item in self.sources if isinstance(item, Remote)]
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What is chosen in the files, beside their content."""
+        return self.model_dump(
+            mode="json", include={"measurement", "poi", "modifier_settings", "prune", "rename", "patches"}
+        )
+
+    @property
+    def local_patches(self) -> list[Patch]:
+        """The patches as ``read_specification`` takes them."""
+        return [
+            (_local(item.path), item.patch) if isinstance(item, NamedPatch) else _local(item) for item in self.patches
+        ]
 
 
 class Ensemble(_Strict):
@@ -208,15 +275,23 @@ def refuse_duplicate_keys(path: str | Path) -> None:
         visit(root)
 
 
-def compile_model(study: Study) -> tuple[Workspace, Compiled]:
-    """The study's workspace and its arrays, from local files.
+def compile_model(study: Study) -> Compiled:
+    """The study's model as arrays, from local files.
 
     Raises:
-        ToymillError: what ``load_workspace`` and ``compile_workspace`` refuse.
+        ToymillError: what ``read_specification`` and ``compile_specification`` refuse.
     """
-    path, *patches = study.model.inputs
-    workspace = load_workspace(path, measurement=study.model.measurement, patches=patches, poi=study.model.poi)
-    return workspace, compile_workspace(workspace)
+    model = study.model
+    specification = read_specification(
+        _local(model.path),
+        measurement=model.measurement,
+        patches=model.local_patches,
+        poi=model.poi,
+        modifier_settings=model.modifier_settings,
+        prune=model.prune,
+        rename=model.rename,
+    )
+    return compile_specification(specification)
 
 
 def check_study(study: Study, compiled: Compiled) -> None:
@@ -266,13 +341,12 @@ def check_inputs(study: Study) -> None:
         ToymillError: a local input that is not there, and what ``compile_model`` and ``check_study`` refuse.
     """
     keys = ["path", *(f"patches.{number}" for number in range(len(study.model.patches)))]
-    for key, item in zip(keys, (study.model.path, *study.model.patches), strict=True):
+    for key, item in zip(keys, study.model.sources, strict=True):
         if isinstance(item, str) and not Path(item).is_file():
             msg = f"model.{key}: there is no file {item!r} in {Path.cwd()}. A download is a mapping of url and sha256."
             raise ToymillError(msg)
     if all(path.is_file() for path in study.model.inputs):
-        _, compiled = compile_model(study)
-        check_study(study, compiled)
+        check_study(study, compile_model(study))
 
 
 def values_tested(ensemble: Ensemble, poi: str) -> list[float]:
@@ -316,7 +390,7 @@ _EXPECTED = {
 
 def _explain(error: dict[str, Any]) -> str:
     """One line for one validation error: key, value, what is allowed."""
-    location = [str(step) for step in error["loc"] if step not in {"str", "Remote", "[key]"}]
+    location = [str(step) for step in error["loc"] if step not in {"str", "Remote", "NamedPatch", "[key]"}]
     key = ".".join(location)
     got = json.dumps(error["input"], default=str)
     got = got if len(got) <= 60 else got[:57] + "…"
@@ -335,12 +409,21 @@ def _explain(error: dict[str, Any]) -> str:
 
 def _known_keys(location: list[str]) -> list[str]:
     """The keys that may stand at a place of the configuration."""
-    classes: dict[str, type[BaseModel]] = {"model": ModelConfig, "ensembles": Ensemble, "fit": FitConfig}
+    inside: dict[str, list[type[BaseModel]]] = {
+        "path": [Remote],
+        "patches": [Remote] if "path" in location[2:] else [NamedPatch, Remote],
+        "prune": [Prune],
+        "rename": [Rename],
+        "modifier_settings": [ModifierSettings] if len(location) == 2 else [NormSysSettings],
+    }
+    sections: dict[str, type[BaseModel]] = {"model": ModelConfig, "ensembles": Ensemble, "fit": FitConfig}
     if not location:
-        return list(Study.model_fields)
-    if location[0] == "model" and len(location) > 1:
-        return list(Remote.model_fields)
-    return list(classes[location[0]].model_fields)
+        classes: list[type[BaseModel]] = [Study]
+    elif location[0] == "model" and len(location) > 1:
+        classes = inside[location[1]]
+    else:
+        classes = [sections[location[0]]]
+    return [key for item in classes for key in item.model_fields]
 
 
 def shard_named(study: Study, ensemble: str, name: str) -> Shard:

@@ -315,6 +315,7 @@ def _fit_block(
         mask,
         tolerance,
         limit,
+        model.kinks if model.kinks.any() else None,
     )
     rows = block[filled]
     fits.parameters[rows] = np.asarray(end.x).T[filled]

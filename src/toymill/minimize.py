@@ -20,14 +20,15 @@ from toymill.models.base import Kernel
 
 
 class Status(enum.IntEnum):
-    """How a fit ended. The first two are certified; ``advice`` says what to make of each."""
+    """How a fit ended; ``advice`` says what to make of each. ``CERTIFIED_STATUSES`` are minima."""
 
     CERTIFIED = 0
     AT_BOUND = 1
-    NOT_CONVERGED = 2
-    HESSIAN_NOT_POSITIVE = 3
-    NOT_FINITE = 4
-    AT_FLOOR = 5
+    AT_KINK = 2
+    NOT_CONVERGED = 3
+    HESSIAN_NOT_POSITIVE = 4
+    NOT_FINITE = 5
+    AT_FLOOR = 6
 
     @property
     def advice(self) -> str:
@@ -51,9 +52,13 @@ _ADVICE = {
         "An expected count ended at or below zero, where the likelihood is not that of the model; tighten the "
         "bounds so that expectations stay positive."
     ),
+    Status.AT_KINK: (
+        "A minimum with at least one parameter at 0, where its interpolation (code 0 or 1) has a kink and the nll rises "
+        "to both sides, certified in the others; codes 4 and 4p have no kink."
+    ),
 }
 
-CERTIFIED_STATUSES = (Status.CERTIFIED, Status.AT_BOUND)
+CERTIFIED_STATUSES = (Status.CERTIFIED, Status.AT_BOUND, Status.AT_KINK)
 
 EDM_TOLERANCE = 1e-8
 """A fit is certified with an estimated vertical distance to the minimum below this, in units of the nll."""
@@ -61,6 +66,7 @@ EDM_TOLERANCE = 1e-8
 _ROUGH_EDM = 1e-4  # where Fisher scoring hands over to the exact Hessian: it then needs two or three steps
 _FIRST_DAMPING = 1e-2
 _LARGEST_DAMPING = 1e12
+_BESIDE = 1e-60  # a parameter at a kink sits here on the side whose derivatives it takes
 _SMALLEST_PIVOT = 1e-10  # of the Hessian scaled to a unit diagonal: below it, two parameters do the same thing
 
 
@@ -115,7 +121,15 @@ class Minimum(NamedTuple):
 
 @partial(jax.jit, static_argnames=("kernel",))
 def minimize(
-    kernel: Kernel, arrays: Any, start: Any, data: Any, bounds: Any, fixed: Any, tolerance: Any, limit: Any
+    kernel: Kernel,
+    arrays: Any,
+    start: Any,
+    data: Any,
+    bounds: Any,
+    fixed: Any,
+    tolerance: Any,
+    limit: Any,
+    kinks: Any = None,
 ) -> Minimum:
     """Minimise a block of toys: Fisher scoring first, then exact Newton steps until certified.
 
@@ -128,28 +142,105 @@ def minimize(
         fixed: True for parameters that are not fitted, (P,).
         tolerance: the largest estimated distance to the minimum of a certified fit.
         limit: the largest number of steps in each of the two stages.
+        kinks: True for parameters with a kink at 0, (P,); None if there are none.
     """
     low, high = bounds[:, :1], bounds[:, 1:]
     start = jnp.where(fixed[:, None], start, jnp.clip(start, low, high))
-    rough = _search(partial(kernel.quadratic, arrays), start, data, bounds, fixed, _ROUGH_EDM, limit)
-    end = _search(partial(kernel.exact, arrays), rough.x, data, bounds, fixed, tolerance, limit)
-    free = _free(end.x, end.gradient, bounds, fixed)
+    quadratic, exact = partial(kernel.quadratic, arrays), partial(kernel.exact, arrays)
+    kinked = jnp.broadcast_to((jnp.zeros_like(fixed) if kinks is None else kinks & ~fixed)[:, None], start.shape)
+    if kinks is None:
+        rough = _search(quadratic, start, data, low, high, fixed, _ROUGH_EDM, limit)
+        end = _search(exact, rough.x, data, low, high, fixed, tolerance, limit)
+        iterations = rough.iterations + end.iterations
+    else:
+        beside = jnp.where(kinked & (start == 0), jnp.where(low >= 0, _BESIDE, -_BESIDE), start)
+        _, gradient, _ = quadratic(beside, data)
+        down = kinked & (start == 0) & (gradient < 0) & (high > 0)
+        beside = jnp.where(down, _BESIDE, beside)
+        low, high = _side(beside, low, high, kinked)
+        rough = _search(quadratic, beside, data, low, high, fixed, _ROUGH_EDM, limit)
+        end, low, high, iterations = _across_kinks(exact, rough, data, bounds, fixed, kinked, tolerance, limit)
+    free = _free(end.x, end.gradient, low, high, fixed)
     held = ~free & ~fixed[:, None]
     covariance, positive = _inverse(end.curvature, free)
     errors = jnp.sqrt(jnp.diagonal(covariance, axis1=1, axis2=2)).T
     finite = jnp.isfinite(end.nll) & jnp.all(jnp.isfinite(end.gradient), axis=0)
-    status = jnp.where(jnp.any(held, axis=0), Status.AT_BOUND, Status.CERTIFIED)
+    at_kink = held & kinked & (jnp.abs(end.x) == _BESIDE)
+    status = jnp.where(jnp.any(at_kink, axis=0), Status.AT_KINK, Status.CERTIFIED)
+    status = jnp.where(jnp.any(held & ~at_kink, axis=0), Status.AT_BOUND, status)
     status = jnp.where(end.converged, status, Status.NOT_CONVERGED)
     status = jnp.where(positive, status, Status.HESSIAN_NOT_POSITIVE)
     beyond, near = kernel.at_floor(arrays, end.x, data)
     status = jnp.where(beyond | (near & ~end.converged), Status.AT_FLOOR, status)
     status = jnp.where(finite, status, Status.NOT_FINITE)
+    x = jnp.where(kinked & (jnp.abs(end.x) == _BESIDE), 0.0, end.x)
     nll = end.nll + kernel.offset(arrays, data)
-    return Minimum(end.x, nll, status, end.edm, rough.iterations + end.iterations, covariance, errors, held)
+    return Minimum(x, nll, status, end.edm, iterations, covariance, errors, held)
+
+
+def _side(x: Any, low: Any, high: Any, kinked: Any) -> tuple[Any, Any]:
+    """Bounds that keep a parameter with a kink at 0 on the side where it is, (P, T)."""
+    below = jnp.where(kinked & (x > 0), jnp.maximum(low, _BESIDE), low)
+    above = jnp.where(kinked & (x < 0), jnp.minimum(high, -_BESIDE), high)
+    return below, above
+
+
+def _across_kinks(
+    exact: Callable[..., Any],
+    rough: Point,
+    data: Any,
+    bounds: Any,
+    fixed: Any,
+    kinked: Any,
+    tolerance: Any,
+    limit: Any,
+) -> tuple[Point, Any, Any, Any]:
+    """Exact Newton on one side of every kink at a time: the last point, its bounds, and steps tried in all.
+
+    On one side the nll is smooth, and the kink is a bound. A parameter that ends there crosses it if the nll falls
+    on the other side too, and the search goes on: every crossing lowers the nll. One-sided derivatives do not
+    depend on the sides of other parameters, since the expectation is continuous.
+    """
+    low, high = bounds[:, :1], bounds[:, 1:]
+    rounds = 2 * kinked.shape[0] + 4
+
+    def search(x: Any) -> Point:
+        return _search(exact, x, data, *_side(x, low, high, kinked), fixed, tolerance, limit)
+
+    def crossing(point: Point) -> Any:
+        mirrored = jnp.where(kinked & (jnp.abs(point.x) == _BESIDE), -point.x, point.x)
+        mirrored = jnp.clip(mirrored, low, high)
+        _, gradient, _ = exact(mirrored, data)
+        falls = (mirrored != point.x) & (mirrored * gradient < 0)
+        return jnp.where(falls, mirrored, point.x)
+
+    def advance(state: tuple[Point, Any, Any, Any]) -> tuple[Point, Any, Any, Any]:
+        _, x, iterations, number = state
+        point = search(x)
+        return point, crossing(point), iterations + point.iterations, number + 1
+
+    def unfinished(state: tuple[Point, Any, Any, Any]) -> Any:
+        point, x, _, number = state
+        return (number == 0) | (jnp.any(x != point.x) & (number < rounds))
+
+    nothing = jnp.zeros_like(rough.iterations)
+    point, x, iterations, _ = lax.while_loop(
+        unfinished, advance, (rough, rough.x, nothing, jnp.zeros((), dtype=jnp.int32))
+    )
+    still = jnp.any(x != point.x, axis=0)
+    point = point._replace(converged=point.converged & ~still)
+    return point, *_side(point.x, low, high, kinked), rough.iterations + iterations
 
 
 def _search(
-    derivatives: Callable[..., Any], start: Any, data: Any, bounds: Any, fixed: Any, tolerance: Any, limit: Any
+    derivatives: Callable[..., Any],
+    start: Any,
+    data: Any,
+    low: Any,
+    high: Any,
+    fixed: Any,
+    tolerance: Any,
+    limit: Any,
 ) -> Point:
     """Levenberg-Marquardt on one source of curvature, until every toy has converged or given up.
 
@@ -157,7 +248,6 @@ def _search(
     projected into the bounds, and is taken if it lowers the nll as the quadratic model promised
     (Nocedal & Wright, Numerical Optimization, ch. 4 and 10.3; projection: Bertsekas 1982).
     """
-    low, high = bounds[:, :1], bounds[:, 1:]
     toys = start.shape[1]
     nll, gradient, curvature = derivatives(start, data)
     first = Point(
@@ -177,7 +267,7 @@ def _search(
 
     def advance(at: Point) -> Point:
         active = running(at)
-        free = _free(at.x, at.gradient, bounds, fixed)
+        free = _free(at.x, at.gradient, low, high, fixed)
         newton = _solve(at.curvature, at.gradient, free, at.damping)
         solvable = jnp.all(jnp.isfinite(newton), axis=0)
         undamped = at.damping == 0
@@ -211,9 +301,8 @@ def _search(
     return lax.while_loop(lambda at: jnp.any(running(at)), advance, first)
 
 
-def _free(x: Any, gradient: Any, bounds: Any, fixed: Any) -> Any:
+def _free(x: Any, gradient: Any, low: Any, high: Any, fixed: Any) -> Any:
     """Parameters that may move: neither fixed nor at a bound with the gradient pointing outwards, (P, T)."""
-    low, high = bounds[:, :1], bounds[:, 1:]
     held = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
     return ~fixed[:, None] & ~held
 

@@ -26,9 +26,9 @@ def open_model(study: Study) -> Model:
     Raises:
         ToymillError: a workspace that cannot be used, a study that does not fit it.
     """
-    workspace, compiled = compile_model(study)
+    compiled = compile_model(study)
     check_study(study, compiled)
-    return from_compiled(compiled, digest=workspace.digest)
+    return from_compiled(compiled)
 
 
 def truth_point(study: Study, model: Model, ensemble: str) -> np.ndarray:
@@ -130,7 +130,7 @@ def describe(study: Study) -> dict[str, Any]:
             {
                 "name": name,
                 "init": float(parameters.init[i]),
-                "bounds": parameters.bounds[i].tolist(),
+                "bounds": _finite(parameters.bounds[i]),
                 "fixed": bool(parameters.fixed[i]),
                 "constraint": parameters.constraint[i],
             }

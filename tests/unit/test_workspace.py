@@ -5,8 +5,8 @@ import json
 import pytest
 
 import toymill
-from toymill.models.templates import compile_workspace
-from toymill.models.workspace import load_workspace
+from toymill.models.reader import read_specification
+from toymill.models.templates import compile_specification
 
 
 def sample(spec, channel, name):
@@ -20,7 +20,7 @@ def modifier(spec, channel, name, modifier, kind):
 
 def refusal(spec, **options):
     with pytest.raises(toymill.ToymillError) as error:
-        compile_workspace(load_workspace(spec, **options))
+        compile_specification(read_specification(spec, **options))
     return str(error.value)
 
 
@@ -116,7 +116,9 @@ def test_shapesys_belongs_to_one_sample(spec):
 def test_name_used_for_two_things(spec):
     extra = {"name": "jes", "type": "normfactor", "data": None}
     sample(spec, "signal_region", "fakes")["modifiers"].append(extra)
-    assert "the name 'jes' is used by a histosys and a normfactor" in refusal(spec)
+    message = refusal(spec)
+    assert "the name 'jes' is used by a histosys (channel 'signal_region', sample 'signal')" in message
+    assert "and a normfactor (channel 'signal_region', sample 'fakes')" in message
 
 
 def test_staterror_of_different_channels(spec):
@@ -158,7 +160,7 @@ def test_vector_poi(spec):
 
 
 def test_no_poi(spec):
-    assert compile_workspace(load_workspace(spec, poi="")).poi is None
+    assert compile_specification(read_specification(spec, poi="")).poi is None
 
 
 def test_other_measurement(spec):
@@ -187,10 +189,10 @@ def test_patchset_is_refused(spec, tmp_path):
 
 def test_digest_depends_on_content_measurement_and_poi(spec):
     digests = {
-        load_workspace(spec).digest,
-        load_workspace(spec, measurement="second").digest,
-        load_workspace(spec, poi="k").digest,
+        read_specification(spec).digest,
+        read_specification(spec, measurement="second").digest,
+        read_specification(spec, poi="k").digest,
     }
     spec["observations"][0]["data"][0] += 1
-    digests.add(load_workspace(spec).digest)
+    digests.add(read_specification(spec).digest)
     assert len(digests) == 4

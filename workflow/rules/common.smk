@@ -82,8 +82,12 @@ def ensemble_settings(wildcards):
     """Everything in the study that one ensemble's toys depend on; a change of it throws them again."""
     settings = STUDY.ensembles[wildcards.ensemble].model_dump(exclude={"toys", "tests"})
     version = toymill.__version__
-    chosen = {"measurement": STUDY.model.measurement, "poi": STUDY.model.poi}
-    return {"toymill": version, "seed": STUDY.seed, **chosen, "ensemble": settings}
+    return {
+        "toymill": version,
+        "seed": STUDY.seed,
+        "model": STUDY.model.choices,
+        "ensemble": settings,
+    }
 
 
 def fit_settings(wildcards):

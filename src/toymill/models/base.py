@@ -71,6 +71,8 @@ class Model(abc.ABC):
         digest: SHA-256 of everything that defines the model.
         two_minima: True for a parameter along which the likelihood may have two minima, shape (P,); a fit is
             then tried from the mirror image of its best point too, about the initial values.
+        kinks: True for a parameter along which the likelihood may have a kink at 0, shape (P,): there the kernel's
+            derivatives at a positive and at a negative value are those of either side.
         width: length of the largest axis, beside parameters and toys, of the kernel's temporaries.
     """
 
@@ -83,6 +85,7 @@ class Model(abc.ABC):
     kernel: Kernel
     digest: str
     two_minima: np.ndarray
+    kinks: np.ndarray
     width: int
 
     @property
@@ -110,10 +113,14 @@ class Model(abc.ABC):
         Raises:
             ToymillError: a length that is not the model's.
         """
-        x = _columns(params, len(self.parameters), "params", "parameters")
-        values = _columns(data, len(self.data_names), "data", "data")
-        logpdf = _logpdf(self.kernel, self.arrays, x, values)
-        return logpdf[0] if jnp.ndim(params) == 1 and jnp.ndim(data) == 1 else logpdf
+        return self._evaluate(partial(_logpdf, self.kernel), params, data)
+
+    def _evaluate(self, function: Callable[..., Any], params: Any, data: Any) -> Any:
+        """A function of (arrays, x, data), toys last, at parameters and data with toys first."""
+        x = columns(params, len(self.parameters), "params", "parameters")
+        values = columns(data, len(self.data_names), "data", "data")
+        found = function(self.arrays, x, values)
+        return found[0] if jnp.ndim(params) == 1 and jnp.ndim(data) == 1 else found
 
 
 @partial(jax.jit, static_argnames=("kernel",))
@@ -121,7 +128,7 @@ def _logpdf(kernel: Kernel, arrays: Any, x: Any, data: Any) -> Any:
     return -(kernel.nll(arrays, x, data) + kernel.offset(arrays, data))
 
 
-def _columns(values: Any, length: int, name: str, noun: str) -> Any:
+def columns(values: Any, length: int, name: str, noun: str) -> Any:
     """(length,) or (n, length) to (length, n), in float64."""
     require_x64()
     array = jnp.asarray(values, dtype=jnp.float64)

@@ -5,7 +5,7 @@ The functions of the kernel take toys as the last axis; see ``base.Kernel``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln, xlogy
 
-from toymill.models.base import Kernel, Model, Sampling, _columns
-from toymill.models.templates import Compiled, Templates, compile_workspace
-from toymill.models.workspace import load_workspace
+from toymill.models.base import Kernel, Model, Sampling, columns
+from toymill.models.patches import Patch
+from toymill.models.reader import read_specification
+from toymill.models.templates import Compiled, Templates, compile_specification
 
 FLOOR = 1e-10
 """Expected counts below this are taken as this, in every path. A fit that ends there says so.
@@ -38,33 +39,75 @@ class HistFactory(Model):
         Raises:
             ToymillError: a number of parameters that is not the model's.
         """
-        x = _columns(params, len(self.parameters), "params", "parameters")
+        x = columns(params, len(self.parameters), "params", "parameters")
         expected = _expected_jitted(self.arrays, x).T
         return expected[0] if jnp.ndim(params) == 1 else expected
+
+    def main_logpdf(self, params: Any, data: Any) -> Any:
+        """The main data's part of ``logpdf``, Σ_b log Poisson(n_b | ν_b); arguments and result as there.
+
+        Raises:
+            ToymillError: a length that is not the model's.
+        """
+        return self._evaluate(_main_logpdf, params, data)
+
+    def constraint_logpdf(self, params: Any, data: Any) -> Any:
+        """The auxiliary data's part of ``logpdf``; arguments and result as there.
+
+        Raises:
+            ToymillError: a length that is not the model's.
+        """
+        return self._evaluate(_constraint_logpdf, params, data)
 
 
 def read_workspace(
     path: str | Path | dict[str, Any],
     measurement: str | None = None,
-    patches: Sequence[str | Path | list[dict[str, Any]]] = (),
+    patches: Sequence[Patch] = (),
     poi: str | None = None,
+    *,
+    modifier_settings: Mapping[str, Any] | None = None,
+    prune: Mapping[str, Any] | None = None,
+    rename: Mapping[str, Any] | None = None,
 ) -> HistFactory:
-    """Read a pyhf workspace as a model.
+    """Read a pyhf workspace, or an HS3 file of a HistFactory model, as a model.
 
     Args:
-        path: a workspace's JSON file (or its content).
-        measurement: name of a measurement; the first one if None.
-        patches: JSON patches (files or contents), applied in order.
-        poi: name of the parameter of interest; the measurement's if None.
+        path: a JSON file (or its content).
+        measurement: name of a measurement, of an analysis in HS3; a workspace's first one if None.
+        patches: JSON patches, applied in order, each a file or its content; of a patch set a tuple of the file and
+            the patch's name.
+        poi: name of the parameter of interest; the measurement's if None, none at all if "".
+        modifier_settings: pyhf's interpolation codes, of normsys and histosys both:
+            ``{"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}`` if None.
+        prune: names of ``channels``, ``samples``, ``modifiers``, ``modifier_types`` or ``measurements`` to remove
+            from a workspace, as pyhf's ``Workspace.prune`` does.
+        rename: new names by old ones for ``channels``, ``samples``, ``modifiers`` or ``measurements``, as pyhf's
+            ``Workspace.rename`` does.
 
     Raises:
-        ToymillError: what ``load_workspace`` and ``compile_workspace`` refuse.
+        ToymillError: what ``read_specification`` and ``compile_specification`` refuse.
+
+    Example:
+        >>> import jax, toymill
+        >>> jax.config.update("jax_enable_x64", True)
+        >>> model = toymill.read_workspace("tests/data/onoff.json")
+        >>> model.parameters.names, model.poi
+        (('b', 'mu'), 'mu')
     """
-    workspace = load_workspace(path, measurement=measurement, patches=patches, poi=poi)
-    return from_compiled(compile_workspace(workspace), digest=workspace.digest)
+    specification = read_specification(
+        path,
+        measurement=measurement,
+        patches=patches,
+        poi=poi,
+        modifier_settings=modifier_settings,
+        prune=prune,
+        rename=rename,
+    )
+    return from_compiled(compile_specification(specification))
 
 
-def from_compiled(compiled: Compiled, *, digest: str) -> HistFactory:
+def from_compiled(compiled: Compiled) -> HistFactory:
     """The model of a compiled workspace."""
     arrays = compiled.templates
     size = len(compiled.observed)
@@ -85,35 +128,39 @@ def from_compiled(compiled: Compiled, *, digest: str) -> HistFactory:
         sampling=Sampling(poisson, sigma, parameter >= 0, parameter, scale),
         arrays=arrays,
         kernel=KERNEL,
-        digest=digest,
+        digest=compiled.digest,
         two_minima=compiled.two_minima,
+        kinks=compiled.kinks,
         width=arrays.nominal.size,
     )
 
 
-def _even(alpha: Any) -> Any:
-    """g(α) of interpolation code 4p: |α| beyond ±1, joined inside with two continuous derivatives."""
+def _even(shape: Any, alpha: Any) -> Any:
+    """g(α) of each parameter's histosys interpolation, see ``Templates.hist_shape``; (P, T)."""
+    edge, two, four, six, slope, offset = shape[:, :, None]
     square = alpha * alpha
-    inside = square * (15 + square * (3 * square - 10)) / 8
-    return jnp.where(square < 1, inside, jnp.abs(alpha))
+    inside = square * (two + square * (four + square * six))
+    return jnp.where(jnp.abs(alpha) < edge, inside, slope * jnp.abs(alpha) + offset)
 
 
-def _even_derivatives(alpha: Any) -> tuple[Any, Any]:
+def _even_derivatives(shape: Any, alpha: Any) -> tuple[Any, Any]:
     """g'(α) and g''(α)."""
+    edge, two, four, six, slope, _ = shape[:, :, None]
     square = alpha * alpha
-    first = alpha * (30 + square * (18 * square - 40)) / 8
-    second = (30 + square * (90 * square - 120)) / 8
-    return jnp.where(square < 1, first, jnp.sign(alpha)), jnp.where(square < 1, second, 0.0)
+    first = alpha * (2 * two + square * (4 * four + square * 6 * six))
+    second = 2 * two + square * (12 * four + square * 30 * six)
+    within = jnp.abs(alpha) < edge
+    return jnp.where(within, first, slope * jnp.sign(alpha)), jnp.where(within, second, 0.0)
 
 
 def _norm_factors(arrays: Templates, x: Any) -> Any:
-    """Factor of each parameter's normsys (interpolation code 4), shape (P, S, C, T)."""
+    """Factor of each parameter's normsys, shape (P, S, C, T)."""
     alpha = x[:, None, None]
     polynomial = 0.0
     for coefficient in arrays.norm_polynomial[::-1]:
         polynomial = (polynomial + coefficient[..., None]) * alpha
     slope = jnp.where(alpha > 0, arrays.norm_log_hi[..., None], -arrays.norm_log_lo[..., None])
-    return jnp.where(jnp.abs(alpha) < 1, 1 + polynomial, jnp.exp(slope * alpha))
+    return jnp.where(jnp.abs(alpha) < _norm_edge(arrays), 1 + polynomial, jnp.exp(slope * alpha))
 
 
 def _norm_derivatives(arrays: Templates, x: Any, factor: Any) -> tuple[Any, Any]:
@@ -126,8 +173,12 @@ def _norm_derivatives(arrays: Templates, x: Any, factor: Any) -> tuple[Any, Any]
         if power > 1:
             second = second * alpha + power * (power - 1) * coefficient
     slope = jnp.where(alpha > 0, arrays.norm_log_hi[..., None], -arrays.norm_log_lo[..., None])
-    inside = jnp.abs(alpha) < 1
+    inside = jnp.abs(alpha) < _norm_edge(arrays)
     return jnp.where(inside, first / factor, slope), jnp.where(inside, second / factor, slope * slope)
+
+
+def _norm_edge(arrays: Templates) -> Any:
+    return arrays.norm_edge[:, None, None, None]
 
 
 class _Cells(NamedTuple):
@@ -141,7 +192,7 @@ class _Cells(NamedTuple):
 def _cells(arrays: Templates, x: Any, norm_factors: Any) -> _Cells:
     slots, bins = arrays.nominal.shape
     toys = x.shape[1:]
-    shift = arrays.hist_linear @ x + arrays.hist_even @ _even(x)
+    shift = arrays.hist_linear @ x + arrays.hist_even @ _even(arrays.hist_shape, x)
     extended = jnp.concatenate([x, jnp.ones((1, *toys))])
     return _Cells(
         yields=arrays.nominal[..., None] + shift.reshape(slots, bins, *toys),
@@ -178,7 +229,8 @@ def _poisson_nll(count: Any, rate: Any) -> Any:
     excess = rate - count
     safe = jnp.where(count > 0, count, 1.0)
     near = jnp.abs(excess) < 0.5 * safe
-    log_ratio = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0.0) / safe), jnp.log(rate / safe))
+    far = jnp.where(count > 0, rate, 1.0)
+    log_ratio = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0.0) / safe), jnp.log(far / safe))
     return jnp.where(count > 0, excess - count * log_ratio, rate)
 
 
@@ -189,8 +241,14 @@ def _poisson_offset(count: Any) -> Any:
     return jnp.where(count > 1e3, series, count - xlogy(count, count) + gammaln(count + 1))
 
 
+def _floor(counts: Any) -> Any:
+    """The smallest expectation that the likelihood of a bin is evaluated at."""
+    return jnp.where(counts > 0, FLOOR, 0.0)
+
+
 def _main_nll(rates: Any, data: Any) -> Any:
-    return jnp.sum(_poisson_nll(data[: rates.shape[0]], jnp.maximum(rates, FLOOR)), axis=0)
+    counts = data[: rates.shape[0]]
+    return jnp.sum(_poisson_nll(counts, jnp.maximum(rates, _floor(counts))), axis=0)
 
 
 def _constraint_nll(arrays: Templates, x: Any, data: Any) -> Any:
@@ -204,11 +262,27 @@ def _nll(arrays: Templates, x: Any, data: Any) -> Any:
     return _main_nll(_rates(arrays, x), data) + _constraint_nll(arrays, x, data)
 
 
-def _offset(arrays: Templates, data: Any) -> Any:
-    bins = arrays.nominal.shape[1]
+def _main_offset(arrays: Templates, data: Any) -> Any:
+    return jnp.sum(_poisson_offset(data[: arrays.nominal.shape[1]]), axis=0)
+
+
+def _constraint_offset(arrays: Templates, data: Any) -> Any:
     normal = jnp.sum(jnp.log(arrays.normal_sigma) + 0.5 * jnp.log(2 * jnp.pi))
-    counts = jnp.concatenate([data[:bins], data[arrays.poisson_datum]])
-    return normal + jnp.sum(_poisson_offset(counts), axis=0)
+    return normal + jnp.sum(_poisson_offset(data[arrays.poisson_datum]), axis=0)
+
+
+def _offset(arrays: Templates, data: Any) -> Any:
+    return _main_offset(arrays, data) + _constraint_offset(arrays, data)
+
+
+@jax.jit
+def _main_logpdf(arrays: Templates, x: Any, data: Any) -> Any:
+    return -(_main_nll(_rates(arrays, x), data) + _main_offset(arrays, data))
+
+
+@jax.jit
+def _constraint_logpdf(arrays: Templates, x: Any, data: Any) -> Any:
+    return -(_constraint_nll(arrays, x, data) + _constraint_offset(arrays, data))
 
 
 class _Slopes(NamedTuple):
@@ -217,7 +291,8 @@ class _Slopes(NamedTuple):
     A cell's expectation is ν = Y · M(θ): an additive part Y (nominal plus histosys) times factors.
 
     Attributes:
-        rates: expected main data ν_b, (B, T), not below the floor.
+        nll: of the main data, (T,).
+        rates: expected main data ν_b, (B, T), not below the floor, so that it divides.
         held: True where the floor holds a bin, (B, T).
         multiplicative: ∂ log M / ∂θ, (P, S·B, T).
         second: (∂²M / ∂θ²) / M, the diagonal only, (P, S·B, T).
@@ -226,6 +301,7 @@ class _Slopes(NamedTuple):
         bend: M · ∂²Y/∂θ², the diagonal only, (P, S·B, T).
     """
 
+    nll: Any
     rates: Any
     held: Any
     multiplicative: Any
@@ -244,13 +320,14 @@ class _Slopes(NamedTuple):
 
 def _held_by_floor(rates: Any, counts: Any) -> Any:
     """True where the floor, not the model, gives the nll of a bin."""
-    return rates < jnp.where(counts > 0, FLOOR, 0.0)
+    return rates < _floor(counts)
 
 
 def _slopes(arrays: Templates, x: Any, data: Any) -> _Slopes:
     # A factor that is exactly 0 (μ = 0) is replaced by 1e-60: products of derivatives are then formed
-    # without a division by zero, and to full relative precision.
-    x = jnp.where(x == 0, 1e-60, x)
+    # without a division by zero, and to full relative precision. At a kink 0 belongs to the lower side.
+    edgeless = (arrays.norm_edge == 0) | (arrays.hist_shape[0] == 0)
+    x = jnp.where(x == 0, jnp.where(edgeless, -1e-60, 1e-60)[:, None], x)
     size, toys = x.shape
     norm = _norm_factors(arrays, x)
     cells = _cells(arrays, x, norm)
@@ -260,9 +337,10 @@ def _slopes(arrays: Templates, x: Any, data: Any) -> _Slopes:
     rates = jnp.sum(cell.reshape(cells.yields.shape), axis=0)
     first, second = _norm_derivatives(arrays, x, norm)
     present = arrays.factor_present[..., None] / x[:, None, None]
-    slope, curve = _even_derivatives(x)
+    slope, curve = _even_derivatives(arrays.hist_shape, x)
     even = arrays.hist_even.T[..., None]
     return _Slopes(
+        nll=_main_nll(rates, data),
         rates=jnp.maximum(rates, FLOOR),
         held=_held_by_floor(rates, data[: rates.shape[0]]),
         multiplicative=(first[:, :, arrays.bin_channel] + present).reshape(size, *flat),
@@ -290,7 +368,7 @@ def _quadratic(arrays: Templates, x: Any, data: Any) -> Any:
     """Fisher scoring: H ≈ Jᵀ W J + D, with W = 1/ν and D the constraints' expected information."""
     slopes = _slopes(arrays, x, data)
     jacobian = slopes.jacobian()
-    nll = _main_nll(slopes.rates, data) + _constraint_nll(arrays, x, data)
+    nll = slopes.nll + _constraint_nll(arrays, x, data)
     scaled = _toys_first(jacobian / jnp.sqrt(slopes.rates)[None])  # (T, P, B)
     curvature = scaled @ jnp.swapaxes(scaled, 1, 2)
     diagonal = jnp.zeros_like(x).at[arrays.normal_parameter].add(1 / arrays.normal_sigma[:, None] ** 2)
@@ -309,7 +387,7 @@ def _exact(arrays: Templates, x: Any, data: Any) -> Any:
     slopes = _slopes(arrays, x, data)
     jacobian = slopes.jacobian()
     counts = data[: slopes.rates.shape[0]]
-    nll = _main_nll(slopes.rates, data) + _constraint_nll(arrays, x, data)
+    nll = slopes.nll + _constraint_nll(arrays, x, data)
     residual = jnp.where(slopes.held, 0.0, 1 - counts / slopes.rates)
     slots = arrays.nominal.shape[0]
     weight = jnp.tile(residual, (slots, 1))  # (S·B, T)

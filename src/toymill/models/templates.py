@@ -1,39 +1,15 @@
-"""A HistFactory workspace as arrays: its parameters, and the templates of its expectation.
-
-The parameters and the data come in pyhf's order: parameters by modifier type (histosys, lumi,
-normfactor, normsys, shapefactor, shapesys, staterror), within a type in the order in which the
-sorted channels, their sorted samples and their sorted modifiers first name them; main data by
-sorted channel; auxiliary data by parameter. Nothing here needs JAX.
-"""
+"""A HistFactory model as arrays: its parameters, and the templates of its expectation. Needs no JAX."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from toymill.errors import ToymillError, nearest
-from toymill.models.workspace import (
-    Channel,
-    HistoSys,
-    Modifier,
-    NormSys,
-    ParameterConfig,
-    Sample,
-    ShapeSys,
-    StatError,
-    Workspace,
-)
+from toymill.errors import ToymillError
+from toymill.models.specification import Channel, Sample, Specification, place
 from toymill.parameters import Parameters
-
-ORDER = ("histosys", "lumi", "normfactor", "normsys", "shapefactor", "shapesys", "staterror")
-"""The order in which pyhf collects parameters."""
-
-ALPHA_BOUNDS = (-5.0, 5.0)
-GAMMA_BOUNDS = (1e-10, 10.0)
-FACTOR_BOUNDS = (0.0, 10.0)
 
 
 class Templates(NamedTuple):
@@ -46,12 +22,15 @@ class Templates(NamedTuple):
     Attributes:
         nominal: nominal yields, (S, B).
         hist_linear: what α times this adds to a yield, (S·B, P); zero where there is no histosys.
-        hist_even: what g(α) times this adds to a yield, (S·B, P); g is even, |α| beyond 1.
+        hist_even: what g(α) times this adds to a yield, (S·B, P); g is even.
+        hist_shape: g of each parameter, (6, P): it is c₂α² + c₄α⁴ + c₆α⁶ for |α| < e and s|α| + t
+            beyond; the rows are e, c₂, c₄, c₆, s, t.
         norm_log_hi: logarithm of a normsys factor at α = +1, (P, S, C); zero where there is none.
         norm_log_lo: logarithm of a normsys factor at α = -1, (P, S, C).
         norm_polynomial: coefficients of α to α⁶ of a normsys factor within ±1, (6, P, S, C).
+        norm_edge: |α| from which a parameter's normsys factors are exponential, (P,): 1 or 0.
         factor_parameter: the parameters that multiply a yield, (F, S, B), padded with P.
-        factor_present: 1 where a parameter multiplies a yield, else 0, (P, S, B).
+        factor_present: how often a parameter multiplies a yield, (P, S, B).
         bin_channel: the channel of each bin, (B,).
         normal_parameter: parameter of each normal auxiliary datum, (N,).
         normal_sigma: its standard deviation, (N,).
@@ -64,9 +43,11 @@ class Templates(NamedTuple):
     nominal: Any
     hist_linear: Any
     hist_even: Any
+    hist_shape: Any
     norm_log_hi: Any
     norm_log_lo: Any
     norm_polynomial: Any
+    norm_edge: Any
     factor_parameter: Any
     factor_present: Any
     bin_channel: Any
@@ -78,17 +59,35 @@ class Templates(NamedTuple):
     poisson_datum: Any
 
 
+EVEN_SHAPES = {
+    "code0": (0.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+    "code2": (1.0, 1.0, 0.0, 0.0, 2.0, -1.0),
+    "code4p": (1.0, 15 / 8, -10 / 8, 3 / 8, 1.0, 0.0),
+}
+"""The even part g of each histosys interpolation, as ``Templates.hist_shape`` has it.
+
+With l = (hi - lo)/2 and e = (hi + lo)/2 - nominal a histosys adds l·α + e·g(α). Codes 0 and 2: HistFactory,
+CERN-OPEN-2012-016, sec. 2.2; 4p: pyhf's name for ROOT's code 4. Beyond ±1 code 2 goes on as its tangent, as in
+ROOT; the printed formula, which pyhf has taken over, leaves out a constant there and jumps (pyhf issue 2729).
+"""
+
+NORM_EDGES = {"code1": 0.0, "code4": 1.0}
+"""The |α| from which a normsys factor is exponential, by interpolation."""
+
+
 @dataclass(frozen=True)
 class Compiled:
-    """A workspace as arrays.
+    """A model as arrays.
 
     Attributes:
-        parameters: its parameters, in pyhf's order.
+        parameters: its parameters.
         poi: name of the parameter of interest, or None.
         templates: the constants of its likelihood.
         observed: observed main data and nominal auxiliary data, (D,).
         data_names: ``channel[bin]`` and ``parameter (auxiliary)``, length D.
         two_minima: parameters along which there may be two minima, see ``_two_minima``, (P,).
+        kinks: parameters along which the expectation has a kink at 0, (P,).
+        digest: SHA-256 of everything that defines the model.
     """
 
     parameters: Parameters
@@ -97,361 +96,226 @@ class Compiled:
     observed: np.ndarray
     data_names: tuple[str, ...]
     two_minima: np.ndarray
+    kinks: np.ndarray
+    digest: str
 
 
-@dataclass
-class _Set:
-    """A named set of parameters, as one or more modifiers require it."""
-
-    name: str
-    kind: str
-    constraint: str
-    vector: bool
-    init: list[float]
-    bounds: list[tuple[float, float]]
-    fixed: list[bool]
-    aux: list[float] = field(default_factory=list)
-    width: list[float] = field(default_factory=list)  # normal: sigma; Poisson: tau
-    start: int = 0
-
-    def __len__(self) -> int:
-        return len(self.init)
-
-    @property
-    def names(self) -> list[str]:
-        return [f"{self.name}[{i}]" for i in range(len(self))] if self.vector else [self.name]
-
-    def requires(self) -> tuple[Any, ...]:
-        return (self.constraint, self.vector, self.init, self.bounds, self.fixed, self.aux, self.width)
-
-
-def compile_workspace(workspace: Workspace) -> Compiled:
-    """The parameters and templates of a workspace, with pyhf's defaults (normsys code 4, histosys code 4p).
+def compile_specification(specification: Specification) -> Compiled:
+    """The parameters and templates of a model.
 
     Raises:
-        ToymillError: a modifier whose data do not fit its sample, a name used for two different
-            things, a parameter configuration that its modifiers do not take, a POI that is no parameter.
+        ToymillError: names that are not unique, factors or initial values that cannot be, a negative count, an
+            expectation that is negative at the initial values, or 0 where there are events whatever the parameters.
     """
-    _check_samples(workspace)
-    sets = _collect(workspace)
-    for config in workspace.measurement.config.parameters:
-        if config.name in sets:
-            _configure(sets[config.name], config, workspace.source)
-    start = 0
-    for item in sets.values():
-        if not item.init:
-            msg = (
-                f"{workspace.source}: measurement {workspace.measurement.name!r} must configure {item.name!r}: "
-                "auxdata, sigmas, inits and bounds."
-            )
-            raise ToymillError(msg)
-        item.start = start
-        start += len(item)
-    if start == 0:
-        msg = f"{workspace.source} has no parameters: no sample carries a modifier."
-        raise ToymillError(msg)
-    poi = _poi(workspace, sets)
+    source, items = specification.source, specification.parameters
+    _check_parameters(specification)
     parameters = Parameters(
-        names=tuple(name for item in sets.values() for name in item.names),
-        init=np.array([value for item in sets.values() for value in item.init]),
-        bounds=np.array([pair for item in sets.values() for pair in item.bounds], dtype=np.float64),
-        fixed=np.array([value for item in sets.values() for value in item.fixed]),
-        constraint=tuple(item.constraint for item in sets.values() for _ in item.init),
+        names=tuple(item.name for item in items),
+        init=np.array([item.init for item in items]),
+        bounds=np.array([item.bounds for item in items], dtype=np.float64),
+        fixed=np.array([item.fixed for item in items]),
+        constraint=tuple(item.constraint for item in items),
     )
-    outside = (parameters.init < parameters.bounds[:, 0]) | (parameters.init > parameters.bounds[:, 1])
-    if outside.any():
-        position = int(np.flatnonzero(outside)[0])
-        msg = (
-            f"{workspace.source}: the initial value {parameters.init[position]:g} of {parameters.names[position]!r} "
-            f"lies outside its bounds {parameters.bounds[position].tolist()}. Change one of them in the measurement."
-        )
-        raise ToymillError(msg)
-    main = [count for channel in workspace.channels for count in workspace.observations[channel.name]]
-    constrained = [item for item in sets.values() if item.constraint != "none"]
-    names = [f"{channel.name}[{i}]" for channel in workspace.channels for i in range(len(channel.samples[0].data))] + [
-        f"{name} (auxiliary)" for item in constrained for name in item.names
-    ]
-    templates = _templates(workspace, sets, len(parameters), len(main))
-    return Compiled(
+    for channel in specification.channels:
+        if min(channel.observed) < 0:
+            msg = (
+                f"{source}: the observation of channel {channel.name!r} has a negative count, "
+                f"{min(channel.observed):g} in bin {int(np.argmin(channel.observed))}."
+            )
+            raise ToymillError(msg)
+    constrained = [item for item in items if item.constraint != "none"]
+    main = [count for channel in specification.channels for count in channel.observed]
+    names = [f"{channel.name}[{i}]" for channel in specification.channels for i in range(len(channel.observed))]
+    templates = _templates(specification, len(main))
+    kinks = _kinks(templates)
+    compiled = Compiled(
         parameters=parameters,
-        poi=poi,
+        poi=specification.poi,
         templates=templates,
-        observed=np.array(main + [value for item in constrained for value in item.aux], dtype=np.float64),
-        data_names=tuple(names),
-        two_minima=_two_minima(templates, parameters.fixed),
+        observed=np.array(main + [item.auxiliary for item in constrained], dtype=np.float64),
+        data_names=tuple(names + [f"{item.name} (auxiliary)" for item in constrained]),
+        two_minima=_two_minima(templates, kinks) & ~parameters.fixed,
+        kinks=kinks,
+        digest=specification.digest,
     )
+    _check_expectation(compiled, source)
+    return compiled
 
 
-def _modifiers(workspace: Workspace) -> Iterator[tuple[Channel, Sample, Modifier]]:
-    """Every modifier with its place, in pyhf's order."""
-    for channel in workspace.channels:
-        for sample in sorted(channel.samples, key=lambda item: item.name):
-            for modifier in sorted(sample.modifiers, key=lambda item: (item.name, item.type)):
-                yield channel, sample, modifier
-
-
-def _place(workspace: Workspace, channel: Channel, sample: Sample, modifier: Modifier | None = None) -> str:
-    words = f"{workspace.source}: channel {channel.name!r}, sample {sample.name!r}"
-    return words if modifier is None else f"{words}, {modifier.type} {modifier.name!r}"
-
-
-def _check_samples(workspace: Workspace) -> None:
-    shapesys: set[str] = set()
-    for channel in workspace.channels:
-        bins = len(channel.samples[0].data)
-        for sample in channel.samples:
-            if len(sample.data) != bins:
-                msg = f"{_place(workspace, channel, sample)} has {len(sample.data)} bins; the channel has {bins}."
-                raise ToymillError(msg)
-            seen: set[tuple[str, str]] = set()
-            for modifier in sample.modifiers:
-                place = _place(workspace, channel, sample, modifier)
-                if (modifier.type, modifier.name) in seen:
-                    msg = f"{place} stands there twice."
-                    raise ToymillError(msg)
-                seen.add((modifier.type, modifier.name))
-                _check_modifier(modifier, bins, place)
-                if isinstance(modifier, ShapeSys):
-                    if modifier.name in shapesys:
-                        msg = f"{place}: a shapesys belongs to one sample; another sample has one of this name."
-                        raise ToymillError(msg)
-                    shapesys.add(modifier.name)
-
-
-def _check_modifier(modifier: Modifier, bins: int, place: str) -> None:
-    if isinstance(modifier, NormSys) and min(modifier.data.hi, modifier.data.lo) <= 0:
-        msg = f"{place} has hi = {modifier.data.hi:g}, lo = {modifier.data.lo:g}; both must be positive."
+def _check_parameters(specification: Specification) -> None:
+    source, items = specification.source, specification.parameters
+    if not items:
+        msg = f"{source} has no parameters: no sample carries a modifier."
         raise ToymillError(msg)
-    lengths = {}
-    if isinstance(modifier, HistoSys):
-        lengths = {"hi_data": modifier.data.hi_data, "lo_data": modifier.data.lo_data}
-    elif isinstance(modifier, ShapeSys | StatError):
-        lengths = {"data": modifier.data}
-        if min(modifier.data, default=0.0) < 0:
-            msg = f"{place} has a negative uncertainty, {min(modifier.data):g}."
-            raise ToymillError(msg)
-    for key, values in lengths.items():
-        if len(values) != bins:
-            msg = f"{place}: {key} has {len(values)} values; the sample has {bins} bins."
-            raise ToymillError(msg)
-
-
-def _collect(workspace: Workspace) -> dict[str, _Set]:
-    """The parameter sets in pyhf's order; a name that several modifiers share is one set."""
-    sets: dict[str, _Set] = {}
-
-    def require(item: _Set) -> None:
-        known = sets.setdefault(item.name, item)
-        if known.requires() != item.requires():
+    seen: set[str] = set()
+    for item in items:
+        low, high = item.bounds
+        where = f"{source}: parameter {item.name!r}"
+        if item.name in seen:
+            msg = f"{where} stands for two different things. Rename one of the modifiers."
+        elif low > high:
+            msg = f"{where}: its lower bound {low:g} lies above its upper bound {high:g}."
+        elif not low <= item.init <= high:
             msg = (
-                f"{workspace.source}: the name {item.name!r} is used by a {known.kind} and a {item.kind} that "
-                "need different parameters. Give one of the modifiers another name."
+                f"{where}: the initial value {item.init:g} of {item.name!r} lies outside its bounds [{low}, {high}]. "
+                "Change one of them in the measurement."
             )
-            raise ToymillError(msg)
-
-    for kind in ORDER:
-        if kind == "staterror":
-            for item in _staterrors(workspace):
-                require(item)
+        elif item.width <= 0 or not np.isfinite(item.width):
+            word = "sigma" if item.constraint == "normal" else "factor"
+            msg = f"{where}: the {word} of its constraint must be positive; got {item.width:g}."
+        elif item.constraint == "poisson" and item.auxiliary < 0:
+            msg = f"{where}: its auxiliary datum is a count, 0 or more; got {item.auxiliary:g}."
+        else:
+            seen.add(item.name)
             continue
-        for _, sample, modifier in _modifiers(workspace):
-            if modifier.type == kind:
-                require(_required(sample, modifier))
-    return sets
-
-
-def _required(sample: Sample, modifier: Modifier) -> _Set:
-    bins = len(sample.data)
-    if modifier.type in {"normsys", "histosys"}:
-        return _Set(modifier.name, modifier.type, "normal", False, [0.0], [ALPHA_BOUNDS], [False], [0.0], [1.0])
-    if modifier.type == "normfactor":
-        return _Set(modifier.name, modifier.type, "none", False, [1.0], [FACTOR_BOUNDS], [False])
-    if modifier.type == "lumi":  # the measurement must say everything about it
-        return _Set(modifier.name, modifier.type, "normal", False, [], [], [False])
-    if isinstance(modifier, ShapeSys):
-        pairs = list(zip(sample.data, modifier.data, strict=True))
-        valid = [nominal > 0 and uncertainty > 0 for nominal, uncertainty in pairs]
-        tau = [pair[0] ** 2 / pair[1] ** 2 if ok else 1.0 for pair, ok in zip(pairs, valid, strict=True)]
-        fixed = [not ok for ok in valid]
-        return _Set(
-            modifier.name, modifier.type, "poisson", True, [1.0] * bins, [GAMMA_BOUNDS] * bins, fixed, tau, list(tau)
-        )
-    return _Set(modifier.name, modifier.type, "none", True, [1.0] * bins, [FACTOR_BOUNDS] * bins, [False] * bins)
-
-
-def _staterrors(workspace: Workspace) -> Iterator[_Set]:
-    """One set for each staterror name: relative uncertainties of the samples that carry it, in quadrature."""
-    names = sorted({modifier.name for *_, modifier in _modifiers(workspace) if modifier.type == "staterror"})
-    offsets = _offsets(workspace)
-    total = sum(len(channel.samples[0].data) for channel in workspace.channels)
-    for name in names:
-        variance = np.zeros(total)
-        carried: dict[str, np.ndarray] = {}
-        for channel, sample, modifier in _modifiers(workspace):
-            if isinstance(modifier, StatError) and modifier.name == name:
-                bins = slice(offsets[channel.name], offsets[channel.name] + len(sample.data))
-                carried.setdefault(sample.name, np.zeros(total, dtype=bool))[bins] = True
-                variance[bins] += np.square(modifier.data)
-        masks = list(carried.values())
-        if any((mask != masks[0]).any() for mask in masks):
-            msg = (
-                f"{workspace.source}: staterror {name!r} covers different channels in the samples "
-                f"{', '.join(sorted(carried))}. Name it differently in each channel."
-            )
-            raise ToymillError(msg)
-        nominal = np.zeros(total)
-        for channel in workspace.channels:
-            for sample in channel.samples:
-                if sample.name in carried:
-                    bins = slice(offsets[channel.name], offsets[channel.name] + len(sample.data))
-                    nominal[bins] += sample.data
-        sigma = np.divide(np.sqrt(variance), nominal, out=np.zeros(total), where=nominal > 0)[masks[0]]
-        size = len(sigma)
-        yield _Set(
-            name,
-            "staterror",
-            "normal",
-            True,
-            [1.0] * size,
-            [GAMMA_BOUNDS] * size,
-            [bool(value == 0) for value in sigma],
-            [1.0] * size,
-            [float(value) if value > 0 else 1.0 for value in sigma],
-        )
-
-
-def _configure(item: _Set, config: ParameterConfig, source: str) -> None:
-    """Put what the measurement says of a parameter in place of the defaults."""
-    where = f"{source}: configuration of parameter {item.name!r}"
-    width = {"normal": "sigmas", "poisson": "factors", "none": ""}[item.constraint]
-    takes_sigmas = item.kind in {"lumi", "staterror"}
-    given = {
-        "inits": config.inits,
-        "bounds": config.bounds,
-        "auxdata": config.auxdata,
-        "sigmas": config.sigmas,
-        "factors": config.factors,
-    }
-    allowed = {"inits", "bounds"} | ({"auxdata"} if item.constraint != "none" else set())
-    allowed |= {width} if width == "factors" or takes_sigmas else set()
-    size = 1 if item.kind == "lumi" else len(item)
-    for key, values in given.items():
-        if values is None:
-            continue
-        if key not in allowed:
-            msg = f"{where}: a {item.kind} has no {key!r}. {nearest(key, sorted(allowed))}"
-            raise ToymillError(msg)
-        if len(values) != size:
-            msg = f"{where}: {key} has {len(values)} values; expected {size}."
-            raise ToymillError(msg)
-    item.init = config.inits or item.init
-    item.bounds = config.bounds or item.bounds
-    item.aux = config.auxdata or item.aux
-    item.width = config.sigmas or config.factors or item.width
-    if config.fixed is not None:
-        item.fixed = [config.fixed] * size
-    if item.kind == "lumi" and not (item.init and item.bounds and item.aux and item.width):
-        item.init = []
-    if any(low > high for low, high in item.bounds):
-        msg = f"{where}: a lower bound lies above its upper bound: {item.bounds}."
-        raise ToymillError(msg)
-    if any(value <= 0 for value in item.width):
-        msg = f"{where}: {width} must be positive; got {item.width}."
         raise ToymillError(msg)
 
 
-def _poi(workspace: Workspace, sets: dict[str, _Set]) -> str | None:
-    if not workspace.poi:
-        return None
-    scalars = [item.name for item in sets.values() if not item.vector]
-    if workspace.poi not in scalars:
-        msg = (
-            f"{workspace.source}: the parameter of interest {workspace.poi!r} is carried by no sample. "
-            f"{nearest(workspace.poi, scalars)} Or is the signal's patch missing?"
-        )
-        raise ToymillError(msg)
-    return workspace.poi
-
-
-def _offsets(workspace: Workspace) -> dict[str, int]:
-    sizes = [len(channel.samples[0].data) for channel in workspace.channels]
-    starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-    return {channel.name: int(start) for channel, start in zip(workspace.channels, starts, strict=True)}
-
-
-def _templates(workspace: Workspace, sets: dict[str, _Set], parameters: int, bins: int) -> Templates:
-    offsets = _offsets(workspace)
-    channels = len(workspace.channels)
-    slots = max(len(channel.samples) for channel in workspace.channels)
+def _templates(specification: Specification, bins: int) -> Templates:
+    index = {item.name: i for i, item in enumerate(specification.parameters)}
+    parameters, channels = len(index), len(specification.channels)
+    slots = max(len(channel.samples) for channel in specification.channels)
     nominal = np.zeros((slots, bins))
     linear = np.zeros((slots, bins, parameters))
     even = np.zeros_like(linear)
     log_hi = np.zeros((parameters, slots, channels))
     log_lo = np.zeros_like(log_hi)
     factors: dict[tuple[int, int], list[int]] = {}
-    staterror_next: dict[str, int] = {}
-    for number, channel in enumerate(workspace.channels):
-        first = offsets[channel.name]
-        size = len(channel.samples[0].data)
+    codes = _Codes(specification.source, {}, {})
+    first = 0
+    for number, channel in enumerate(specification.channels):
+        size = len(channel.observed)
         here = slice(first, first + size)
-        staterrors: dict[str, int] = {}
-        for slot, sample in enumerate(sorted(channel.samples, key=lambda item: item.name)):
-            data = np.array(sample.data)
+        for slot, sample in enumerate(channel.samples):
+            data = np.array(sample.nominal)
             nominal[slot, here] = data
-            for modifier in sample.modifiers:
-                start = sets[modifier.name].start
-                if isinstance(modifier, HistoSys):
-                    up = np.array(modifier.data.hi_data) - data
-                    down = data - np.array(modifier.data.lo_data)
-                    linear[slot, here, start] = (up + down) / 2
-                    even[slot, here, start] = (up - down) / 2
-                elif isinstance(modifier, NormSys):
-                    log_hi[start, slot, number] = np.log(modifier.data.hi)
-                    log_lo[start, slot, number] = np.log(modifier.data.lo)
-                else:
-                    if isinstance(modifier, StatError) and modifier.name not in staterrors:
-                        staterrors[modifier.name] = staterror_next.get(modifier.name, 0)
-                        staterror_next[modifier.name] = staterrors[modifier.name] + size
-                    begin = start + staterrors.get(modifier.name, 0) if modifier.type == "staterror" else start
-                    step = 1 if sets[modifier.name].vector else 0
-                    for i in range(size):
-                        factors.setdefault((slot, first + i), []).append(begin + i * step)
-    normal = [s for s in sets.values() if s.constraint == "normal"]
-    poisson = [s for s in sets.values() if s.constraint == "poisson"]
-    datum = {}
-    position = bins
-    for item in sets.values():
-        if item.constraint != "none":
-            datum[item.name] = position
-            position += len(item)
+            for shift in sample.histosys:
+                codes.note(codes.histosys, shift.parameter, shift.code, channel, sample)
+                up, down = np.array(shift.hi) - data, data - np.array(shift.lo)
+                linear[slot, here, index[shift.parameter]] += (up + down) / 2
+                even[slot, here, index[shift.parameter]] += (up - down) / 2
+            for scale in sample.normsys:
+                where = place(specification.source, channel.name, sample.name, f"normsys {scale.parameter!r}")
+                if min(scale.hi, scale.lo) <= 0:
+                    msg = (
+                        f"{where} has hi = {scale.hi:g}, lo = {scale.lo:g}; both must be positive, for the factor is "
+                        "exponential. A yield that vanishes is a histosys."
+                    )
+                    raise ToymillError(msg)
+                codes.note(codes.normsys, scale.parameter, scale.code, channel, sample)
+                if log_hi[index[scale.parameter], slot, number] or log_lo[index[scale.parameter], slot, number]:
+                    msg = f"{where}: a normsys of this parameter stands there twice. Combine them into one."
+                    raise ToymillError(msg)
+                log_hi[index[scale.parameter], slot, number] = np.log(scale.hi)
+                log_lo[index[scale.parameter], slot, number] = np.log(scale.lo)
+            for names in sample.factors:
+                for i, name in enumerate(names):
+                    cell = factors.setdefault((slot, first + i), [])
+                    if index[name] in cell:
+                        where = place(specification.source, channel.name, sample.name, f"parameter {name!r}")
+                        msg = f"{where} multiplies bin {i} twice. Remove one of its modifiers."
+                        raise ToymillError(msg)
+                    cell.append(index[name])
+        first += size
     factor_parameter = _padded_factors(factors, slots, bins, parameters)
     present = np.zeros((parameters + 1, slots, bins))
     np.put_along_axis(present, factor_parameter, 1.0, axis=0)
+    constrained = [item for item in specification.parameters if item.constraint != "none"]
+    normal = [(i, item) for i, item in enumerate(constrained) if item.constraint == "normal"]
+    poisson = [(i, item) for i, item in enumerate(constrained) if item.constraint == "poisson"]
+    names_of = list(index)
     return Templates(
         nominal=nominal,
         hist_linear=linear.reshape(slots * bins, parameters),
         hist_even=even.reshape(slots * bins, parameters),
+        hist_shape=np.array([EVEN_SHAPES[codes.histosys.get(name, "code4p")] for name in names_of]).T,
         norm_log_hi=log_hi,
         norm_log_lo=log_lo,
         norm_polynomial=_code4_polynomial(log_hi, log_lo),
+        norm_edge=np.array([NORM_EDGES[codes.normsys.get(name, "code4")] for name in names_of]),
         factor_parameter=factor_parameter,
         factor_present=present[:-1],
-        bin_channel=np.repeat(np.arange(channels), [len(c.samples[0].data) for c in workspace.channels]),
-        normal_parameter=np.array([s.start + i for s in normal for i in range(len(s))], dtype=np.int64),
-        normal_sigma=np.array([value for s in normal for value in s.width], dtype=np.float64),
-        normal_datum=np.array([datum[s.name] + i for s in normal for i in range(len(s))], dtype=np.int64),
-        poisson_parameter=np.array([s.start + i for s in poisson for i in range(len(s))], dtype=np.int64),
-        poisson_tau=np.array([value for s in poisson for value in s.width], dtype=np.float64),
-        poisson_datum=np.array([datum[s.name] + i for s in poisson for i in range(len(s))], dtype=np.int64),
+        bin_channel=np.repeat(np.arange(channels), [len(channel.observed) for channel in specification.channels]),
+        normal_parameter=np.array([index[item.name] for _, item in normal], dtype=np.int64),
+        normal_sigma=np.array([item.width for _, item in normal], dtype=np.float64),
+        normal_datum=np.array([bins + i for i, _ in normal], dtype=np.int64),
+        poisson_parameter=np.array([index[item.name] for _, item in poisson], dtype=np.int64),
+        poisson_tau=np.array([item.width for _, item in poisson], dtype=np.float64),
+        poisson_datum=np.array([bins + i for i, _ in poisson], dtype=np.int64),
     )
 
 
-def _two_minima(templates: Templates, fixed: np.ndarray) -> np.ndarray:
+@dataclass
+class _Codes:
+    """The interpolation of each parameter, of which there must be one."""
+
+    source: str
+    histosys: dict[str, str]
+    normsys: dict[str, str]
+
+    def note(self, known: dict[str, str], parameter: str, code: str, channel: Channel, sample: Sample) -> None:
+        if known.setdefault(parameter, code) != code:
+            where = place(self.source, channel.name, sample.name, f"parameter {parameter!r}")
+            msg = f"{where} has the interpolation {code} here and {known[parameter]} elsewhere; expected one for it."
+            raise ToymillError(msg)
+
+
+def expectation(templates: Templates, x: np.ndarray) -> np.ndarray:
+    """Expected main data at one point, (P,) to (B,): the plain twin of ``histfactory``'s rates."""
+    slots, bins = templates.nominal.shape
+    edge, two, four, six, slope, offset = templates.hist_shape
+    square = x * x
+    even = np.where(np.abs(x) < edge, square * (two + square * (four + square * six)), slope * np.abs(x) + offset)
+    shift = (templates.hist_linear @ x + templates.hist_even @ even).reshape(slots, bins)
+    alpha = x[:, None, None]
+    polynomial = sum(c * alpha ** (k + 1) for k, c in enumerate(templates.norm_polynomial))
+    exponential = np.exp(np.where(alpha > 0, templates.norm_log_hi, -templates.norm_log_lo) * alpha)
+    norm = np.prod(np.where(np.abs(alpha) < templates.norm_edge[:, None, None], 1 + polynomial, exponential), axis=0)
+    factor = np.prod(np.append(x, 1.0)[templates.factor_parameter], axis=0)
+    found: np.ndarray = np.sum((templates.nominal + shift) * norm[:, templates.bin_channel] * factor, axis=0)
+    return found
+
+
+def _check_expectation(compiled: Compiled, source: str) -> None:
+    """Refuse a model whose likelihood is not defined where its fits begin, or nowhere."""
+    templates = compiled.templates
+    rates = expectation(templates, compiled.parameters.init)
+    moved = np.abs(templates.nominal) + np.sum(
+        np.abs(templates.hist_linear) + np.abs(templates.hist_even), axis=1
+    ).reshape(templates.nominal.shape)
+    empty = np.sum(moved, axis=0) == 0
+    for i, rate in enumerate(rates):
+        name = compiled.data_names[i]
+        if rate < -1e-12 * np.sum(np.abs(templates.nominal[:, i])):
+            msg = (
+                f"{source}: the expectation of {name} is {rate:g} at the initial values, and no likelihood is defined "
+                "there. Look for negative yields among the samples of this channel."
+            )
+            raise ToymillError(msg)
+        if empty[i] and compiled.observed[i] > 0:
+            msg = (
+                f"{source}: {name} has {compiled.observed[i]:g} events and no sample with a yield there, so that the "
+                "likelihood is 0 whatever the parameters. Is the signal's patch missing, or a sample?"
+            )
+            raise ToymillError(msg)
+
+
+def _kinks(templates: Templates) -> np.ndarray:
+    """Parameters with a kink at 0: interpolation codes 0 and 1, where up and down are not mirror images, (P,)."""
+    hist = (templates.hist_shape[0] == 0) & np.any(templates.hist_even != 0, axis=0)
+    norm = (templates.norm_edge == 0) & np.any(templates.norm_log_hi != -templates.norm_log_lo, axis=(1, 2))
+    kinks: np.ndarray = hist | norm
+    return kinks
+
+
+def _two_minima(templates: Templates, kinks: np.ndarray) -> np.ndarray:
     """Parameters along which the likelihood may have two minima, (P,).
 
     Either the parameter moves bins the same way in both directions: a response e·g(α) with
-    g ≈ 15/8 α² near 0 turns the constraint's minimum into a maximum where Σ_b (15/4) e_b (n_b - ν_b)/ν_b > 1: within five standard deviations of the counts, only where
-    √(Σ_b e_b²/ν_b) > 0.05. Bins whose response is monotonic, |e_b| ≤ |l_b|, do not count.
+    g ≈ 15/8 α² near 0 turns the constraint's minimum into a maximum where
+    Σ_b (15/4) e_b (n_b - ν_b)/ν_b > 1: within five standard deviations of the counts, only where
+    √(Σ_b e_b²/ν_b) > 0.05. With a kink, g = |α|, it always does so; below 0.005 the two minima are
+    less than 4e-4 deep. Bins whose response is monotonic, |e_b| ≤ |l_b|, do not count.
     Or its Poisson constraint expects less than one count: it is then free to leave the bound at 0.
     """
     slots, bins = templates.nominal.shape
@@ -465,9 +329,8 @@ def _two_minima(templates: Templates, fixed: np.ndarray) -> np.ndarray:
     even, linear = even.sum(axis=1), linear.sum(axis=1)
     total = np.maximum(templates.nominal.sum(axis=0), 1e-3)
     strength = np.sqrt(np.sum(np.where(np.abs(even) > np.abs(linear), even, 0.0) ** 2 / total, axis=1))
-    mask: np.ndarray = strength > 0.05
+    mask: np.ndarray = strength > np.where(kinks, 0.005, 0.05)
     mask[templates.poisson_parameter[templates.poisson_tau < 1]] = True
-    mask &= ~fixed
     return mask
 
 

@@ -1,20 +1,15 @@
-"""Reading a pyhf/HistFactory workspace: JSON, patches, schema, and the choice of a measurement.
-
-Nothing here needs JAX, so that the workflow can check a workspace before any job starts.
-"""
+"""A pyhf/HistFactory workspace: its schema, what is pruned and renamed, and the choice of a measurement."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import jsonpatch
-import jsonpointer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from toymill.errors import ToymillError, nearest
 
@@ -22,7 +17,7 @@ FiniteFloat = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class NormSysData(_Strict):
@@ -155,6 +150,80 @@ class _WorkspaceFile(_Strict):
     version: Literal["1.0.0"]
 
 
+class NormSysSettings(_Strict):
+    """How a normsys is interpolated."""
+
+    interpcode: Literal["code1", "code4"]
+    """`code1`: exponential; `code4`: exponential beyond ±1, joined inside by a polynomial."""
+
+
+class HistoSysSettings(_Strict):
+    """How a histosys is interpolated."""
+
+    interpcode: Literal["code0", "code2", "code4p"]
+    """`code0`: linear; `code2`: quadratic inside ±1, linear beyond; `code4p`: linear beyond ±1, joined inside by a polynomial."""
+
+
+class ModifierSettings(_Strict):
+    """pyhf's `modifier_settings`; both or none, since pyhf takes another default for the one that is left out."""
+
+    normsys: NormSysSettings
+    """How every normsys is interpolated."""
+    histosys: HistoSysSettings
+    """How every histosys is interpolated."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _both(cls, value: Any) -> Any:
+        missing = [key for key in cls.model_fields if isinstance(value, Mapping) and key not in value]
+        if missing:
+            msg = (
+                f"{missing[0]} is missing: give normsys and histosys both, for pyhf takes code1 and code0 where one is "
+                "left out, and code4 and code4p where both are"
+            )
+            raise ValueError(msg)
+        return value
+
+    @property
+    def codes(self) -> dict[str, str]:
+        """The interpolation code of each modifier type."""
+        return {"normsys": self.normsys.interpcode, "histosys": self.histosys.interpcode}
+
+
+DEFAULT_SETTINGS = ModifierSettings(
+    normsys=NormSysSettings(interpcode="code4"), histosys=HistoSysSettings(interpcode="code4p")
+)
+"""pyhf's interpolations of a workspace."""
+
+
+class Prune(_Strict):
+    """What is removed from a workspace, as pyhf's `Workspace.prune` does."""
+
+    channels: list[str] = []
+    """Channels to remove, with their observations."""
+    samples: list[str] = []
+    """Samples to remove from every channel."""
+    modifiers: list[str] = []
+    """Modifiers to remove from every sample, by name."""
+    modifier_types: list[str] = []
+    """Types of modifiers to remove from every sample."""
+    measurements: list[str] = []
+    """Measurements to remove."""
+
+
+class Rename(_Strict):
+    """What is renamed in a workspace, after pruning, as pyhf's `Workspace.rename` does."""
+
+    channels: dict[str, str] = {}
+    """New names of channels, by their old ones."""
+    samples: dict[str, str] = {}
+    """New names of samples, by their old ones."""
+    modifiers: dict[str, str] = {}
+    """New names of modifiers and their parameters, by their old ones. Modifiers of one name share a parameter."""
+    measurements: dict[str, str] = {}
+    """New names of measurements, by their old ones."""
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A checked workspace with one measurement chosen.
@@ -165,7 +234,8 @@ class Workspace:
         observations: counts of each channel, by channel name.
         measurement: the chosen measurement.
         poi: name of the parameter of interest ("" for none).
-        digest: SHA-256 of the patched workspace, the measurement's name and the POI.
+        modifier_settings: how modifiers are interpolated.
+        digest: SHA-256 of the workspace as patched, pruned and renamed, and of these choices.
     """
 
     source: str
@@ -173,84 +243,130 @@ class Workspace:
     observations: dict[str, list[float]]
     measurement: Measurement
     poi: str
+    modifier_settings: ModifierSettings
     digest: str
 
 
-def load_workspace(
-    path: str | Path | dict[str, Any],
+def parse_workspace(
+    content: Any,
+    source: str,
     *,
     measurement: str | None = None,
-    patches: Sequence[str | Path | list[dict[str, Any]]] = (),
     poi: str | None = None,
+    modifier_settings: ModifierSettings = DEFAULT_SETTINGS,
+    prune: Prune | None = None,
+    rename: Rename | None = None,
 ) -> Workspace:
-    """Read and check a workspace.
+    """Check a workspace and choose a measurement.
 
     Args:
-        path: a JSON file, or its content.
+        content: what the JSON file holds, patches applied.
+        source: where it was read from, for messages.
         measurement: name of a measurement; the first one if None.
-        patches: JSON patches (files or contents), applied in order.
-        poi: name of the parameter of interest; the measurement's if None.
+        poi: name of the parameter of interest; the measurement's if None, none at all if "".
+        modifier_settings: how modifiers are interpolated.
+        prune: what to remove.
+        rename: what to rename, once pruned.
 
     Raises:
-        ToymillError: unreadable file, not JSON, a patch that does not apply, a schema violation,
-            an unknown measurement, duplicate names, observations that are missing or too short.
+        ToymillError: a schema violation, an unknown measurement, duplicate names, observations that are missing
+            or of another length, and what ``prune`` and ``rename`` name that is not there.
     """
-    source = "workspace" if isinstance(path, dict) else str(path)
-    content = path if isinstance(path, dict) else _load_json(Path(path))
-    for number, patch in enumerate(patches):
-        origin = f"patch {number}" if isinstance(patch, list) else str(patch)
-        operations = patch if isinstance(patch, list) else _load_json(Path(patch))
-        content = _apply_patch(content, operations, origin=origin, source=source)
     parsed = _validate(content, source)
-    chosen = _choose_measurement(parsed, measurement, source)
-    _refuse_duplicates([channel.name for channel in parsed.channels], f"channel in {source}")
+    if prune is not None and prune != Prune():
+        content = _pruned(content, parsed, prune, source)
+        parsed = _validate(content, f"{source} (pruned)")
+    if rename is not None and rename != Rename():
+        content = _renamed(content, parsed, rename, source)
+        parsed = _validate(content, f"{source} (renamed)")
+    _refuse_duplicates([item.name for item in parsed.channels], f"channel in {source}")
+    _refuse_duplicates([item.name for item in parsed.measurements], f"measurement in {source}")
+    _refuse_duplicates([item.name for item in parsed.observations], f"observation in {source}")
     for channel in parsed.channels:
         _refuse_duplicates([sample.name for sample in channel.samples], f"sample in {source}: channel {channel.name!r}")
+    chosen = _choose_measurement(parsed, measurement, source)
     _refuse_duplicates(
         [item.name for item in chosen.config.parameters],
         f"parameter configuration in {source}: measurement {chosen.name!r}",
     )
     name = chosen.config.poi if poi is None else poi
-    identity = json.dumps([content, chosen.name, name], sort_keys=True, separators=(",", ":"))
+    identity = json.dumps([content, chosen.name, name, modifier_settings.codes], sort_keys=True, separators=(",", ":"))
     return Workspace(
         source=source,
         channels=tuple(sorted(parsed.channels, key=lambda channel: channel.name)),
         observations=_observations(parsed, source),
         measurement=chosen,
         poi=name,
+        modifier_settings=modifier_settings,
         digest=hashlib.sha256(identity.encode()).hexdigest(),
     )
 
 
-def _load_json(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        msg = f"Cannot read {path}: {error.strerror}. Check the path; paths are relative to the working directory."
-        raise ToymillError(msg) from None
-    except UnicodeDecodeError:
-        msg = f"{path} is not text, so not JSON. Is it an archive to unpack first?"
-        raise ToymillError(msg) from None
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        msg = f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        raise ToymillError(msg) from None
+def _modifiers_of(parsed: _WorkspaceFile) -> list[Modifier]:
+    return [item for channel in parsed.channels for sample in channel.samples for item in sample.modifiers]
 
 
-def _apply_patch(content: Any, operations: Any, *, origin: str, source: str) -> Any:
-    if isinstance(operations, dict) and "patches" in operations:
-        names = ", ".join(str(item.get("metadata", {}).get("name")) for item in operations["patches"][:5])
-        msg = (
-            f"{origin} is a patchset ({names}, …), not a JSON patch. Give one of its patches: save the "
-            "list under its 'patch' key to a file."
-        )
-        raise ToymillError(msg)
-    try:
-        return jsonpatch.apply_patch(content, operations)
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
-        msg = f"{origin} does not apply to {source}: {error}. Is it the patch of another workspace?"
-        raise ToymillError(msg) from None
+def _known(parsed: _WorkspaceFile) -> dict[str, set[str]]:
+    """What a workspace holds that may be pruned or renamed, by kind."""
+    return {
+        "channels": {channel.name for channel in parsed.channels},
+        "samples": {sample.name for channel in parsed.channels for sample in channel.samples},
+        "modifiers": {item.name for item in _modifiers_of(parsed)},
+        "modifier_types": {item.type for item in _modifiers_of(parsed)},
+        "measurements": {item.name for item in parsed.measurements},
+    }
+
+
+def _require_known(verb: str, wanted: Mapping[str, Iterable[str]], parsed: _WorkspaceFile, source: str) -> None:
+    known = _known(parsed)
+    for kind, names in wanted.items():
+        for name in names:
+            if name not in known[kind]:
+                noun = kind[:-1].replace("_", " ")
+                msg = f"{verb}.{kind}: {source} has no {noun} {name!r} left. {nearest(name, sorted(known[kind]))}"
+                raise ToymillError(msg)
+
+
+def _pruned(content: Any, parsed: _WorkspaceFile, prune: Prune, source: str) -> Any:
+    _require_known("prune", prune.model_dump(), parsed, source)
+    kept = copy.deepcopy(content)
+    kept["channels"] = [channel for channel in kept["channels"] if channel["name"] not in prune.channels]
+    for channel in kept["channels"]:
+        channel["samples"] = [sample for sample in channel["samples"] if sample["name"] not in prune.samples]
+        for sample in channel["samples"]:
+            sample["modifiers"] = [
+                item
+                for item in sample["modifiers"]
+                if item["name"] not in prune.modifiers and item["type"] not in prune.modifier_types
+            ]
+    kept["measurements"] = [item for item in kept["measurements"] if item["name"] not in prune.measurements]
+    for item in kept["measurements"]:
+        parameters = item["config"].get("parameters", [])
+        item["config"]["parameters"] = [entry for entry in parameters if entry["name"] not in prune.modifiers]
+    kept["observations"] = [item for item in kept["observations"] if item["name"] not in prune.channels]
+    return kept
+
+
+def _renamed(content: Any, parsed: _WorkspaceFile, rename: Rename, source: str) -> Any:
+    _require_known("rename", rename.model_dump(), parsed, source)
+    renamed = copy.deepcopy(content)
+
+    def put(items: list[dict[str, Any]], names: dict[str, str]) -> None:
+        for item in items:
+            item["name"] = names.get(item["name"], item["name"])
+
+    put(renamed["channels"], rename.channels)
+    put(renamed["observations"], rename.channels)
+    put(renamed["measurements"], rename.measurements)
+    for channel in renamed["channels"]:
+        put(channel["samples"], rename.samples)
+        for sample in channel["samples"]:
+            put(sample["modifiers"], rename.modifiers)
+    for item in renamed["measurements"]:
+        config = item["config"]
+        put(config.get("parameters", []), rename.modifiers)
+        config["poi"] = rename.modifiers.get(config["poi"], config["poi"])
+    return renamed
 
 
 def _validate(content: Any, source: str) -> _WorkspaceFile:

@@ -1,0 +1,458 @@
+"""The likelihood is pyhf's: random workspaces, hand-made ones for every modifier, and published ones."""
+
+import copy
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyhf
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import toymill
+from toymill.models.histfactory import (
+    FLOOR,
+    KERNEL,
+    _constraint_nll,
+    _constraint_offset,
+    _main_nll,
+    _main_offset,
+    _rates,
+)
+from toymill.models.reader import read_specification
+from toymill.models.templates import compile_specification, expectation
+
+CODES = [(norm, hist) for norm in ("code1", "code4") for hist in ("code0", "code2", "code4p")]
+ATLAS = "config/workspaces/atlas-3l-erjr"
+
+
+def modifier_settings(codes):
+    return {"normsys": {"interpcode": codes[0]}, "histosys": {"interpcode": codes[1]}}
+
+
+def pyhf_model(spec, codes=("code4", "code4p"), patches=(), **options):
+    workspace = pyhf.Workspace(spec)
+    model = workspace.model(modifier_settings=modifier_settings(codes), patches=list(patches), **options)
+    return model, np.array(workspace.data(model))
+
+
+def normsys(name, hi=1.12, lo=0.87):
+    return {"name": name, "type": "normsys", "data": {"hi": hi, "lo": lo}}
+
+
+def histosys(name, nominal, up=(0.1, 0.02, -0.05), down=(-0.07, 0.04, 0.03)):
+    hi = [value * (1 + shift) for value, shift in zip(nominal, up, strict=False)]
+    lo = [value * (1 + shift) for value, shift in zip(nominal, down, strict=False)]
+    return {"name": name, "type": "histosys", "data": {"hi_data": hi, "lo_data": lo}}
+
+
+def bare(kind, name):
+    return {"name": name, "type": kind, "data": None}
+
+
+def binned(kind, name, data):
+    return {"name": name, "type": kind, "data": data}
+
+
+def workspace(channels, parameters=()):
+    """{channel: {sample: (yields, modifiers)}} as a pyhf workspace; the POI is mu, on the first sample of all."""
+    spec = {"channels": [], "observations": [], "measurements": [], "version": "1.0.0"}
+    for channel, samples in channels.items():
+        spec["channels"].append(
+            {
+                "name": channel,
+                "samples": [
+                    {"name": name, "data": list(data), "modifiers": list(modifiers)}
+                    for name, (data, modifiers) in samples.items()
+                ],
+            }
+        )
+        total = np.sum([data for data, _ in samples.values()], axis=0)
+        spec["observations"].append({"name": channel, "data": [float(round(value * 1.07 + 1)) for value in total]})
+    spec["channels"][0]["samples"][0]["modifiers"].append(bare("normfactor", "mu"))
+    config = {"poi": "mu", "parameters": list(parameters)}
+    spec["measurements"].append({"name": "m", "config": config})
+    return spec
+
+
+A, B = [12.0, 30.0, 7.0], [50.0, 21.0, 33.0]
+LUMI = {"name": "lumi", "auxdata": [1.0], "sigmas": [0.03], "bounds": [[0.5, 1.5]], "inits": [1.0]}
+ALONE = {
+    "lumi": workspace({"c": {"a": (A, [bare("lumi", "lumi")])}}, [LUMI]),
+    "normfactor": workspace({"c": {"a": (A, [bare("normfactor", "k")])}}),
+    "shapefactor": workspace({"c": {"a": (A, []), "b": (B, [bare("shapefactor", "f")])}}),
+    "normsys": workspace({"c": {"a": (A, []), "b": (B, [normsys("n")])}}),
+    "histosys": workspace({"c": {"a": (A, []), "b": (B, [histosys("h", B)])}}),
+    "shapesys": workspace({"c": {"a": (A, []), "b": (B, [binned("shapesys", "s", [5.0, 0.0, 2.0])])}}),
+    "shapesys without yield": workspace(
+        {"c": {"a": (A, []), "b": ([0.0, 4.0, 9.0], [binned("shapesys", "s", [1.0, 2.0, 0.0])])}}
+    ),
+    "staterror": workspace({"c": {"a": (A, []), "b": (B, [binned("staterror", "s", [5.0, 0.0, 2.0])])}}),
+    "staterror without yield": workspace(
+        {"c": {"a": (A, []), "b": ([0.0, 4.0, 9.0], [binned("staterror", "s", [1.0, 2.0, 0.0])])}}
+    ),
+    "configured": workspace(
+        {"c": {"a": (A, [normsys("n")]), "b": (B, [binned("shapesys", "s", [5.0, 1.0, 2.0])])}},
+        [
+            {"name": "mu", "inits": [0.5], "bounds": [[-1.0, 4.0]]},
+            {"name": "n", "inits": [0.3], "bounds": [[-3.0, 2.0]], "auxdata": [0.2], "fixed": False},
+            {"name": "s", "auxdata": [90.0, 400.0, 250.0], "factors": [100.0, 441.0, 272.0], "fixed": False},
+        ],
+    ),
+}
+SHARED = {
+    "normsys and histosys of a sample": workspace({"c": {"a": (A, [normsys("n"), histosys("n", A)])}}),
+    "normsys and histosys of two samples": workspace({"c": {"a": (A, [normsys("n")]), "b": (B, [histosys("n", B)])}}),
+    "normsys of two channels": workspace({"c": {"a": (A, [normsys("n")])}, "d": {"b": (B[:2], [normsys("n", 0.9, 1.2)])}}),
+    "histosys of two channels": workspace({"c": {"a": (A, [histosys("n", A)])}, "d": {"b": (B[:2], [histosys("n", B[:2])])}}),
+    "normfactor of two samples": workspace({"c": {"a": (A, [bare("normfactor", "k")]), "b": (B, [bare("normfactor", "k")])}}),
+    "lumi of two channels": workspace({"c": {"a": (A, [bare("lumi", "lumi")])}, "d": {"b": (B, [bare("lumi", "lumi")])}}, [LUMI]),
+    "shapefactor of two samples": workspace({"c": {"a": (A, [bare("shapefactor", "f")]), "b": (B, [bare("shapefactor", "f")])}}),
+    "shapefactor of two channels": workspace({"c": {"a": (A, []), "b": (B, [bare("shapefactor", "f")])}, "d": {"b": (B[:2], [bare("shapefactor", "f")])}}),
+    "staterror of two samples": workspace(
+        {"c": {"a": (A, [binned("staterror", "s", [3.0, 2.0, 1.0])]), "b": (B, [binned("staterror", "s", [5.0, 0.0, 2.0])])}}
+    ),
+    "staterror of two channels": workspace(
+        {"c": {"a": (A, [binned("staterror", "s", [3.0, 2.0, 1.0])])}, "d": {"a": (B[:2], [binned("staterror", "s", [5.0, 1.0])]), "b": (A[:2], [])}}
+    ),
+}  # fmt: skip
+HAND_MADE = {**ALONE, **SHARED}
+
+
+def simple_models():
+    observed = [55.0, 48.0]
+    for name, model in {
+        "uncorrelated_background": pyhf.simplemodels.uncorrelated_background([5.0, 3.0], [50.0, 52.0], [7.0, 3.0]),
+        "correlated_background": pyhf.simplemodels.correlated_background(
+            [5.0, 3.0], [50.0, 52.0], [55.0, 50.0], [46.0, 53.0]
+        ),
+    }.items():
+        spec = json.loads(json.dumps(dict(model.spec)))
+        config = {"poi": "mu", "parameters": spec.pop("parameters", [])}
+        spec |= {"observations": [{"name": "singlechannel" if name[0] == "u" else "single_channel", "data": observed}]}
+        spec |= {"measurements": [{"name": "m", "config": config}], "version": "1.0.0"}
+        spec["observations"][0]["name"] = spec["channels"][0]["name"]
+        yield name, spec
+
+
+SIMPLE = dict(simple_models())
+
+
+def points(parameters, rng, count):
+    """Points inside the bounds: near the initial values, |α| on both sides of 1, and some numbers at 0, ±1 and the bounds."""
+    low, high = parameters.bounds.T
+    normal = np.array([kind == "normal" for kind in parameters.constraint]) & (low < 0)
+    found = []
+    for k in range(count):
+        x = rng.normal(parameters.init, np.where(normal, 1.2, 0.15))
+        if k % 2:
+            special = np.where(normal, rng.choice([-1.0, 0.0, 1.0], len(x)), parameters.init)
+            special = np.where(rng.random(len(x)) < 0.2, np.where(rng.random(len(x)) < 0.5, low, high), special)
+            x = np.where(rng.random(len(x)) < 0.4, special, x)
+        found.append(np.clip(x, low, high))
+    return np.array(found)
+
+
+def code2_jumps(codes, parameters, x):
+    """Where pyhf's code 2 leaves out a constant, so that its likelihood jumps (scikit-hep/pyhf issues 2610, 2729)."""
+    alphas = np.array([kind == "normal" for kind in parameters.constraint])
+    return codes[1] == "code2" and bool((np.abs(x[alphas]) > 1).any())
+
+
+def rounding(model, expected, data):
+    """How far rounding may put pyhf's sum, which adds n log ν, ν and log Γ(n+1) as they are."""
+    poisson = model.sampling.poisson
+    n, rate = np.asarray(data)[poisson], np.asarray(expected)[poisson]
+    terms = np.stack([n * np.log(np.maximum(rate, 1e-300)), rate, n * np.log(n + 1)])
+    return 2e-16 * (len(expected) + 4) * np.max(np.abs(terms), initial=0.0)
+
+
+def same_numbers(spec, codes, patches=(), seed=0, count=8):
+    """Expectation, main and auxiliary parts and their sum against pyhf, through the public door."""
+    model = toymill.read_workspace(copy.deepcopy(spec), modifier_settings=modifier_settings(codes), patches=patches)
+    reference, data = pyhf_model(spec, codes, patches)
+    assert list(model.parameters.names) == reference.config.par_names
+    assert model.poi == reference.config.poi_name
+    np.testing.assert_array_equal(model.parameters.init, reference.config.suggested_init())
+    np.testing.assert_array_equal(model.parameters.bounds, reference.config.suggested_bounds())
+    np.testing.assert_array_equal(model.parameters.fixed, reference.config.suggested_fixed())
+    np.testing.assert_array_equal(model.observed, data)
+    compared = 0
+    for x in points(model.parameters, np.random.default_rng(seed), count):
+        if code2_jumps(codes, model.parameters, x):
+            continue
+        expected = np.asarray(reference.expected_data(x))
+        scale = np.max(np.abs(expected[: reference.config.nmaindata]))
+        np.testing.assert_allclose(model.expected_data(x), expected, rtol=1e-12, atol=1e-13 * scale)
+        if (expected[model.sampling.poisson & (data > 0)] <= FLOOR).any() or (
+            expected[model.sampling.poisson] < 0
+        ).any():
+            continue
+        main, auxiliary = data[: reference.config.nmaindata], data[reference.config.nmaindata :]
+        room = rounding(model, expected, data)
+        for ours, theirs in (
+            (model.logpdf(x, data), reference.logpdf(x, data)[0]),
+            (model.main_logpdf(x, data), reference.mainlogpdf(main, x)),
+            (model.constraint_logpdf(x, data), reference.constraint_logpdf(auxiliary, x) if len(auxiliary) else 0.0),
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=room)
+        compared += 1
+    return model, reference, data, compared
+
+
+@pytest.mark.parametrize("name", [*HAND_MADE, *SIMPLE])
+def test_hand_made(name):
+    spec = {**HAND_MADE, **SIMPLE}[name]
+    kinds = {item["type"] for channel in spec["channels"] for one in channel["samples"] for item in one["modifiers"]}
+    compared = 0
+    for codes in CODES if kinds & {"normsys", "histosys"} else CODES[-1:]:
+        compared += same_numbers(spec, codes)[-1]
+    assert compared >= 3
+
+
+@pytest.mark.parametrize("patch", [None, "patch.ERJR_100p0_20p0.json", "patch.ERJR_150p0_50p0.json"])
+@pytest.mark.parametrize("codes", [("code4", "code4p"), ("code1", "code0")])
+def test_published(root, patch, codes):
+    """hww (patch None) and the ATLAS workspace with each signal."""
+    path = root / (f"{ATLAS}/BkgOnly.json" if patch else "config/workspaces/hww.json")
+    patches = [json.loads((root / ATLAS / patch).read_text())] if patch else []
+    assert same_numbers(json.loads(path.read_text()), codes, patches, count=16)[-1] >= 4
+
+
+@pytest.fixture
+def pyhf_jax():
+    before = pyhf.get_backend()
+    pyhf.set_backend("jax", precision="64b")
+    yield
+    pyhf.set_backend(*before)
+
+
+@pytest.mark.usefixtures("pyhf_jax")
+@pytest.mark.parametrize("name", ["every-modifier", *HAND_MADE, *SIMPLE])
+def test_gradient_and_hessian_are_those_of_pyhf_by_jax(name, root):
+    """Also at α = 0 and ±1, where interpolations join: codes 4 and 4p have two continuous derivatives there."""
+    named = {**HAND_MADE, **SIMPLE}
+    spec = named.get(name) or json.loads((root / "tests/data/every-modifier.json").read_text())
+    model = toymill.read_workspace(copy.deepcopy(spec))
+    reference, data = pyhf_model(spec)
+    derivatives = jax.jit(lambda x: (jax.grad(nll)(x), jax.hessian(nll)(x)))
+
+    def nll(x):
+        return -reference.logpdf(x, jnp.asarray(data))[0]
+
+    exact = jax.jit(KERNEL.exact)
+    compared = 0
+    for x in points(model.parameters, np.random.default_rng(4), 10):
+        x = np.clip(x, model.parameters.bounds[:, 0] + 1e-3, None)
+        expected = np.asarray(reference.expected_data(jnp.asarray(x)))
+        if (expected[model.sampling.poisson] <= 1e-6).any():
+            continue
+        gradient, hessian = derivatives(x)
+        _, our_gradient, our_hessian = exact(model.arrays, x[:, None], data[:, None])
+        unit = np.sqrt(np.abs(np.diag(hessian)) + 1)
+        np.testing.assert_allclose(our_gradient[:, 0] / unit, gradient / unit, rtol=1e-8, atol=1e-8)
+        scale = np.outer(unit, unit)
+        np.testing.assert_allclose(our_hessian[0] / scale, hessian / scale, rtol=1e-8, atol=1e-8)
+        compared += 1
+    assert compared >= 4
+
+
+# Random workspaces. Their arrays are padded to one shape, so that one compilation serves them all.
+
+SIZES = {"S": 3, "B": 9, "C": 3, "P": 64, "F": 8, "N": 64, "M": 32}
+YIELD = st.one_of(st.just(0.0), st.floats(0.5, 120.0))
+
+
+@st.composite
+def workspaces(draw):
+    """A valid pyhf workspace: channels, samples, bins and modifiers of every kind, shared as pyhf lets them be."""
+    channels = {}
+    widths = [draw(st.integers(1, 3)) for _ in range(draw(st.integers(1, 3)))]
+    everywhere = draw(st.booleans())  # a staterror of sample a in all channels
+    parameters = []
+    for c, bins in enumerate(widths):
+        channel = f"{draw(st.sampled_from('zyx'))}{c}"
+        local = draw(st.booleans())
+        shape = draw(st.booleans())
+        samples = {}
+        for s in ["a", "b", "c"][: draw(st.integers(1, 3))]:
+            nominal = [draw(YIELD) for _ in range(bins)]
+            shifts = st.lists(st.floats(-0.6, 0.6), min_size=bins, max_size=bins)
+            modifiers = []
+            for name in draw(st.sets(st.sampled_from(["n0", "n1", "n2"]))):
+                modifiers.append(normsys(name, draw(st.floats(0.6, 1.6)), draw(st.floats(0.6, 1.6))))
+            for name in draw(st.sets(st.sampled_from(["n0", "h1", "h2"]), max_size=2)):
+                modifiers.append(histosys(name, nominal, draw(shifts), draw(shifts)))
+            for name in draw(st.sets(st.sampled_from(["k0", "k1"]), max_size=1)):
+                modifiers.append(bare("normfactor", name))
+            if draw(st.booleans()):
+                modifiers.append(bare("lumi", "lumi"))
+            errors = [draw(st.one_of(st.just(0.0), st.floats(0.02, 0.5))) * value for value in nominal]
+            if s == "a" and everywhere:
+                modifiers.append(binned("staterror", "everywhere", errors))
+            elif local and s != "a":
+                modifiers.append(binned("staterror", f"stat_{c}", errors))
+            if draw(st.integers(0, 3)) == 0:
+                modifiers.append(
+                    binned(
+                        "shapesys",
+                        f"shapesys_{c}{s}",
+                        [draw(st.one_of(st.just(0.0), st.floats(0.3, 9.0))) for _ in nominal],
+                    )
+                )
+            if shape and s == "b":
+                modifiers.append(bare("shapefactor", f"shape_{bins}"))
+            samples[s] = (nominal, draw(st.permutations(modifiers)))
+        channels[channel] = dict(draw(st.permutations(list(samples.items()))))
+    parameters.append(LUMI | {"fixed": draw(st.booleans()), "sigmas": [draw(st.floats(0.01, 0.3))]})
+    if draw(st.booleans()):
+        parameters.append(
+            {
+                "name": "n0",
+                "inits": [draw(st.floats(-1.0, 1.0))],
+                "bounds": [[-2.0, 3.0]],
+                "auxdata": [draw(st.floats(-0.5, 0.5))],
+            }
+        )
+    if draw(st.booleans()):
+        parameters.append({"name": "mu", "bounds": [[-1.0, 5.0]], "fixed": draw(st.booleans())})
+    spec = workspace(channels, draw(st.permutations(parameters)))
+    for item, channel in zip(spec["observations"], spec["channels"], strict=True):
+        total = np.sum([sample["data"] for sample in channel["samples"]], axis=0)
+        item["data"] = [float(draw(st.integers(0, 150))) if value > 0 else 0.0 for value in total]
+    return spec, draw(st.sampled_from(CODES)), draw(st.integers(0, 2**31))  # fmt: skip
+
+
+def padded(compiled):
+    """The templates in the one shape, and functions that pad parameters and data."""
+    t = compiled.templates
+    slots, bins = t.nominal.shape
+    size, channels = t.norm_log_hi.shape[0], t.norm_log_hi.shape[2]
+    s, b, c, p, f, n, m = SIZES.values()
+
+    def pad(array, *shape):
+        return np.pad(array, [(0, want - have) for want, have in zip(shape, np.shape(array), strict=True)])
+
+    def cells(array):
+        return pad(array.reshape(slots, bins, size), s, b, p).reshape(s * b, p)
+
+    factor = np.full((f, s, b), p)
+    factor[: len(t.factor_parameter), :slots, :bins] = np.where(t.factor_parameter == size, p, t.factor_parameter)
+    spare, spare_datum = p - 1, b + n + m - 1  # an unused parameter at 1 with auxiliary data of 1
+    normal, poisson = len(t.normal_parameter), len(t.poisson_parameter)
+    arrays = t._replace(
+        nominal=pad(t.nominal, s, b),
+        hist_linear=cells(t.hist_linear),
+        hist_even=cells(t.hist_even),
+        hist_shape=pad(t.hist_shape, 6, p),
+        norm_log_hi=pad(t.norm_log_hi, p, s, c),
+        norm_log_lo=pad(t.norm_log_lo, p, s, c),
+        norm_polynomial=pad(t.norm_polynomial, 6, p, s, c),
+        norm_edge=pad(t.norm_edge, p),
+        factor_parameter=factor,
+        factor_present=pad(t.factor_present, p, s, b),
+        bin_channel=pad(t.bin_channel, b),
+        normal_parameter=np.concatenate([t.normal_parameter, np.full(n - normal, spare)]),
+        normal_sigma=np.concatenate([t.normal_sigma, np.ones(n - normal)]),
+        normal_datum=np.concatenate([t.normal_datum - bins + b, np.full(n - normal, spare_datum)]),
+        poisson_parameter=np.concatenate([t.poisson_parameter, np.full(m - poisson, spare)]),
+        poisson_tau=np.concatenate([t.poisson_tau, np.ones(m - poisson)]),
+        poisson_datum=np.concatenate([t.poisson_datum - bins + b, np.full(m - poisson, spare_datum)]),
+    )
+    assert size < p
+    assert channels <= c
+    excess = (n - normal) * 0.5 * np.log(2 * np.pi) + (m - poisson)  # what the spare constraints add to the nll
+
+    def parameters(x):
+        return np.concatenate([x, np.ones((p - size, x.shape[1]))])
+
+    def data(values):
+        row = np.ones(b + n + m)
+        row[:b] = 0.0
+        row[:bins] = values[:bins]
+        row[b : b + len(values) - bins] = values[bins:]
+        return row[:, None]
+
+    return arrays, parameters, data, excess
+
+
+@functools.partial(jax.jit)
+def evaluate(arrays, x, data):
+    main = _main_nll(_rates(arrays, x), data) + _main_offset(arrays, data)
+    auxiliary = _constraint_nll(arrays, x, data) + _constraint_offset(arrays, data)
+    return _rates(arrays, x), main, auxiliary, KERNEL.exact(arrays, x, data), KERNEL.quadratic(arrays, x, data)[:2]
+
+
+STENCIL = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 0.0, 4 / 5, -1 / 5, 4 / 105, -1 / 280])
+SECOND = np.array([-1 / 560, 8 / 315, -1 / 5, 8 / 5, -205 / 72, 8 / 5, -1 / 5, 8 / 315, -1 / 560])
+STEP = 0.06
+
+
+def slopes(function, x, direction):
+    """First and second derivative along a direction, by differences of eighth order."""
+    values = np.array([function(x + k * STEP * direction) for k in range(-4, 5)])
+    values -= values[4]
+    return STENCIL @ values / STEP, SECOND @ values / STEP**2
+
+
+@settings(max_examples=320, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(workspaces())
+def test_random_workspaces(drawn):
+    """320 workspaces: expectation, both parts and the sum to 1e-12; gradient and Hessian along random directions to 1e-8."""
+    spec, codes, seed = drawn
+    compiled = compile_specification(
+        read_specification(copy.deepcopy(spec), modifier_settings=modifier_settings(codes))
+    )
+    reference, data = pyhf_model(spec, codes)
+    parameters = compiled.parameters
+    assert list(parameters.names) == reference.config.par_names
+    np.testing.assert_array_equal(parameters.init, reference.config.suggested_init())
+    np.testing.assert_array_equal(parameters.bounds, reference.config.suggested_bounds())
+    np.testing.assert_array_equal(parameters.fixed, reference.config.suggested_fixed())
+    np.testing.assert_array_equal(compiled.observed, data)
+    rng = np.random.default_rng(seed)
+    x = points(parameters, rng, 8)
+    arrays, pad_parameters, pad_data, excess = padded(compiled)
+    rates, main, auxiliary, (_, gradient, hessian), (_, fisher_gradient) = jax.tree.map(
+        np.asarray, evaluate(arrays, pad_parameters(x.T), pad_data(data))
+    )
+    bins = reference.config.nmaindata
+    counts, constraints = data[:bins], data[bins:]
+    for k, point in enumerate(x):
+        if code2_jumps(codes, parameters, point):
+            continue
+        expected = np.asarray(reference.expected_data(point))
+        scale = 1e-13 * np.max(np.abs(expected[:bins]))
+        np.testing.assert_allclose(rates[:bins, k], expected[:bins], rtol=1e-12, atol=scale)
+        np.testing.assert_allclose(expectation(compiled.templates, point), expected[:bins], rtol=1e-12, atol=scale)
+        if (expected[:bins] < 0).any() or (expected[:bins][counts > 0] <= 1e-9).any():
+            continue  # there pyhf's is not a number, and ours the floor's
+        rest = -excess - auxiliary[k] + 2 * excess
+        theirs = float(reference.constraint_logpdf(constraints, point)) if len(constraints) else 0.0
+        room = 1e-14 * np.max(np.abs(np.stack([constraints * np.log(constraints + 2)])), initial=1.0)
+        np.testing.assert_allclose(rest, theirs, rtol=1e-12, atol=room * 50)
+        theirs_main = float(reference.mainlogpdf(counts, point))
+        np.testing.assert_allclose(-main[k], theirs_main, rtol=1e-12, atol=2e-15 * np.sum(counts * 6 + expected[:bins]))
+        if k % 2:
+            continue  # at joins and bounds differences of high order do not hold
+        size = len(point)
+        unit = 1 / np.sqrt(np.abs(np.diag(hessian[k])[:size]) + 1)
+        direction = rng.normal(size=size) / np.sqrt(size) * unit * 0.5
+        reach = np.abs(4 * STEP * direction)
+        alphas = np.array([kind == "normal" for kind in parameters.constraint]) & (parameters.bounds[:, 0] < 0)
+        edges = [0.0, 1.0, -1.0]
+        near = np.any([np.abs(point - edge) <= reach for edge in edges], axis=0) & alphas
+        near |= ~alphas & (point - reach <= 0.02)
+        direction = np.where(near, 0.0, direction)
+        if np.min(expected[:bins], initial=1.0) < 0.05 or not direction.any():
+            continue
+        # what rounding of pyhf's terms n log ν, ν and log Γ(n+1) does to the differences
+        terms = np.concatenate([counts, constraints * (constraints > 1)])
+        noise = 1e-15 * np.max(terms * np.log(terms + 2), initial=10.0)
+        slope, curve = slopes(lambda y: -float(reference.logpdf(y, data)[0]), point, direction)
+        np.testing.assert_allclose(gradient[:size, k] @ direction, slope, rtol=1e-8, atol=1e-8 + noise / STEP)
+        np.testing.assert_allclose(fisher_gradient[:size, k], gradient[:size, k], rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(direction @ hessian[k, :size, :size] @ direction, curve, rtol=1e-8, atol=1e-8 + noise / STEP**2)
