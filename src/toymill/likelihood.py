@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from toymill.errors import ToymillError, nearest
-from toymill.minimize import CERTIFIED_STATUSES, EDM_TOLERANCE, Status, minimize
+from toymill.minimize import CERTIFIED_STATUSES, EDM_TOLERANCE, Status, descend, elsewhere, minimize
 from toymill.models.base import Model, require_x64
 
 STAGES = (12, 60, 400)
 """Step limits: toys unfinished after one are repacked into full blocks; the last stage starts afresh."""
+
+_ROUNDS_ELSEWHERE = 4
+_DESCENT = 60  # steps of a descent from elsewhere
+_WORTH = 1e-6  # a descent that ends lower than a fit by this is followed to its minimum
 
 REPAIR = 1e-9
 """A free fit whose nll lies above a conditional fit's by more than this is refitted from there."""
@@ -76,8 +80,8 @@ def fit(
 ) -> Fits:
     """Fit every dataset by maximum likelihood.
 
-    Where a model's likelihood may have two minima, each toy is fitted again from the model's initial
-    values and from the mirror image of its best point, and the lowest is kept.
+    A toy whose likelihood may have two minima is fitted again from the other sides of the parameters that may
+    cause them, and the lowest fit is kept.
 
     Args:
         model: the model.
@@ -122,18 +126,126 @@ def fit(
     indices = np.arange(len(toys)) if index is None else np.asarray(index)
     _require_counts(model, toys, indices)
 
-    def search(first: np.ndarray) -> Fits:
-        return _search(model, toys, first, mask, indices, held, tolerance=tolerance, covariance=covariance)
+    def search(rows: np.ndarray, first: np.ndarray) -> Fits:
+        return _search(model, toys[rows], first, mask, indices[rows], held, tolerance=tolerance, covariance=covariance)
 
-    fits = search(starts)
-    mirrored = model.two_minima & ~mask
-    if mirrored.any():
-        if start is not None:
-            _keep_lower(fits, search(np.where(mask, starts, values)))
-        best = _finite_or(fits.parameters, values)
-        image = np.clip(2 * model.parameters.init - best, *model.parameters.bounds.T)
-        _keep_lower(fits, search(np.where(mirrored, image, best)))
+    fits = search(np.arange(len(toys)), starts)
+    if (model.two_minima & ~mask).any():
+
+        def improve(rows: np.ndarray, first: np.ndarray, keep: np.ndarray | None = None) -> None:
+            if keep is not None:
+                first, _ = _descend(model, toys[rows], first, mask | keep, indices[rows])
+            x, nll = _descend(model, toys[rows], first, mask, indices[rows])
+            worth = ~fits.ok[rows] | (nll < fits.nll[rows] - _WORTH)
+            if worth.any():
+                _keep_lower(fits, search(rows[worth], x[worth]), rows[worth])
+
+        _try_elsewhere(model, fits, toys, mask, improve, afresh=None if start is None else values)
     return fits
+
+
+def _try_elsewhere(
+    model: Model,
+    fits: Fits,
+    toys: np.ndarray,
+    mask: np.ndarray,
+    improve: Callable[..., None],
+    *,
+    afresh: np.ndarray | None,
+) -> None:
+    """Improve fits that may have a lower minimum elsewhere along some parameter.
+
+    All such parameters of a toy are put on their other side at once, then one at a time, and all of it again
+    as long as it helps. A parameter whose constraint expects less than one count is first kept there until the
+    others have followed: it multiplies what they do. ``improve`` takes rows, where to start each, (n, P), and
+    parameters to keep at first, (P,); ``afresh`` is one more point to start from, (P,).
+    """
+    rows = np.arange(len(toys))
+    for _ in range(_ROUNDS_ELSEWHERE):
+        doubtful = _elsewhere(model, fits.parameters[rows], toys[rows]) & ~mask
+        rows, doubtful = rows[doubtful.any(axis=1)], doubtful[doubtful.any(axis=1)]
+        if not rows.size:
+            return
+        before = fits.nll[rows].copy()
+        if afresh is not None:
+            improve(rows, np.where(mask, fits.parameters[rows], afresh))
+            afresh = None
+        several = doubtful.sum(axis=1) > 1
+        if several.any():
+            improve(rows[several], _other_side(model, fits, rows[several], doubtful[several]))
+        for weak in np.flatnonzero(model.weak & ~mask):
+            here = doubtful[:, weak]
+            keep = np.arange(len(mask)) == weak
+            if here.any():
+                improve(rows[here], _other_side(model, fits, rows[here], doubtful[here] & keep), keep)
+        doubtful &= ~model.weak
+        rank = np.cumsum(doubtful, axis=1)
+        for k in range(1, int(rank.max()) + 1):
+            one = doubtful & (rank == k)
+            here = one.any(axis=1)
+            for move in (_other_side, _same_side):
+                improve(rows[here], move(model, fits, rows[here], one[here]))
+        rows = rows[~(fits.nll[rows] >= before - REPAIR)]
+
+
+def _other_side(model: Model, fits: Fits, rows: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """The best points with some parameters beyond their initial values, by as much or one width, (n, P)."""
+    return _moved(model, fits, rows, which, lambda away: -np.where(away < 0, -1.0, 1.0) * np.maximum(np.abs(away), 1.0))
+
+
+def _same_side(model: Model, fits: Fits, rows: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """The best points with some parameters nearly at their initial values, or from there one width away, (n, P)."""
+    return _moved(model, fits, rows, which, lambda away: np.where(np.abs(away) > 0.45, 0.1, 1.0) * np.sign(away))
+
+
+def _moved(
+    model: Model, fits: Fits, rows: np.ndarray, which: np.ndarray, move: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    init, (low, high) = model.parameters.init, model.parameters.bounds.T
+    width = _widths(model)
+    best = _finite_or(fits.parameters[rows], init)
+    start: np.ndarray = np.where(which, np.clip(init + width * move((best - init) / width), low, high), best)
+    return start
+
+
+def _widths(model: Model) -> np.ndarray:
+    """How far each parameter's constraint lets it go: a standard deviation, 1/τ for a Poisson below one count, (P,)."""
+    width = np.ones(len(model.parameters))
+    sampling = model.sampling
+    auxiliary = np.flatnonzero(sampling.auxiliary)
+    poisson = 1 / np.minimum(np.sqrt(sampling.scale[auxiliary]), sampling.scale[auxiliary])
+    width[sampling.parameter[auxiliary]] = np.where(sampling.poisson[auxiliary], poisson, sampling.sigma[auxiliary])
+    return width
+
+
+def _descend(
+    model: Model, toys: np.ndarray, starts: np.ndarray, mask: np.ndarray, indices: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where ``minimize.descend`` ends from each start, (n, P), and the nll there, (n,)."""
+    size = block_size(model)
+    x, nll = np.empty_like(starts), np.empty(len(toys))
+    kinks = model.kinks if model.kinks.any() else None
+    for block, filled in _blocks(np.arange(len(toys)), indices % size, size):
+        first, data = np.ascontiguousarray(starts[block].T), np.ascontiguousarray(toys[block].T)
+        end, value = descend(model.kernel, model.arrays, first, data, model.parameters.bounds, mask, _DESCENT, kinks)
+        x[block[filled]] = np.asarray(end).T[filled]
+        nll[block[filled]] = np.asarray(value)[filled]
+    return x, nll
+
+
+def _elsewhere(model: Model, parameters: np.ndarray, toys: np.ndarray) -> np.ndarray:
+    """The kernel's ``elsewhere`` for many toys, (n, P), in blocks of one shape; True where the fit is no number."""
+    size = block_size(model)
+    found = np.empty(parameters.shape, dtype=bool)
+    for first in range(0, len(toys), size):
+        rows = np.minimum(np.arange(first, first + size), len(toys) - 1)
+        x = _finite_or(parameters[rows], model.parameters.init)
+        data = np.ascontiguousarray(toys[rows].T)
+        block = elsewhere(model.kernel, model.arrays, np.ascontiguousarray(x.T), data)
+        count = min(size, len(toys) - first)
+        found[first : first + count] = np.asarray(block).T[:count]
+    found |= ~np.isfinite(parameters) & model.two_minima
+    return found
 
 
 def _search(

@@ -144,21 +144,13 @@ def minimize(
         limit: the largest number of steps in each of the two stages.
         kinks: True for parameters with a kink at 0, (P,); None if there are none.
     """
-    low, high = bounds[:, :1], bounds[:, 1:]
-    start = jnp.where(fixed[:, None], start, jnp.clip(start, low, high))
-    quadratic, exact = partial(kernel.quadratic, arrays), partial(kernel.exact, arrays)
-    kinked = jnp.broadcast_to((jnp.zeros_like(fixed) if kinks is None else kinks & ~fixed)[:, None], start.shape)
+    rough, kinked = _descended(kernel, arrays, start, data, bounds, fixed, limit, kinks)
+    exact = partial(kernel.exact, arrays)
     if kinks is None:
-        rough = _search(quadratic, start, data, low, high, fixed, _ROUGH_EDM, limit)
+        low, high = bounds[:, :1], bounds[:, 1:]
         end = _search(exact, rough.x, data, low, high, fixed, tolerance, limit)
         iterations = rough.iterations + end.iterations
     else:
-        beside = jnp.where(kinked & (start == 0), jnp.where(low >= 0, _BESIDE, -_BESIDE), start)
-        _, gradient, _ = quadratic(beside, data)
-        down = kinked & (start == 0) & (gradient < 0) & (high > 0)
-        beside = jnp.where(down, _BESIDE, beside)
-        low, high = _side(beside, low, high, kinked)
-        rough = _search(quadratic, beside, data, low, high, fixed, _ROUGH_EDM, limit)
         end, low, high, iterations = _across_kinks(exact, rough, data, bounds, fixed, kinked, tolerance, limit)
     free = _free(end.x, end.gradient, low, high, fixed)
     held = ~free & ~fixed[:, None]
@@ -178,11 +170,46 @@ def minimize(
     return Minimum(x, nll, status, end.edm, iterations, covariance, errors, held)
 
 
+@partial(jax.jit, static_argnames=("kernel",))
+def descend(
+    kernel: Kernel, arrays: Any, start: Any, data: Any, bounds: Any, fixed: Any, limit: Any, kinks: Any = None
+) -> tuple[Any, Any]:
+    """The first stage of ``minimize`` alone: where it ends, (P, T), and the nll there with all constants, (T,).
+
+    The nll is within about 1e-4 of that of a minimum: enough to tell whether another fit is worth its while.
+    """
+    rough, _ = _descended(kernel, arrays, start, data, bounds, fixed, limit, kinks)
+    return rough.x, rough.nll + kernel.offset(arrays, data)
+
+
+def _descended(
+    kernel: Kernel, arrays: Any, start: Any, data: Any, bounds: Any, fixed: Any, limit: Any, kinks: Any
+) -> tuple[Point, Any]:
+    """Fisher scoring from a start, each parameter with a kink on one side of it; and which these are, (P, T)."""
+    low, high = bounds[:, :1], bounds[:, 1:]
+    start = jnp.where(fixed[:, None], start, jnp.clip(start, low, high))
+    quadratic = partial(kernel.quadratic, arrays)
+    kinked = jnp.broadcast_to((jnp.zeros_like(fixed) if kinks is None else kinks & ~fixed)[:, None], start.shape)
+    if kinks is not None:
+        at_kink = kinked & (start == 0)
+        beside = jnp.where(at_kink, jnp.where(low >= 0, _BESIDE, -_BESIDE), start)
+        _, gradient, _ = quadratic(beside, data)
+        start = jnp.where(at_kink & (gradient < 0) & (high > 0), _BESIDE, beside)
+        low, high = _side(start, low, high, kinked)
+    return _search(quadratic, start, data, low, high, fixed, _ROUGH_EDM, limit), kinked
+
+
 def _side(x: Any, low: Any, high: Any, kinked: Any) -> tuple[Any, Any]:
     """Bounds that keep a parameter with a kink at 0 on the side where it is, (P, T)."""
     below = jnp.where(kinked & (x > 0), jnp.maximum(low, _BESIDE), low)
     above = jnp.where(kinked & (x < 0), jnp.minimum(high, -_BESIDE), high)
     return below, above
+
+
+@partial(jax.jit, static_argnames=("kernel",))
+def elsewhere(kernel: Kernel, arrays: Any, x: Any, data: Any) -> Any:
+    """Where a second minimum may lie along a parameter, (P, T), for fits that ended at x; see ``Kernel.elsewhere``."""
+    return kernel.elsewhere(arrays, x, data)
 
 
 def _across_kinks(

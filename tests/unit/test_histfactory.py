@@ -12,6 +12,7 @@ import pytest
 import toymill
 from toymill.models import histfactory
 from toymill.models.histfactory import FLOOR, KERNEL
+from toymill.models.templates import EVEN_SHAPES
 
 
 def pyhf_model(path_or_spec, patches=()):
@@ -163,14 +164,54 @@ def test_fisher_curvature_is_the_expected_hessian(hww):
     np.testing.assert_allclose(fisher, exact, rtol=1e-10, atol=1e-9)
 
 
-def test_interpolation_joins_with_two_continuous_derivatives():
+@pytest.mark.parametrize(("code", "continuous"), [("code0", 1), ("code2", 2), ("code4p", 3)])
+def test_even_parts_join_with_continuous_derivatives(code, continuous):
+    """At ±1: the value of code 0, the first derivative of code 2 too, the second of code 4p."""
+    shape = np.array(EVEN_SHAPES[code])[:, None]
+
     def g(alpha):
-        return histfactory._even(alpha)
+        return histfactory._even(shape, jnp.reshape(alpha, (1, 1)))[0, 0]
 
     for edge in (-1.0, 1.0):
         below, above = edge - 1e-9, edge + 1e-9
-        for function in (g, jax.grad(g), jax.grad(jax.grad(g))):
+        for function in (g, jax.grad(g), jax.grad(jax.grad(g)))[:continuous]:
             assert float(function(below)) == pytest.approx(float(function(above)), abs=1e-6)
+    for alpha in (-1.7, -0.4, 0.3, 2.0):
+        first, second = histfactory._even_derivatives(shape, jnp.full((1, 1), alpha))
+        assert float(first[0, 0]) == pytest.approx(float(jax.grad(g)(alpha)))
+        assert float(second[0, 0]) == pytest.approx(float(jax.grad(jax.grad(g))(alpha)))
+
+
+def test_code_2_is_roots_beyond_its_edges():
+    """flexibleInterpSingle, case 2, of ROOT's MathFuncs.h: (2a + b)(α - 1) + high - nominal, and the like below -1."""
+    spec = {
+        "channels": [
+            {
+                "name": "c",
+                "samples": [
+                    {
+                        "name": "s",
+                        "data": [10.0],
+                        "modifiers": [
+                            {"name": "h", "type": "histosys", "data": {"hi_data": [13.0], "lo_data": [8.5]}},
+                        ],
+                    }
+                ],
+            }
+        ],
+        "observations": [{"name": "c", "data": [10.0]}],
+        "measurements": [{"name": "m", "config": {"poi": "", "parameters": []}}],
+        "version": "1.0.0",
+    }
+    settings = {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code2"}}
+    model = toymill.read_workspace(spec, modifier_settings=settings)
+    a, b = 0.5 * (13 + 8.5) - 10, 0.5 * (13 - 8.5)
+    for alpha, expected in (
+        (1.6, 10 + (2 * a + b) * 0.6 + 3),
+        (-1.6, 10 - (2 * a - b) * (-0.6) - 1.5),
+        (0.5, 10 + a * 0.25 + b * 0.5),
+    ):
+        assert float(model.expected_data([alpha])[0]) == pytest.approx(expected, rel=1e-14)
 
 
 def test_negative_expectation_is_held_at_the_floor(onoff):

@@ -263,6 +263,7 @@ def test_gradient_and_hessian_are_those_of_pyhf_by_jax(name, root):
 # Random workspaces. Their arrays are padded to one shape, so that one compilation serves them all.
 
 SIZES = {"S": 3, "B": 9, "C": 3, "P": 64, "F": 8, "N": 64, "M": 32}
+POOLS = {"normsys": ["n0", "n1", "n2"], "histosys": ["n0", "h1", "h2"], "normfactor": ["k0", "k1"]}
 YIELD = st.one_of(st.just(0.0), st.floats(0.5, 120.0))
 
 
@@ -281,13 +282,11 @@ def workspaces(draw):
         for s in ["a", "b", "c"][: draw(st.integers(1, 3))]:
             nominal = [draw(YIELD) for _ in range(bins)]
             shifts = st.lists(st.floats(-0.6, 0.6), min_size=bins, max_size=bins)
-            modifiers = []
-            for name in draw(st.sets(st.sampled_from(["n0", "n1", "n2"]))):
-                modifiers.append(normsys(name, draw(st.floats(0.6, 1.6)), draw(st.floats(0.6, 1.6))))
-            for name in draw(st.sets(st.sampled_from(["n0", "h1", "h2"]), max_size=2)):
-                modifiers.append(histosys(name, nominal, draw(shifts), draw(shifts)))
-            for name in draw(st.sets(st.sampled_from(["k0", "k1"]), max_size=1)):
-                modifiers.append(bare("normfactor", name))
+            names = {kind: draw(st.sets(st.sampled_from(pool), max_size=2)) for kind, pool in POOLS.items()}
+            factor = st.floats(0.6, 1.6)
+            modifiers = [normsys(name, draw(factor), draw(factor)) for name in names["normsys"]]
+            modifiers += [histosys(name, nominal, draw(shifts), draw(shifts)) for name in names["histosys"]]
+            modifiers += [bare("normfactor", name) for name in names["normfactor"]]
             if draw(st.booleans()):
                 modifiers.append(bare("lumi", "lumi"))
             errors = [draw(st.one_of(st.just(0.0), st.floats(0.02, 0.5))) * value for value in nominal]
@@ -455,4 +454,6 @@ def test_random_workspaces(drawn):
         slope, curve = slopes(lambda y: -float(reference.logpdf(y, data)[0]), point, direction)
         np.testing.assert_allclose(gradient[:size, k] @ direction, slope, rtol=1e-8, atol=1e-8 + noise / STEP)
         np.testing.assert_allclose(fisher_gradient[:size, k], gradient[:size, k], rtol=1e-10, atol=1e-10)
-        np.testing.assert_allclose(direction @ hessian[k, :size, :size] @ direction, curve, rtol=1e-8, atol=1e-8 + noise / STEP**2)
+        np.testing.assert_allclose(
+            direction @ hessian[k, :size, :size] @ direction, curve, rtol=1e-8, atol=1e-8 + noise / STEP**2
+        )

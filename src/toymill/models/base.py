@@ -29,6 +29,8 @@ class Kernel(NamedTuple):
         exact: nll (T,), its gradient (P, T), and its exact Hessian (T, P, P).
         at_floor: two arrays of shape (T,), from ``(arrays, x, data)``: True where the documented floor
             holds an expectation, so that the likelihood is not the model's; True where one is next to it.
+        elsewhere: True for a parameter and a toy if a second minimum may lie on that parameter's other side,
+            shape (P, T), from ``(arrays, x, data)``; called only for a model with any ``two_minima``.
     """
 
     nll: Callable[..., Any]
@@ -36,6 +38,7 @@ class Kernel(NamedTuple):
     quadratic: Callable[..., Any]
     exact: Callable[..., Any]
     at_floor: Callable[..., Any]
+    elsewhere: Callable[..., Any]
 
 
 class Sampling(NamedTuple):
@@ -69,8 +72,9 @@ class Model(abc.ABC):
         arrays: the constants that the kernel's functions take first.
         kernel: the functions that the minimiser calls.
         digest: SHA-256 of everything that defines the model.
-        two_minima: True for a parameter along which the likelihood may have two minima, shape (P,); a fit is
-            then tried from the mirror image of its best point too, about the initial values.
+        two_minima: True for a parameter along which the likelihood may have two minima, shape (P,); fits for
+            which the kernel's ``elsewhere`` says so are then tried from its other side too.
+        weak: those of them that only a constraint which expects less than one count holds, shape (P,).
         kinks: True for a parameter along which the likelihood may have a kink at 0, shape (P,): there the kernel's
             derivatives at a positive and at a negative value are those of either side.
         width: length of the largest axis, beside parameters and toys, of the kernel's temporaries.
@@ -85,6 +89,7 @@ class Model(abc.ABC):
     kernel: Kernel
     digest: str
     two_minima: np.ndarray
+    weak: np.ndarray
     kinks: np.ndarray
     width: int
 
@@ -120,7 +125,7 @@ class Model(abc.ABC):
         x = columns(params, len(self.parameters), "params", "parameters")
         values = columns(data, len(self.data_names), "data", "data")
         found = function(self.arrays, x, values)
-        return found[0] if jnp.ndim(params) == 1 and jnp.ndim(data) == 1 else found
+        return found[0] if np.ndim(params) == 1 and np.ndim(data) == 1 else found
 
 
 @partial(jax.jit, static_argnames=("kernel",))

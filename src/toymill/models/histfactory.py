@@ -41,7 +41,7 @@ class HistFactory(Model):
         """
         x = columns(params, len(self.parameters), "params", "parameters")
         expected = _expected_jitted(self.arrays, x).T
-        return expected[0] if jnp.ndim(params) == 1 else expected
+        return expected[0] if np.ndim(params) == 1 else expected
 
     def main_logpdf(self, params: Any, data: Any) -> Any:
         """The main data's part of ``logpdf``, Σ_b log Poisson(n_b | ν_b); arguments and result as there.
@@ -130,6 +130,7 @@ def from_compiled(compiled: Compiled) -> HistFactory:
         kernel=KERNEL,
         digest=compiled.digest,
         two_minima=compiled.two_minima,
+        weak=compiled.weak,
         kinks=compiled.kinks,
         width=arrays.nominal.size,
     )
@@ -413,4 +414,54 @@ def _at_floor(arrays: Templates, x: Any, data: Any) -> tuple[Any, Any]:
     return jnp.any(held, axis=0), jnp.any(rates < _NEAR_FLOOR, axis=0)
 
 
-KERNEL = Kernel(nll=_nll, offset=_offset, quadratic=_quadratic, exact=_exact, at_floor=_at_floor)
+_LOOKED_AT = (-0.75, -0.35, 0.0, 0.35, 0.75)  # where interpolation bends most: at 0, and back at 0.6 to 1
+_KINK_CURVATURE = 40.0  # stands for the second derivative of |α| at 0
+
+
+def _elsewhere(arrays: Templates, x: Any, data: Any) -> Any:
+    """Where there may be a second minimum along a parameter, (P, T).
+
+    Interpolation takes C = Σ_b (n_b/ν_b - 1) ∂²ν_b/∂α² from the curvature along α, of which there is that of
+    the constraint at least. Where C is above half of it at some α, there may be two minima. The other
+    parameters are where they are, or all such parameters at 0. (What the data add to the curvature differs
+    between the sides: counting it at x missed some.)
+    """
+    weak = jnp.zeros(x.shape[0], dtype=bool).at[arrays.poisson_parameter].max(arrays.poisson_tau < 1)
+    least = jnp.ones_like(x).at[arrays.normal_parameter].set(1 / arrays.normal_sigma[:, None] ** 2)
+    taken = [
+        _bends(arrays, point, alpha, data) for point in (x, x.at[arrays.two_sided].set(0.0)) for alpha in _LOOKED_AT
+    ]
+    excessive = jnp.max(jnp.stack(taken), axis=0) > 0.5 * least[arrays.two_sided]
+    return jnp.broadcast_to(weak[:, None], x.shape).at[arrays.two_sided].set(excessive)
+
+
+def _bends(arrays: Templates, x: Any, alpha: float, data: Any) -> Any:
+    """C of each parameter in ``two_sided`` with that parameter at α, see ``_elsewhere``; (K, T)."""
+    slots, bins = arrays.nominal.shape
+    shape = (-1, slots, bins, 1)
+    chosen = arrays.two_sided
+    moved = jnp.full((x.shape[0], 1), alpha)
+    norm, there = _norm_factors(arrays, x), _norm_factors(arrays, moved)
+    cells = _cells(arrays, x, norm)
+    factor, slope, bend = (part[chosen] for part in (there, *_norm_derivatives(arrays, moved, there)))
+    ratio = (factor / norm[chosen])[:, :, arrays.bin_channel]
+    multiplier = (cells.norm * cells.factor)[None] * ratio
+    linear, even = arrays.hist_linear.T[chosen].reshape(shape), arrays.hist_even.T[chosen].reshape(shape)
+
+    def part(values: Any) -> Any:
+        return values[chosen][:, None, None]
+
+    g, (g_slope, g_bend) = _even(arrays.hist_shape, moved), _even_derivatives(arrays.hist_shape, moved)
+    step = linear * (alpha - part(x)) + even * (part(g) - part(_even(arrays.hist_shape, x)))
+    yields = cells.yields[None] + step
+    g_bend = jnp.where(arrays.hist_shape[0][:, None] > 0, g_bend, _KINK_CURVATURE)
+    kink = (arrays.norm_edge == 0)[:, None, None] * (arrays.norm_log_hi + arrays.norm_log_lo) * _KINK_CURVATURE / 2
+    bend = (bend + kink[chosen][..., None])[:, :, arrays.bin_channel]
+    slope = slope[:, :, arrays.bin_channel]
+    curvature = even * part(g_bend) + 2 * (linear + even * part(g_slope)) * slope + yields * bend
+    rates = jnp.sum(yields * multiplier, axis=1)
+    residual = data[None, :bins] / jnp.maximum(rates, FLOOR) - 1
+    return jnp.sum(residual * jnp.sum(multiplier * curvature, axis=1), axis=1)
+
+
+KERNEL = Kernel(nll=_nll, offset=_offset, quadratic=_quadratic, exact=_exact, at_floor=_at_floor, elsewhere=_elsewhere)

@@ -38,6 +38,7 @@ class Templates(NamedTuple):
         poisson_parameter: parameter of each Poisson auxiliary datum, (M,).
         poisson_tau: its expectation per unit of the parameter, (M,).
         poisson_datum: its position in the data, (M,).
+        two_sided: parameters along which interpolation may make two minima, see ``_two_sided``, (K,).
     """
 
     nominal: Any
@@ -57,6 +58,7 @@ class Templates(NamedTuple):
     poisson_parameter: Any
     poisson_tau: Any
     poisson_datum: Any
+    two_sided: Any
 
 
 EVEN_SHAPES = {
@@ -85,7 +87,9 @@ class Compiled:
         templates: the constants of its likelihood.
         observed: observed main data and nominal auxiliary data, (D,).
         data_names: ``channel[bin]`` and ``parameter (auxiliary)``, length D.
-        two_minima: parameters along which there may be two minima, see ``_two_minima``, (P,).
+        two_minima: parameters along which there may be two minima: those of ``_two_sided`` and the weak, (P,).
+        weak: parameters whose Poisson constraint expects less than one count, so that they may leave their bound
+            at 0, (P,).
         kinks: parameters along which the expectation has a kink at 0, (P,).
         digest: SHA-256 of everything that defines the model.
     """
@@ -96,6 +100,7 @@ class Compiled:
     observed: np.ndarray
     data_names: tuple[str, ...]
     two_minima: np.ndarray
+    weak: np.ndarray
     kinks: np.ndarray
     digest: str
 
@@ -128,13 +133,18 @@ def compile_specification(specification: Specification) -> Compiled:
     names = [f"{channel.name}[{i}]" for channel in specification.channels for i in range(len(channel.observed))]
     templates = _templates(specification, len(main))
     kinks = _kinks(templates)
+    two_sided = _two_sided(templates, kinks)
+    templates = templates._replace(two_sided=np.flatnonzero(two_sided & ~parameters.fixed))
+    weak = np.zeros(len(items), dtype=bool)
+    weak[templates.poisson_parameter[templates.poisson_tau < 1]] = True
     compiled = Compiled(
         parameters=parameters,
         poi=specification.poi,
         templates=templates,
         observed=np.array(main + [item.auxiliary for item in constrained], dtype=np.float64),
         data_names=tuple(names + [f"{item.name} (auxiliary)" for item in constrained]),
-        two_minima=_two_minima(templates, kinks) & ~parameters.fixed,
+        two_minima=(two_sided | weak) & ~parameters.fixed,
+        weak=weak & ~parameters.fixed,
         kinks=kinks,
         digest=specification.digest,
     )
@@ -242,6 +252,7 @@ def _templates(specification: Specification, bins: int) -> Templates:
         poisson_parameter=np.array([index[item.name] for _, item in poisson], dtype=np.int64),
         poisson_tau=np.array([item.width for _, item in poisson], dtype=np.float64),
         poisson_datum=np.array([bins + i for i, _ in poisson], dtype=np.int64),
+        two_sided=np.zeros(0, dtype=np.int64),
     )
 
 
@@ -303,34 +314,27 @@ def _check_expectation(compiled: Compiled, source: str) -> None:
 def _kinks(templates: Templates) -> np.ndarray:
     """Parameters with a kink at 0: interpolation codes 0 and 1, where up and down are not mirror images, (P,)."""
     hist = (templates.hist_shape[0] == 0) & np.any(templates.hist_even != 0, axis=0)
-    norm = (templates.norm_edge == 0) & np.any(templates.norm_log_hi != -templates.norm_log_lo, axis=(1, 2))
+    mirrored = np.isclose(templates.norm_log_hi, -templates.norm_log_lo, rtol=1e-12, atol=0)
+    norm = (templates.norm_edge == 0) & ~np.all(mirrored, axis=(1, 2))
     kinks: np.ndarray = hist | norm
     return kinks
 
 
-def _two_minima(templates: Templates, kinks: np.ndarray) -> np.ndarray:
-    """Parameters along which the likelihood may have two minima, (P,).
+def _two_sided(templates: Templates, kinks: np.ndarray) -> np.ndarray:
+    """Parameters whose interpolation may make two minima, one on each side of 0, (P,).
 
-    Either the parameter moves bins the same way in both directions: a response e·g(α) with
-    g ≈ 15/8 α² near 0 turns the constraint's minimum into a maximum where
-    Σ_b (15/4) e_b (n_b - ν_b)/ν_b > 1: within five standard deviations of the counts, only where
-    √(Σ_b e_b²/ν_b) > 0.05. With a kink, g = |α|, it always does so; below 0.005 the two minima are
-    less than 4e-4 deep. Bins whose response is monotonic, |e_b| ≤ |l_b|, do not count.
-    Or its Poisson constraint expects less than one count: it is then free to leave the bound at 0.
+    An asymmetric variation has an even part e·g(α) with g ≈ 15/8 α² near 0. It takes
+    Σ_b (15/4) e_b (n_b - ν_b)/ν_b from the curvature there, which the constraint and the data have as 1 or
+    more: within five standard deviations of the counts too much only where √(Σ_b e_b²/ν_b) > 0.05. With a
+    kink, g = |α|, any such sum does; below 0.005 the lower of two minima is less than 4e-4 deeper.
     """
     slots, bins = templates.nominal.shape
     size = templates.hist_linear.shape[1]
     up, down = np.exp(templates.norm_log_hi) - 1, np.exp(templates.norm_log_lo) - 1
-    yields = templates.nominal[None]
-    norm_even = ((up + down) / 2)[:, :, templates.bin_channel] * yields
-    norm_linear = ((up - down) / 2)[:, :, templates.bin_channel] * yields
-    even = templates.hist_even.T.reshape(size, slots, bins) + norm_even
-    linear = templates.hist_linear.T.reshape(size, slots, bins) + norm_linear
-    even, linear = even.sum(axis=1), linear.sum(axis=1)
+    norm_even = ((up + down) / 2)[:, :, templates.bin_channel] * templates.nominal[None]
+    even = np.sum(templates.hist_even.T.reshape(size, slots, bins) + norm_even, axis=1)
     total = np.maximum(templates.nominal.sum(axis=0), 1e-3)
-    strength = np.sqrt(np.sum(np.where(np.abs(even) > np.abs(linear), even, 0.0) ** 2 / total, axis=1))
-    mask: np.ndarray = strength > np.where(kinks, 0.005, 0.05)
-    mask[templates.poisson_parameter[templates.poisson_tau < 1]] = True
+    mask: np.ndarray = np.sqrt(np.sum(even**2 / total, axis=1)) > np.where(kinks, 0.005, 0.05)
     return mask
 
 

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytensor
 import pyhs3
+import pytensor
 
 HERE = Path(__file__).resolve().parent
 DEFAULTS = {"lumi": (1.0, 0.0, 10.0), "mu": (1.0, 0.0, 10.0), "k": (1.0, 0.0, 10.0)}

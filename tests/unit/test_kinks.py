@@ -1,0 +1,148 @@
+"""Interpolation codes 0 and 1 have a kink at α = 0, where fits may end: each is certified for what it is."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize as scipy_minimize
+
+import toymill
+from toymill.likelihood import fit_tests
+
+CODES = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
+
+
+def model(modifiers, yields=(50.0, 80.0), signal=(10.0, 2.0)):
+    spec = {
+        "channels": [
+            {
+                "name": "c",
+                "samples": [
+                    {"name": "b", "data": list(yields), "modifiers": modifiers},
+                    {
+                        "name": "s",
+                        "data": list(signal),
+                        "modifiers": [{"name": "mu", "type": "normfactor", "data": None}],
+                    },
+                ],
+            }
+        ],
+        "observations": [{"name": "c", "data": list(yields)}],
+        "measurements": [
+            {"name": "m", "config": {"poi": "mu", "parameters": [{"name": "mu", "bounds": [[-5.0, 20.0]]}]}}
+        ],
+        "version": "1.0.0",
+    }
+    return toymill.read_workspace(spec, modifier_settings=CODES)
+
+
+def normsys(name, hi, lo):
+    return {"name": name, "type": "normsys", "data": {"hi": hi, "lo": lo}}
+
+
+def histosys(name, hi, lo):
+    return {"name": name, "type": "histosys", "data": {"hi_data": hi, "lo_data": lo}}
+
+
+def lowest(model, data, fixed=()):
+    """The lowest nll over both sides of every kink, each a smooth problem with bounds, by L-BFGS-B and its restarts."""
+    bounds = model.parameters.bounds.copy()
+    for name, value in dict(fixed).items():
+        bounds[model.parameters.index(name)] = value
+    kinks = np.flatnonzero(model.kinks)
+    found = np.inf
+    for sides in itertools.product((-1, 1), repeat=len(kinks)):
+        here = bounds.copy()
+        for kink, side in zip(kinks, sides, strict=True):
+            here[kink] = (0.0, bounds[kink, 1]) if side > 0 else (bounds[kink, 0], 0.0)
+        for push in (0.01, 1.0):
+            start = model.parameters.init.copy()
+            start[kinks] = np.array(sides) * push
+            for _ in range(3):
+                end = scipy_minimize(
+                    lambda x: -float(model.logpdf(x, data)), np.clip(start, *here.T), bounds=here, tol=1e-12
+                )
+                start = end.x
+            found = min(found, end.fun)
+    return found
+
+
+@pytest.mark.parametrize(
+    "modifiers",
+    [
+        [normsys("a", 1.2, 1.1)],
+        [normsys("a", 1.25, 0.95)],
+        [histosys("a", [60.0, 78.0], [48.0, 88.0])],
+        [normsys("a", 1.1, 1.05), histosys("b", [55.0, 90.0], [49.0, 79.0])],
+        [normsys("a", 1.2, 0.9), histosys("a", [56.0, 84.0], [49.0, 76.0])],
+    ],
+)
+def test_toys_end_at_the_lowest_point_of_both_sides(modifiers):
+    kinked = model(modifiers)
+    assert kinked.kinks.any()
+    data = toymill.throw(kinked, kinked.parameters.init, 24, seed=3)
+    free, (test,) = fit_tests(kinked, data, [{"mu": 0.0}])
+    assert free.ok.all()
+    assert test.ok.all()
+    for fits, fixed in ((free, {}), (test, {"mu": 0.0})):
+        best = [lowest(kinked, row, fixed) for row in data]
+        assert np.max(fits.nll - best) < 1e-6
+    assert (toymill.t_mu(free, test) > -1e-6).all()
+    at_kink = test.status == toymill.Status.AT_KINK
+    resting = (test.parameters[:, kinked.kinks] == 0).any(axis=1)
+    np.testing.assert_array_equal(at_kink, resting & (test.status != toymill.Status.AT_BOUND))
+    assert np.isnan(test.errors[:, kinked.kinks][test.parameters[:, kinked.kinks] == 0]).all()
+
+
+def test_a_fit_at_a_kink_says_so():
+    """Both directions raise the yield, and the data are low: the nll rises from α = 0 to both sides."""
+    kinked = model([normsys("a", 1.2, 1.1)])
+    fits = toymill.fit(kinked, [40.0, 60.0, 0.0], {"mu": 0.0})
+    assert fits.status[0] == toymill.Status.AT_KINK
+    assert fits.ok[0]
+    assert fits.parameter("a")[0] == 0
+    assert np.isnan(fits.errors[0, kinked.parameters.index("a")])
+    for beside in (-1e-4, 1e-4):
+        moved = fits.parameters[0].copy()
+        moved[kinked.parameters.index("a")] = beside
+        assert -float(kinked.logpdf(moved, np.array([40.0, 60.0, 0.0]))) > fits.nll[0]
+
+
+@pytest.mark.parametrize(("hi", "lo", "yields"), [(1.25, 0.999, (50.0, 80.0)), (1.1, 0.98, (500.0, 800.0))])
+def test_two_minima_of_an_asymmetric_variation(monkeypatch, hi, lo, yields):
+    """Code 4, no kink, both directions apart: 8 to 40 % of toys have two minima along α; the lower one is found.
+
+    The lowest point of a scan of α with μ held is the truth here.
+    """
+    monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
+    smooth = model([normsys("a", hi, lo)], yields)
+    assert smooth.two_minima.any()
+    assert not smooth.kinks.any()
+    data = toymill.throw(smooth, smooth.parameters.init, 300, seed=3)
+    fits = toymill.fit(smooth, data, {"mu": 0.0})
+    alone = toymill.fit(replace(smooth, two_minima=np.zeros_like(smooth.two_minima)), data, {"mu": 0.0})
+    alpha = np.linspace(-4, 4, 801)
+    points = np.stack([np.zeros_like(alpha), alpha], axis=1)
+    scans = np.array([-np.asarray(smooth.logpdf(points, row)) for row in data])
+    rises = np.diff(scans, axis=1) > 0
+    assert np.mean(np.sum(rises[:, 1:] & ~rises[:, :-1], axis=1) > 1) > 0.05
+    assert fits.ok.all()
+    assert np.max(fits.nll - scans.min(axis=1)) < 1e-6
+    assert np.max(alone.nll - scans.min(axis=1)) > 1e-2
+
+
+def test_symmetric_variations_have_no_kink():
+    assert not model([normsys("a", 1.25, 1 / 1.25)]).kinks.any()
+    assert not model([histosys("a", [60.0, 78.0], [40.0, 82.0])]).kinks.any()
+
+
+def test_a_one_sided_bound_leaves_one_side():
+    """With α ≥ 0 allowed only, α = 0 is a bound."""
+    kinked = model([normsys("a", 1.2, 0.7)])
+    spec_bounds = kinked.parameters.bounds.copy()
+    spec_bounds[kinked.parameters.index("a")] = (0.0, 5.0)
+    bounded = replace(kinked, parameters=replace(kinked.parameters, bounds=spec_bounds))
+    fits = toymill.fit(bounded, [40.0, 60.0, 0.0], {"mu": 0.0})
+    assert fits.ok[0]
+    assert fits.parameter("a")[0] == 0
