@@ -16,6 +16,8 @@ STAGES = (12, 60, 400)
 """Step limits: toys unfinished after one are repacked into full blocks; the last stage starts afresh."""
 
 _ROUNDS_ELSEWHERE = 4
+_DOUBT = 0.7  # of the kernel's ``elsewhere``: from here on a second minimum is looked for
+_MOST_DOUBTS = 4  # parameters of a toy that are tried one at a time, the likeliest first
 _DESCENT = 60  # steps of a descent from elsewhere
 _WORTH = 1e-6  # a descent that ends lower than a fit by this is followed to its minimum
 
@@ -155,15 +157,16 @@ def _try_elsewhere(
 ) -> None:
     """Improve fits that may have a lower minimum elsewhere along some parameter.
 
-    All such parameters of a toy are put on their other side at once, then one at a time, and all of it again
-    as long as it helps. A parameter whose constraint expects less than one count is first kept there until the
+    All such parameters of a toy are put on their other side at once, then the likeliest one at a time, and all of
+    it again as long as it helps. A parameter whose constraint expects less than one count is first kept there until the
     others have followed: it multiplies what they do. ``improve`` takes rows, where to start each, (n, P), and
     parameters to keep at first, (P,); ``afresh`` is one more point to start from, (P,).
     """
     rows = np.arange(len(toys))
     for _ in range(_ROUNDS_ELSEWHERE):
-        doubtful = _elsewhere(model, fits.parameters[rows], toys[rows]) & ~mask
-        rows, doubtful = rows[doubtful.any(axis=1)], doubtful[doubtful.any(axis=1)]
+        doubt = np.where(mask, 0.0, _elsewhere(model, fits.parameters[rows], toys[rows]))
+        rows, doubt = rows[(doubt > _DOUBT).any(axis=1)], doubt[(doubt > _DOUBT).any(axis=1)]
+        doubtful = doubt > _DOUBT
         if not rows.size:
             return
         before = fits.nll[rows].copy()
@@ -178,11 +181,12 @@ def _try_elsewhere(
             keep = np.arange(len(mask)) == weak
             if here.any():
                 improve(rows[here], _other_side(model, fits, rows[here], doubtful[here] & keep), keep)
-        doubtful &= ~model.weak
-        rank = np.cumsum(doubtful, axis=1)
-        for k in range(1, int(rank.max()) + 1):
-            one = doubtful & (rank == k)
+        order = np.argsort(-np.where(model.weak, 0.0, doubt), axis=1, kind="stable")
+        for k in range(min(_MOST_DOUBTS, len(mask))):
+            one = doubtful & ~model.weak & (np.arange(len(mask)) == order[:, k : k + 1])
             here = one.any(axis=1)
+            if not here.any():
+                break
             for move in (_other_side, _same_side):
                 improve(rows[here], move(model, fits, rows[here], one[here]))
         rows = rows[~(fits.nll[rows] >= before - REPAIR)]
@@ -234,18 +238,16 @@ def _descend(
 
 
 def _elsewhere(model: Model, parameters: np.ndarray, toys: np.ndarray) -> np.ndarray:
-    """The kernel's ``elsewhere`` for many toys, (n, P), in blocks of one shape; True where the fit is no number."""
+    """The kernel's ``elsewhere`` for many toys, (n, P), in blocks of one shape; a fit that is no number counts as 1."""
     size = block_size(model)
-    found = np.empty(parameters.shape, dtype=bool)
+    found = np.empty(parameters.shape)
     for first in range(0, len(toys), size):
         rows = np.minimum(np.arange(first, first + size), len(toys) - 1)
-        x = _finite_or(parameters[rows], model.parameters.init)
-        data = np.ascontiguousarray(toys[rows].T)
-        block = elsewhere(model.kernel, model.arrays, np.ascontiguousarray(x.T), data)
+        x = np.ascontiguousarray(_finite_or(parameters[rows], model.parameters.init).T)
+        block = elsewhere(model.kernel, model.arrays, x, np.ascontiguousarray(toys[rows].T))
         count = min(size, len(toys) - first)
         found[first : first + count] = np.asarray(block).T[:count]
-    found |= ~np.isfinite(parameters) & model.two_minima
-    return found
+    return np.where(np.isfinite(parameters), found, np.where(model.two_minima, 1.0, 0.0))
 
 
 def _search(

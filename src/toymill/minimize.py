@@ -208,7 +208,7 @@ def _side(x: Any, low: Any, high: Any, kinked: Any) -> tuple[Any, Any]:
 
 @partial(jax.jit, static_argnames=("kernel",))
 def elsewhere(kernel: Kernel, arrays: Any, x: Any, data: Any) -> Any:
-    """Where a second minimum may lie along a parameter, (P, T), for fits that ended at x; see ``Kernel.elsewhere``."""
+    """How likely a second minimum is along each parameter, (P, T), for fits that ended at x; see ``Kernel.elsewhere``."""
     return kernel.elsewhere(arrays, x, data)
 
 

@@ -1,6 +1,7 @@
 """Published and exact numbers; the source stands beside each."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyhf
@@ -207,3 +208,24 @@ def test_p_value_of_few_toys_is_exact():
     assert free.ok.all()
     assert zero.ok.all()
     assert beyond.mean() == pytest.approx(1.64e-3, abs=4 * np.sqrt(1.64e-3 / count))
+
+
+def test_atlas_conditional_fits_find_the_lower_minimum(root):
+    """Toys of μ = 1 tested at 0: a weak constraint times a steep exponential hides a lower minimum from 1 in 6 fits.
+
+    16 random starts for each of 20 toys find nothing lower.
+    """
+    folder = root / "config/workspaces/atlas-3l-erjr"
+    model = toymill.read_workspace(folder / "BkgOnly.json", patches=[folder / "patch.ERJR_100p0_20p0.json"])
+    data = toymill.throw(model, model.parameters.values({"mu_SIG": 1.0}), 20, seed=3)
+    fits = toymill.fit(model, data, {"mu_SIG": 0.0})
+    plain = replace(model, two_minima=np.zeros_like(model.two_minima))
+    alone = toymill.fit(plain, data, {"mu_SIG": 0.0})
+    assert fits.ok.all()
+    assert np.sum(alone.nll > fits.nll + 1e-2) >= 1
+    rng = np.random.default_rng(0)
+    normal = np.array([kind == "normal" for kind in model.parameters.constraint])
+    for _ in range(16):
+        start = rng.normal(model.parameters.init, np.where(normal, 1.0, 0.3), size=(len(data), len(normal)))
+        other = toymill.fit(plain, data, {"mu_SIG": 0.0}, start=np.clip(start, *model.parameters.bounds.T))
+        assert (fits.nll <= other.nll + 1e-6)[other.ok].all()

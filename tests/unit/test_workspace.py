@@ -1,7 +1,10 @@
 """Reading workspaces: what is taken, and what each refusal says."""
 
+import hashlib
 import json
 
+import numpy as np
+import pyhf
 import pytest
 
 import toymill
@@ -156,7 +159,8 @@ def test_unknown_poi(spec):
 
 
 def test_vector_poi(spec):
-    assert "'mj' is carried by no sample" in refusal(spec, poi="mj")
+    message = refusal(spec, poi="mj")
+    assert "'mj' has 2 components; expected a parameter of one" in message
 
 
 def test_no_poi(spec):
@@ -181,10 +185,206 @@ def test_patch_that_does_not_apply(spec):
     assert "patch 0 does not apply to workspace" in message
 
 
-def test_patchset_is_refused(spec, tmp_path):
+def patch_set(spec, **metadata):
+    text = json.dumps(spec, sort_keys=True, ensure_ascii=False).encode()
+    digests = {"md5": hashlib.md5(text, usedforsecurity=False).hexdigest(), "sha256": hashlib.sha256(text).hexdigest()}
+    operations = [{"op": "replace", "path": "/observations/0/data/0", "value": 71.0}]
+    return {
+        "metadata": {"digests": digests, "labels": ["m"], "description": "d", "references": {"hepdata": "ins1234567"}}
+        | metadata,
+        "patches": [
+            {"metadata": {"name": "point_1", "values": [1]}, "patch": operations},
+            {"metadata": {"name": "point_2", "values": [2]}, "patch": []},
+        ],
+        "version": "1.0.0",
+    }
+
+
+def test_patch_of_a_patch_set(spec, tmp_path):
     path = tmp_path / "patchset.json"
-    path.write_text(json.dumps({"patches": [{"metadata": {"name": "point"}, "patch": []}]}))
-    assert "patchset.json is a patchset (point" in refusal(spec, patches=[path])
+    path.write_text(json.dumps(patch_set(spec)))
+    plain = [{"op": "test", "path": "/observations/0/data/0", "value": 71.0}]
+    assert 71.0 in toymill.read_workspace(spec, patches=[(path, "point_1"), plain]).observed
+    assert 71.0 not in toymill.read_workspace(spec, patches=[(patch_set(spec), "point_2")]).observed
+    reference = pyhf.PatchSet(patch_set(spec))
+    reference.verify(spec)
+
+
+def test_patch_set_digests_are_verified(spec):
+    published = patch_set(spec)
+    spec["observations"][0]["data"][0] += 1
+    message = refusal(spec, patches=[(published, "point_1")])
+    assert "patch 0 belongs to another workspace than workspace: it expects the md5 digest" in message
+
+
+def test_patch_set_without_digests(spec):
+    assert "no metadata.digests" in refusal(spec, patches=[(patch_set(spec, digests={}), "point_1")])
+
+
+def test_patch_set_without_a_name(spec, tmp_path):
+    path = tmp_path / "patchset.json"
+    path.write_text(json.dumps(patch_set(spec)))
+    message = refusal(spec, patches=[path])
+    assert "patchset.json is a patch set of 2 (point_1, point_2, …), not a JSON patch" in message
+    assert "patch: point_1" in message
+
+
+def test_unknown_patch_of_a_patch_set(spec):
+    assert "patch 0 has no patch 'point_3'. Did you mean 'point_" in refusal(
+        spec, patches=[(patch_set(spec), "point_3")]
+    )
+
+
+def test_a_named_patch_of_what_is_no_patch_set(spec):
+    assert "patch 0 is no patch set, so it has no patch 'a'" in refusal(spec, patches=[({"op": "add"}, "a")])
+
+
+def test_what_is_no_patch(spec, tmp_path):
+    path = tmp_path / "patch.json"
+    path.write_text('{"op": "remove"}')
+    assert "patch.json is no JSON patch: expected a list of operations" in refusal(spec, patches=[path])
+
+
+def test_a_patch_in_place_of_the_workspace(tmp_path):
+    path = tmp_path / "patch.json"
+    path.write_text("[]")
+    assert "is a list, so perhaps a JSON patch: give the background-only workspace" in refusal(path)
+
+
+PRUNED = [
+    {"channels": ["control_region"]},
+    {"samples": ["fakes"], "modifier_types": ["lumi"]},
+    {"modifiers": ["jes", "mc_sr"], "measurements": ["second"]},
+    {"modifier_types": ["histosys", "shapefactor"]},
+]
+RENAMED = [
+    {"channels": {"control_region": "CR"}, "samples": {"signal": "a_signal"}},
+    {"modifiers": {"mu": "mu_SIG", "shape": "jes"}, "measurements": {"main": "first"}},
+]
+
+
+@pytest.mark.parametrize("prune", [None, *PRUNED])
+@pytest.mark.parametrize("rename", [None, *RENAMED])
+def test_pruned_and_renamed_as_pyhf_does(spec, prune, rename):
+    if prune and rename and (prune.get("channels") or "modifiers" in prune or "modifier_types" in prune):
+        return  # what is renamed is pruned already: see test_what_is_not_there
+    workspace = pyhf.Workspace(spec)
+    workspace = workspace.prune(**(prune or {})).rename(**(rename or {}))
+    reference = workspace.model()
+    model = toymill.read_workspace(spec, prune=prune, rename=rename)
+    assert list(model.parameters.names) == reference.config.par_names
+    assert model.poi == reference.config.poi_name
+    np.testing.assert_array_equal(model.observed, workspace.data(reference))
+    x = model.parameters.init + 0.01
+    np.testing.assert_allclose(model.expected_data(x), reference.expected_data(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"prune": {"samples": ["fake"]}}, "prune.samples: workspace has no sample 'fake' left. Did you mean 'fakes'"),
+        (
+            {"prune": {"modifier_types": ["normfac"]}},
+            "prune.modifier_types: workspace has no modifier type 'normfac' left",
+        ),
+        ({"rename": {"channels": {"SR": "CR"}}}, "rename.channels: workspace has no channel 'SR' left"),
+        (
+            {"prune": {"samples": ["fakes"]}, "rename": {"samples": {"fakes": "f"}}},
+            "rename.samples: workspace has no sample 'fakes' left",
+        ),
+        ({"prune": {"sample": ["fakes"]}}, "prune.sample: unknown key. Did you mean 'samples'"),
+        ({"prune": {"channels": ["signal_region", "control_region"]}}, "workspace (pruned): channels"),
+        ({"rename": {"samples": {"fakes": "signal"}}}, "sample in workspace: channel 'signal_region': 'signal'"),
+        (
+            {"modifier_settings": {"normsys": {"interpcode": "code1"}}},
+            "histosys is missing: give normsys and histosys both",
+        ),
+        (
+            {"modifier_settings": {"normsys": {"interpcode": "code2"}, "histosys": {"interpcode": "code0"}}},
+            "modifier_settings.normsys.interpcode: Input should be 'code1' or 'code4'",
+        ),
+    ],
+)
+def test_what_is_not_there(spec, options, told):
+    assert told in refusal(spec, **options)
+
+
+def test_modifier_settings_change_the_model(spec):
+    settings = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
+    plain, other = toymill.read_workspace(spec), toymill.read_workspace(spec, modifier_settings=settings)
+    assert plain.digest != other.digest
+    x = plain.parameters.init + 0.4
+    assert plain.logpdf(x, plain.observed) != other.logpdf(x, plain.observed)
+
+
+def test_duplicate_observation(spec):
+    spec["observations"].append(spec["observations"][0])
+    assert "observation in workspace: 'signal_region'" in refusal(spec)
+
+
+def test_duplicate_measurement(spec):
+    spec["measurements"][1]["name"] = "main"
+    assert "measurement in workspace: 'main'" in refusal(spec)
+
+
+def test_duplicate_modifier(spec):
+    found = modifier(spec, "signal_region", "signal", "jes", "normsys")
+    sample(spec, "signal_region", "signal")["modifiers"].append(dict(found))
+    assert "channel 'signal_region', sample 'signal', normsys 'jes' stands there twice" in refusal(spec)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nominal_that_is_not_finite(spec, tmp_path, value):
+    sample(spec, "signal_region", "background")["data"][1] = value
+    path = tmp_path / "ws.json"
+    path.write_text(json.dumps(spec))
+    assert "'signal_region' → samples → 'background' → data → 1: Input should be a finite number" in refusal(path)
+
+
+def test_negative_nominal_where_the_likelihood_is_undefined(spec):
+    sample(spec, "signal_region", "background")["data"][1] = -50.0
+    message = refusal(spec)
+    assert "the expectation of signal_region[1] is -" in message
+    assert "at the initial values" in message
+
+
+def test_negative_nominal_of_a_sample_is_taken_where_the_sum_is_positive(spec):
+    sample(spec, "signal_region", "fakes")["data"][2] = -1.0
+    assert toymill.read_workspace(spec).parameters.names
+
+
+def test_events_where_nothing_is_expected(spec):
+    spec["channels"][1]["samples"] = [{"name": "nothing", "data": [0.0, 150.0], "modifiers": []}]
+    assert "control_region[0] has 230 events and no sample with a yield there" in refusal(spec)
+
+
+def test_shapefactor_of_a_longer_channel(spec):
+    extra = {"name": "mj", "type": "shapefactor", "data": None}
+    sample(spec, "signal_region", "fakes")["modifiers"].append(extra)
+    message = refusal(spec)
+    assert "shapefactor 'mj' has 2 bins in channel 'control_region', sample 'multijet'" in message
+    assert "and 3 in channel 'signal_region', sample 'fakes'" in message
+
+
+def test_modifier_without_type(spec):
+    del modifier(spec, "signal_region", "signal", "jes", "normsys")["type"]
+    assert "'signal_region' → samples → 'signal' → modifiers → 'jes'" in refusal(spec)
+
+
+def test_poi_of_one_bin(spec):
+    sample(spec, "control_region", "multijet")["modifiers"] = []
+    spec["channels"].append(
+        {
+            "name": "z",
+            "samples": [
+                {"name": "s", "data": [5.0], "modifiers": [{"name": "f", "type": "shapefactor", "data": None}]}
+            ],
+        }
+    )
+    spec["observations"].append({"name": "z", "data": [4.0]})
+    model = toymill.read_workspace(spec, poi="f")
+    assert model.poi == "f[0]"
+    assert model.poi_index == pyhf.Workspace(spec).model(poi_name="f").config.poi_index
 
 
 def test_digest_depends_on_content_measurement_and_poi(spec):

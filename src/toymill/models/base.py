@@ -29,8 +29,8 @@ class Kernel(NamedTuple):
         exact: nll (T,), its gradient (P, T), and its exact Hessian (T, P, P).
         at_floor: two arrays of shape (T,), from ``(arrays, x, data)``: True where the documented floor
             holds an expectation, so that the likelihood is not the model's; True where one is next to it.
-        elsewhere: True for a parameter and a toy if a second minimum may lie on that parameter's other side,
-            shape (P, T), from ``(arrays, x, data)``; called only for a model with any ``two_minima``.
+        elsewhere: how likely a second minimum is along a parameter, shape (P, T), from ``(arrays, x, data)``: there
+            is none well below 1. Called only for a model with any ``two_minima``.
     """
 
     nll: Callable[..., Any]
@@ -73,7 +73,7 @@ class Model(abc.ABC):
         kernel: the functions that the minimiser calls.
         digest: SHA-256 of everything that defines the model.
         two_minima: True for a parameter along which the likelihood may have two minima, shape (P,); fits for
-            which the kernel's ``elsewhere`` says so are then tried from its other side too.
+            which the kernel's ``elsewhere`` says so are then tried from elsewhere along it too.
         weak: those of them that only a constraint which expects less than one count holds, shape (P,).
         kinks: True for a parameter along which the likelihood may have a kink at 0, shape (P,): there the kernel's
             derivatives at a positive and at a negative value are those of either side.

@@ -419,20 +419,20 @@ _KINK_CURVATURE = 40.0  # stands for the second derivative of |α| at 0
 
 
 def _elsewhere(arrays: Templates, x: Any, data: Any) -> Any:
-    """Where there may be a second minimum along a parameter, (P, T).
+    """How likely a second minimum is along a parameter, (P, T): there is none below 1, or so.
 
     Interpolation takes C = Σ_b (n_b/ν_b - 1) ∂²ν_b/∂α² from the curvature along α, of which there is that of
-    the constraint at least. Where C is above half of it at some α, there may be two minima. The other
-    parameters are where they are, or all such parameters at 0. (What the data add to the curvature differs
-    between the sides: counting it at x missed some.)
+    the constraint at least. This is their ratio where it is largest, with the other parameters where they are,
+    or all such parameters at 0. (What the data add to the curvature differs between the sides: counting it at x
+    missed some.) It is infinite for a parameter whose constraint expects less than one count.
     """
-    weak = jnp.zeros(x.shape[0], dtype=bool).at[arrays.poisson_parameter].max(arrays.poisson_tau < 1)
     least = jnp.ones_like(x).at[arrays.normal_parameter].set(1 / arrays.normal_sigma[:, None] ** 2)
     taken = [
         _bends(arrays, point, alpha, data) for point in (x, x.at[arrays.two_sided].set(0.0)) for alpha in _LOOKED_AT
     ]
-    excessive = jnp.max(jnp.stack(taken), axis=0) > 0.5 * least[arrays.two_sided]
-    return jnp.broadcast_to(weak[:, None], x.shape).at[arrays.two_sided].set(excessive)
+    ratio = jnp.max(jnp.stack(taken), axis=0) / least[arrays.two_sided]
+    weak = jnp.where(arrays.poisson_tau < 1, jnp.inf, 0.0)[:, None]
+    return jnp.zeros_like(x).at[arrays.poisson_parameter].set(weak).at[arrays.two_sided].set(ratio)
 
 
 def _bends(arrays: Templates, x: Any, alpha: float, data: Any) -> Any:
