@@ -124,6 +124,7 @@ DEGENERATE = {
     "lumi",
     "normfactor",
     "normfactor of two samples",
+    "shapefactor",
     "shapefactor of two samples",
 }  # free factors that multiply
 
