@@ -11,12 +11,13 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from toymill.errors import ToymillError, nearest
+from toymill.models import hs3_schema
 from toymill.models.specification import (
     Channel,
     Constraint,
@@ -27,7 +28,6 @@ from toymill.models.specification import (
     Specification,
     place,
 )
-from toymill.models.workspace import FiniteFloat
 
 _ORDER = ("histosys", "normfactor", "normsys", "shapefactor", "shapesys", "staterror")
 _ROUNDING = 1e-5  # relative difference of two numbers in a file that were one before they were written
@@ -42,146 +42,6 @@ _STRUCTURED = {  # ROOT's interpolation in words: type, inside ±1, beyond
     ("mult", "poly6", "exp"): 5,
     ("mult", "poly6", "poly1"): 6,
 }
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Open(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Interpolation(_Strict):
-    type: str
-    inside: Annotated[str, Field(alias="in")]
-    out: str | None
-
-
-class _Axis(_Open):
-    name: str = ""
-    min: FiniteFloat | None = None
-    max: FiniteFloat | None = None
-    nbins: int | None = None
-    edges: list[FiniteFloat] | None = None
-    bounds: list[FiniteFloat] | None = None
-
-    @property
-    def bins(self) -> int:
-        edges = self.edges or self.bounds
-        return len(edges) - 1 if edges else int(self.nbins or 1)
-
-
-class _Contents(_Open):
-    contents: list[FiniteFloat]
-    errors: list[FiniteFloat] | None = None
-
-
-class _Limits(_Strict):
-    hi: FiniteFloat
-    lo: FiniteFloat
-    interpolation: str | int | None = None
-
-
-class _Shapes(_Strict):
-    hi: _Contents
-    lo: _Contents
-    interpolation: str | int | None = None
-
-
-class _Values(_Open):
-    vals: list[FiniteFloat] = []
-
-
-class _Uncertainties(_Open):
-    uncertainties: list[FiniteFloat] | None = None
-
-
-class _Modifier(_Strict):
-    name: str = ""
-    constraint_name: str | None = None
-    constraint_type: str | None = None
-    constraint: str | None = None
-
-
-class _NormFactor(_Modifier):
-    type: Literal["normfactor"]
-    parameter: str | None = None
-
-
-class _NormSys(_Modifier):
-    type: Literal["normsys"]
-    parameter: str | None = None
-    data: _Limits
-    interpolation: int | _Interpolation | None = None
-
-
-class _HistoSys(_Modifier):
-    type: Literal["histosys"]
-    parameter: str | None = None
-    data: _Shapes
-    interpolation: int | _Interpolation | None = None
-
-
-class _ShapeFactor(_Modifier):
-    type: Literal["shapefactor"]
-    parameters: list[str] = []
-    data: _Values | None = None
-
-
-class _ShapeSys(_Modifier):
-    type: Literal["shapesys"]
-    parameters: list[str] = []
-    constraints: list[str | None] | None = None
-    data: _Values
-
-
-class _StatError(_Modifier):
-    type: Literal["staterror"]
-    parameters: list[str] = []
-    constraints: list[str | None] | None = None
-    data: _Uncertainties | None = None
-
-
-_AnyModifier = Annotated[
-    _NormFactor | _NormSys | _HistoSys | _ShapeFactor | _ShapeSys | _StatError, Field(discriminator="type")
-]
-
-
-class _Sample(_Strict):
-    name: str
-    data: _Contents
-    modifiers: list[_AnyModifier] = []
-
-
-class _Staterror(_Open):
-    constraint_type: str | None = None
-
-
-class _Distribution(_Strict):
-    name: str
-    type: Literal["histfactory_dist"]
-    axes: list[_Axis]
-    samples: Annotated[list[_Sample], Field(min_length=1)]
-    staterror: _Staterror | None = None
-    default_interpolation: _Interpolation | None = None
-    barlow_beeston_method: Literal["full", "lite"] = "lite"
-
-    @property
-    def channel(self) -> str:
-        return self.name.removeprefix("model_")
-
-
-class _Gaussian(_Open):
-    type: Literal["gaussian_dist", "normal_dist"]
-    x: str | FiniteFloat
-    mean: str | FiniteFloat
-    sigma: str | FiniteFloat
-
-
-class _Poisson(_Open):
-    type: Literal["poisson_dist"]
-    x: str | FiniteFloat
 
 
 class _Known(NamedTuple):
@@ -323,7 +183,7 @@ def _parse(file: _File, schema: type[BaseModel], content: Any, where: str) -> An
         raise file.refuse(msg) from None
 
 
-def _distribution(file: _File, name: str, asked: str) -> _Distribution:
+def _distribution(file: _File, name: str, asked: str) -> hs3_schema.Distribution:
     content = file.named("distributions", name, asked)
     if content.get("type") != "histfactory_dist":
         msg = (
@@ -331,11 +191,11 @@ def _distribution(file: _File, name: str, asked: str) -> _Distribution:
             "that toymill knows of HS3."
         )
         raise file.refuse(msg)
-    found: _Distribution = _parse(file, _Distribution, content, f"distribution {name!r}")
+    found: hs3_schema.Distribution = _parse(file, hs3_schema.Distribution, content, f"distribution {name!r}")
     return found
 
 
-def _collect(file: _File, distributions: list[_Distribution]) -> dict[str, str]:
+def _collect(file: _File, distributions: list[hs3_schema.Distribution]) -> dict[str, str]:
     """Every parameter with its constraint, into ``file.found``; and the modifier type that first needs each."""
     file.found = {kind: {} for kind in _ORDER}
     order: dict[str, str] = {}
@@ -368,11 +228,11 @@ def _in_order(file: _File) -> Iterator[tuple[str, _Known]]:
         yield from file.found[kind].items()
 
 
-def _where(file: _File, distribution: _Distribution, sample: _Sample, modifier: Any) -> str:
+def _where(file: _File, distribution: hs3_schema.Distribution, sample: hs3_schema.Sample, modifier: Any) -> str:
     return place(file.source, distribution.channel, sample.name, f"{modifier.type} {modifier.name!r}")
 
 
-def _names(distribution: _Distribution, modifier: Any, bins: int) -> list[str]:
+def _names(distribution: hs3_schema.Distribution, modifier: Any, bins: int) -> list[str]:
     """The parameters of a modifier with one for each bin."""
     if modifier.parameters:
         return list(modifier.parameters)
@@ -387,7 +247,7 @@ def _name(modifier: Any) -> str:
 
 
 def _required(
-    file: _File, distribution: _Distribution, sample: _Sample, modifier: Any, where: str
+    file: _File, distribution: hs3_schema.Distribution, sample: hs3_schema.Sample, modifier: Any, where: str
 ) -> Iterator[tuple[str, _Known]]:
     """The parameters that a modifier needs, each with its constraint."""
     bins = len(sample.data.contents)
@@ -411,7 +271,9 @@ def _required(
         yield name, _gamma(file, name, width, kind, where)
 
 
-def _relative_uncertainties(file: _File, sample: _Sample, modifier: _ShapeSys, where: str) -> list[float]:
+def _relative_uncertainties(
+    file: _File, sample: hs3_schema.Sample, modifier: hs3_schema.ShapeSys, where: str
+) -> list[float]:
     """ROOT writes the uncertainties of a shapesys relative to the yields, pyhs3 reads and writes them absolute."""
     values = modifier.data.vals or [0.0] * len(sample.data.contents)
     if min(values, default=0.0) < 0:
@@ -425,7 +287,7 @@ def _relative_uncertainties(file: _File, sample: _Sample, modifier: _ShapeSys, w
 
 
 def _statistical_uncertainties(
-    distribution: _Distribution, sample: _Sample, modifier: _StatError, where: str
+    distribution: hs3_schema.Distribution, sample: hs3_schema.Sample, modifier: hs3_schema.StatError, where: str
 ) -> list[float]:
     """Relative uncertainties of a channel's samples with a staterror, in quadrature; or of the one sample alone."""
     if modifier.data is not None and modifier.data.uncertainties is not None:
@@ -454,7 +316,7 @@ def _statistical_uncertainties(
 
 
 def _gamma_constraints(
-    file: _File, distribution: _Distribution, modifier: Any, bins: int, where: str
+    file: _File, distribution: hs3_schema.Distribution, modifier: Any, bins: int, where: str
 ) -> list[Constraint]:
     """The kind of constraint of each bin's parameter."""
     if modifier.constraints is not None:
@@ -509,7 +371,7 @@ def _single_constraint(file: _File, modifier: Any, name: str, where: str) -> _Kn
         if content.get("type") not in {"gaussian_dist", "normal_dist"}:
             msg = f"{where}: its constraint {stated!r} is a {content.get('type')!r}; expected a gaussian_dist."
             raise ToymillError(msg)
-        gauss: _Gaussian = _parse(file, _Gaussian, content, f"distribution {stated!r}")
+        gauss: hs3_schema.Gaussian = _parse(file, hs3_schema.Gaussian, content, f"distribution {stated!r}")
         sides = [gauss.x, gauss.mean]
         if name not in sides:
             msg = f"{where}: its constraint {stated!r} is on {gauss.x!r} about {gauss.mean!r}, not on {name!r}."
@@ -535,7 +397,7 @@ def _value(file: _File, value: str | float, where: str) -> float:
     return float(number)
 
 
-def _channel(file: _File, distribution: _Distribution, datum: str) -> Channel:
+def _channel(file: _File, distribution: hs3_schema.Distribution, datum: str) -> Channel:
     bins = int(np.prod([axis.bins for axis in distribution.axes]))
     where = f"channel {distribution.channel!r}"
     observed = _observed(file, distribution, datum, bins)
@@ -547,17 +409,17 @@ def _channel(file: _File, distribution: _Distribution, datum: str) -> Channel:
         entry = Sample(sample.name, sample.data.contents, [], [], [])
         for modifier in sorted(sample.modifiers, key=lambda item: (item.name, item.type)):
             here = _where(file, distribution, sample, modifier)
-            if isinstance(modifier, _NormSys):
+            if isinstance(modifier, hs3_schema.NormSys):
                 code = _code(modifier, distribution, _NORMSYS_CODES, 4, here)
                 entry.normsys.append(NormSys(_name(modifier), modifier.data.hi, modifier.data.lo, code))
-            elif isinstance(modifier, _HistoSys):
+            elif isinstance(modifier, hs3_schema.HistoSys):
                 hi, lo = modifier.data.hi.contents, modifier.data.lo.contents
                 if not len(hi) == len(lo) == bins:
                     msg = f"{here}: hi has {len(hi)} and lo {len(lo)} contents; the sample has {bins} bins."
                     raise ToymillError(msg)
                 code = _code(modifier, distribution, _HISTOSYS_CODES, 4, here)
                 entry.histosys.append(HistoSys(_name(modifier), hi, lo, code))
-            elif isinstance(modifier, _NormFactor):
+            elif isinstance(modifier, hs3_schema.NormFactor):
                 entry.factors.append([_name(modifier)] * bins)
             else:
                 names = _names(distribution, modifier, bins)
@@ -570,7 +432,11 @@ def _channel(file: _File, distribution: _Distribution, datum: str) -> Channel:
 
 
 def _code(
-    modifier: _NormSys | _HistoSys, distribution: _Distribution, codes: dict[int, str], default: int, where: str
+    modifier: hs3_schema.NormSys | hs3_schema.HistoSys,
+    distribution: hs3_schema.Distribution,
+    codes: dict[int, str],
+    default: int,
+    where: str,
 ) -> str:
     """The name of a modifier's interpolation; ROOT states a number or words, pyhs3 a name beside the data."""
     stated = modifier.interpolation if modifier.interpolation is not None else modifier.data.interpolation
@@ -581,7 +447,7 @@ def _code(
             return stated
         msg = f"{where} has the interpolation {stated!r}. {nearest(stated, codes.values())}"
         raise ToymillError(msg)
-    if isinstance(stated, _Interpolation):
+    if isinstance(stated, hs3_schema.Interpolation):
         words: Any = (stated.type, stated.inside, stated.out)
         number = _STRUCTURED.get(words)
     else:
@@ -593,7 +459,7 @@ def _code(
     return codes[number]
 
 
-def _observed(file: _File, distribution: _Distribution, name: str, bins: int) -> list[float]:
+def _observed(file: _File, distribution: hs3_schema.Distribution, name: str, bins: int) -> list[float]:
     datum = file.named("data", name, f"analysis {file.analysis['name']!r}")
     where = f"data {name!r} of channel {distribution.channel!r}"
     if datum.get("type") == "unbinned" and len(distribution.axes) == 1:
@@ -609,7 +475,7 @@ def _observed(file: _File, distribution: _Distribution, name: str, bins: int) ->
     return counts
 
 
-def _binned(file: _File, axis: _Axis, datum: dict[str, Any], where: str) -> list[float]:
+def _binned(file: _File, axis: hs3_schema.Axis, datum: dict[str, Any], where: str) -> list[float]:
     """Counts of weighted events, which is how ROOT may write a histogram: an event at the centre of each bin."""
     edges = axis.edges or axis.bounds
     if edges is None:
