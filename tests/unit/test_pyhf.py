@@ -237,14 +237,10 @@ def pyhf_jax():
     pyhf.set_backend(*before)
 
 
-@pytest.mark.usefixtures("pyhf_jax")
-@pytest.mark.parametrize("name", ["every-modifier", *HAND_MADE, *SIMPLE])
-def test_gradient_and_hessian_are_those_of_pyhf_by_jax(name, root):
-    """Also at α = 0 and ±1, where interpolations join: codes 4 and 4p have two continuous derivatives there."""
-    named = {**HAND_MADE, **SIMPLE}
-    spec = named.get(name) or json.loads((root / "tests/data/every-modifier.json").read_text())
-    model = toymill.read_workspace(copy.deepcopy(spec))
-    reference, data = pyhf_model(spec)
+def same_derivatives(spec, patches=(), count=10, least=4):
+    """Gradient and Hessian against JAX through pyhf's backend, to 1e-8 in units of the parameters' errors."""
+    model = toymill.read_workspace(copy.deepcopy(spec), patches=patches)
+    reference, data = pyhf_model(spec, patches=patches)
     derivatives = jax.jit(lambda x: (jax.grad(nll)(x), jax.hessian(nll)(x)))
 
     def nll(x):
@@ -252,7 +248,7 @@ def test_gradient_and_hessian_are_those_of_pyhf_by_jax(name, root):
 
     exact = jax.jit(KERNEL.exact)
     compared = 0
-    for x in points(model.parameters, np.random.default_rng(4), 10):
+    for x in points(model.parameters, np.random.default_rng(4), count):
         x = np.clip(x, model.parameters.bounds[:, 0] + 1e-3, None)
         expected = np.asarray(reference.expected_data(jnp.asarray(x)))
         if (expected[model.sampling.poisson] <= 1e-6).any():
@@ -264,7 +260,24 @@ def test_gradient_and_hessian_are_those_of_pyhf_by_jax(name, root):
         scale = np.outer(unit, unit)
         np.testing.assert_allclose(our_hessian[0] / scale, hessian / scale, rtol=1e-8, atol=1e-8)
         compared += 1
-    assert compared >= 4
+    assert compared >= least
+
+
+@pytest.mark.usefixtures("pyhf_jax")
+@pytest.mark.parametrize("name", ["every-modifier", *HAND_MADE, *SIMPLE])
+def test_gradient_and_hessian_are_those_of_pyhf_by_jax(name, root):
+    """Also at α = 0 and ±1, where interpolations join: codes 4 and 4p have two continuous derivatives there."""
+    named = {**HAND_MADE, **SIMPLE}
+    same_derivatives(named.get(name) or json.loads((root / "tests/data/every-modifier.json").read_text()))
+
+
+@pytest.mark.usefixtures("pyhf_jax")
+@pytest.mark.parametrize("patch", [None, "patch.ERJR_100p0_20p0.json", "patch.ERJR_150p0_50p0.json"])
+def test_published_gradient_and_hessian(root, patch):
+    """hww (patch None) and the ATLAS workspace with each signal."""
+    path = root / (f"{ATLAS}/BkgOnly.json" if patch else "config/workspaces/hww.json")
+    patches = [json.loads((root / ATLAS / patch).read_text())] if patch else []
+    same_derivatives(json.loads(path.read_text()), patches, count=6, least=2)
 
 
 # Random workspaces. Their arrays are padded to one shape, so that one compilation serves them all.
