@@ -104,7 +104,7 @@ def test_smallest_study_has_every_default():
         (ensemble(throw="hybrid", truth={"mu": 1.0, "JES": 1.0}), ["ensembles.one.truth", "draw 'JES'"]),
         ({"model": {"path": "config/workspaces/hww.json", "poi": ""}}, ["no parameter of interest"]),
         ({"model": HWW | {"prune": {"sample": []}}}, ["model.prune.sample: unknown key", "Did you mean 'samples'"]),
-        ({"model": HWW | {"prune": {"samples": ["WZ"]}}}, ["prune.samples", "no sample 'WZ' left"]),
+        ({"model": HWW | {"prune": {"samples": ["WZ"]}}}, ["prune.samples", "no sample 'WZ'"]),
         (
             {"model": HWW | {"patches": [{"path": "p.json", "name": "a"}]}},
             ["model.patches.0.name: unknown key", "patch"],

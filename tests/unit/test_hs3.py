@@ -233,6 +233,55 @@ def test_other_terms_of_the_likelihood_are_refused(content):
     assert "auxiliary distribution 'extra', which no modifier has as its constraint" in refusal(content)
 
 
+def put(content, path, value):
+    *steps, last = path
+    for step in steps:
+        content = content[step]
+    content[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (("data", 2, "contents", 0), float("nan"), "obsData_control_region' of channel 'control_region': contents → 0"),
+        (("data", 2, "contents", 0), "7", "contents → 0: Input should be a valid number; got '7'"),
+        (("parameter_points", 0, "parameters", 0, "const"), "false", "const: Input should be a valid boolean"),
+        (("parameter_points", 0, "parameters", 0, "value"), None, "value: Input should be a valid number; got None"),
+        (("analyses", 1, "parameters_of_interest"), "mu", "parameters_of_interest: Input should be a valid list"),
+        (("analyses", 1, "name"), [], "name: Input should be a valid string"),
+        (("likelihoods", 1, "distributions"), 1.5, "distributions: Input should be a valid list"),
+        (("likelihoods", 1, "aux_distributions"), 1, "aux_distributions: Input should be a valid list"),
+        (("domains", 6, "axes", 0, "min"), "x", "min: Input should be a valid number"),
+        (("domains",), [{"name": {}}], "domains"),
+        (("metadata", "packages"), ["x"], "packages"),
+        (("distributions", 0, "axes", 0, "nbins"), -3, "nbins: Input should be greater than or equal to 1"),
+    ],
+)
+def test_malformed_parts_are_named(content, path, value, told):
+    put(content, path, value)
+    assert told in refusal(content)
+
+
+@pytest.mark.parametrize("key", ["distributions", "data", "analyses", "parameter_points"])
+def test_duplicates(content, key):
+    content[key].append(copy.deepcopy(content[key][0]))
+    assert f"Two of one name, {key} in workspace" in refusal(content)
+
+
+def test_a_channel_or_a_sample_twice(content):
+    other = copy.deepcopy(content)
+    for key in ("distributions", "data"):
+        other["likelihoods"][1][key].append(other["likelihoods"][1][key][0])
+    assert "distribution in workspace: likelihood 'simPdf_obsData': 'model_control_region'" in refusal(other)
+    content["distributions"][0]["samples"] *= 2
+    assert "sample in workspace: channel 'control_region': 'background'" in refusal(content)
+
+
+def test_uncertainties_that_overflow(content):
+    modifier(content, "fakes", "fake_stat")["data"]["vals"][0] = 1e-200
+    assert "constraint must be positive and finite" in refusal(content)
+
+
 def test_unbinned_data_at_the_centres_of_bins_are_counts(content):
     for item in content["data"]:
         if item["name"] == "obsData_control_region":

@@ -147,7 +147,7 @@ def test_parameter_configuration_that_its_modifier_does_not_take(spec):
 
 def test_initial_value_out_of_bounds(spec):
     spec["measurements"][0]["config"]["parameters"].append({"name": "mu", "inits": [11.0]})
-    assert "initial value 11 of 'mu' lies outside its bounds [0.0, 10.0]" in refusal(spec)
+    assert "parameter 'mu': its initial value 11 lies outside its bounds [0.0, 10.0]" in refusal(spec)
 
 
 def test_unknown_measurement(spec):
@@ -225,7 +225,7 @@ def test_patch_set_without_a_name(spec, tmp_path):
     path = tmp_path / "patchset.json"
     path.write_text(json.dumps(patch_set(spec)))
     message = refusal(spec, patches=[path])
-    assert "patchset.json is a patch set of 2 (point_1, point_2, …), not a JSON patch" in message
+    assert "patchset.json is a patch set of 2 (point_1, point_2), not a JSON patch" in message
     assert "patch: point_1" in message
 
 
@@ -282,15 +282,15 @@ def test_pruned_and_renamed_as_pyhf_does(spec, prune, rename):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"prune": {"samples": ["fake"]}}, "prune.samples: workspace has no sample 'fake' left. Did you mean 'fakes'"),
+        ({"prune": {"samples": ["fake"]}}, "prune.samples: workspace has no sample 'fake'. Did you mean 'fakes'"),
         (
             {"prune": {"modifier_types": ["normfac"]}},
-            "prune.modifier_types: workspace has no modifier type 'normfac' left",
+            "prune.modifier_types: workspace has no modifier type 'normfac'",
         ),
-        ({"rename": {"channels": {"SR": "CR"}}}, "rename.channels: workspace has no channel 'SR' left"),
+        ({"rename": {"channels": {"SR": "CR"}}}, "rename.channels: workspace has no channel 'SR'"),
         (
             {"prune": {"samples": ["fakes"]}, "rename": {"samples": {"fakes": "f"}}},
-            "rename.samples: workspace has no sample 'fakes' left",
+            "rename.samples: workspace (pruned) has no sample 'fakes'",
         ),
         ({"prune": {"sample": ["fakes"]}}, "prune.sample: unknown key. Did you mean 'samples'"),
         ({"prune": {"channels": ["signal_region", "control_region"]}}, "workspace (pruned): channels"),
@@ -315,6 +315,59 @@ def test_modifier_settings_change_the_model(spec):
     assert plain.digest != other.digest
     x = plain.parameters.init + 0.4
     assert plain.logpdf(x, plain.observed) != other.logpdf(x, plain.observed)
+
+
+@pytest.mark.parametrize(
+    ("holder", "told"),
+    [
+        ({"patches": None}, "patches: Input should be a valid list; got None"),
+        ({"patches": []}, "patches: List should have at least 1 item"),
+        ({"patches": [{}]}, "patches → 0 → metadata: Field required"),
+        ({"patches": [{"metadata": {"name": "p"}, "patch": "x"}]}, "patch: Input should be a valid list"),
+        (
+            {"patches": [{"metadata": {"name": "p"}, "patch": []}], "metadata": {"digests": {"md5": None}}},
+            "digests → md5",
+        ),
+    ],
+)
+def test_malformed_patch_sets(spec, holder, told):
+    assert told in refusal(spec, patches=[(holder, "p")])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"patches": "patch.json"}, "patches is 'patch.json'; expected a list of patches"),
+        ({"patches": [("a", "b", "c")]}, "expected a patch set and the name of one of its patches"),
+        ({"patches": [[{"op": "foo", "path": "/a"}]]}, "is no valid JSON patch (RFC 6902)"),
+        ({"prune": "fakes"}, "prune is 'fakes'; expected a mapping of channels, samples"),
+        ({"poi": ["mu"]}, "poi is ['mu']; expected a name"),
+    ],
+)
+def test_arguments_of_the_wrong_kind(spec, options, told):
+    assert told in refusal(spec, **options)
+
+
+def test_numbers_that_overflow(spec):
+    modifier(spec, "signal_region", "fakes", "fake_stat", "shapesys")["data"][0] = 1e-200
+    assert "parameter 'fake_stat[0]': the factor of its constraint must be positive and finite; got inf" in refusal(
+        spec
+    )
+    modifier(spec, "signal_region", "fakes", "fake_stat", "shapesys")["data"][0] = 1.0
+    sample(spec, "signal_region", "background")["data"][0] = 1e308
+    sample(spec, "signal_region", "signal")["data"][0] = 1e308
+    assert "the expectation of signal_region[0] is" in refusal(spec)
+
+
+def test_fixed_must_be_a_boolean(spec):
+    spec["measurements"][0]["config"]["parameters"].append({"name": "mu", "fixed": "false"})
+    assert "'mu' → fixed: Input should be a valid boolean; got 'false'" in refusal(spec)
+
+
+def test_a_byte_order_mark_is_no_obstacle(spec, tmp_path):
+    path = tmp_path / "ws.json"
+    path.write_text(json.dumps(spec), encoding="utf-8-sig")
+    assert toymill.read_workspace(path).poi == "mu"
 
 
 def test_duplicate_observation(spec):

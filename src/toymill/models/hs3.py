@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
 
 from toymill.errors import ToymillError, nearest
 from toymill.models import hs3_schema
@@ -28,6 +27,7 @@ from toymill.models.specification import (
     Specification,
     place,
 )
+from toymill.models.validation import Schema, refuse_duplicates, validate
 
 _ORDER = ("histosys", "normfactor", "normsys", "shapefactor", "shapesys", "staterror")
 _ROUNDING = 1e-5  # relative difference of two numbers in a file that were one before they were written
@@ -71,11 +71,8 @@ class _File:
         return ToymillError(f"{self.source}: {text}")
 
     def items(self, key: str) -> list[dict[str, Any]]:
-        items = self.content.get(key) or []
-        if not isinstance(items, list) or not all(isinstance(item, dict) and "name" in item for item in items):
-            msg = f"{key!r} is no list of named things, as HS3 has it."
-            raise self.refuse(msg)
-        return items
+        found: list[dict[str, Any]] = self.content.get(key) or []
+        return found
 
     def named(self, key: str, name: str, asked: str) -> dict[str, Any]:
         for item in self.items(key):
@@ -107,27 +104,30 @@ def specify_hs3(content: dict[str, Any], source: str, *, analysis: str | None, p
     likelihood = file.named("likelihoods", str(file.analysis.get("likelihood")), f"analysis {file.analysis['name']!r}")
     names, data = likelihood.get("distributions", []), likelihood.get("data", [])
     where = f"likelihood {likelihood['name']!r}"
-    if len(names) != len(data) or not names or not all(isinstance(name, str) for name in [*names, *data]):
-        msg = f"{where} pairs {len(names)} distributions with {len(data)} data; expected names, pair by pair."
+    if len(names) != len(data):
+        msg = f"{where} pairs {len(names)} distributions with {len(data)} data; expected as many of each."
         raise file.refuse(msg)
+    refuse_duplicates(names, f"distribution in {source}: {where}")
     pairs = sorted(zip(names, data, strict=True))
     distributions = [_distribution(file, name, where) for name, _ in pairs]
     order = _collect(file, distributions)
     channels = [
         _channel(file, distribution, datum) for distribution, (_, datum) in zip(distributions, pairs, strict=True)
     ]
-    _refuse_other_terms(file, likelihood, where)
+    _refuse_other_terms(file, likelihood, distributions, where)
     parameters = [_parameter(file, name, known, order[name]) for name, known in _in_order(file)]
     return Specification(source, channels, parameters, _poi(file, poi, parameters), _digest(file, poi))
 
 
 def _open(content: dict[str, Any], source: str, analysis: str | None) -> _File:
-    packages = {str(item.get("name")) for item in (content.get("metadata") or {}).get("packages") or []}
-    file = _File(content, source, {}, root="ROOT" in packages)
+    parsed = validate(hs3_schema.File, content, source)
+    for key in ("distributions", "data", "likelihoods", "analyses", "domains", "parameter_points"):
+        refuse_duplicates([item.name for item in getattr(parsed, key)], f"{key} in {source}")
+    for points in parsed.parameter_points:
+        refuse_duplicates([item.name for item in points.parameters], f"parameter_points {points.name!r} in {source}")
+    packages = parsed.metadata.packages if parsed.metadata else None
+    file = _File(content, source, {}, root="ROOT" in {item.name for item in packages or []})
     analyses = {item["name"]: item for item in file.items("analyses")}
-    if not analyses:
-        msg = "this HS3 file has no analyses, so nothing says which likelihood to take."
-        raise file.refuse(msg)
     if analysis is None and len(analyses) > 1:
         msg = f"it holds several analyses: {', '.join(analyses)}. Name one as measurement."
         raise file.refuse(msg)
@@ -161,26 +161,8 @@ def _read_domains(file: _File) -> None:
             file.bounds.setdefault(str(axis.get("name")), (axis.get("min", -np.inf), axis.get("max", np.inf)))
 
 
-def _parse(file: _File, schema: type[BaseModel], content: Any, where: str) -> Any:
-    try:
-        return schema.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        steps, here = [], content
-        for step in first["loc"]:
-            if isinstance(here, dict) and step not in here and step == here.get("type"):
-                continue  # the discriminator that pydantic puts into the location
-            try:
-                here = here[step]
-            except (KeyError, IndexError, TypeError):
-                here = None
-            steps.append(
-                repr(here["name"]) if isinstance(step, int) and isinstance(here, dict) and "name" in here else str(step)
-            )
-        got = repr(first["input"])
-        got = got if len(got) <= 80 else got[:77] + "…"
-        msg = f"{where}: {' → '.join(steps)}: {first['msg']}; got {got}. Only HistFactory is read."
-        raise file.refuse(msg) from None
+def _parse(file: _File, schema: type[Schema], content: Any, where: str) -> Schema:
+    return validate(schema, content, f"{file.source}: {where}", advice=" Only HistFactory is read.")
 
 
 def _distribution(file: _File, name: str, asked: str) -> hs3_schema.Distribution:
@@ -191,7 +173,8 @@ def _distribution(file: _File, name: str, asked: str) -> hs3_schema.Distribution
             "that toymill knows of HS3."
         )
         raise file.refuse(msg)
-    found: hs3_schema.Distribution = _parse(file, hs3_schema.Distribution, content, f"distribution {name!r}")
+    found = _parse(file, hs3_schema.Distribution, content, f"distribution {name!r}")
+    refuse_duplicates([sample.name for sample in found.samples], f"sample in {file.source}: channel {found.channel!r}")
     return found
 
 
@@ -346,8 +329,8 @@ def _gamma(file: _File, name: str, relative: float, kind: Constraint, where: str
     nominal = file.values.get(f"nom_{name}", {}).get("value")
     if kind == "normal":
         return _Known("normal", 1.0 if nominal is None else float(nominal), relative)
-    tau = 1 / relative**2
-    if nominal is None:
+    tau = 1 / relative / relative
+    if nominal is None or not np.isfinite(tau):
         return _Known("poisson", tau, tau)
     if abs(nominal - tau) <= _ROUNDING * tau:  # ROOT writes uncertainties with seven digits, auxiliary data with all
         return _Known("poisson", float(nominal), float(nominal))
@@ -371,7 +354,7 @@ def _single_constraint(file: _File, modifier: Any, name: str, where: str) -> _Kn
         if content.get("type") not in {"gaussian_dist", "normal_dist"}:
             msg = f"{where}: its constraint {stated!r} is a {content.get('type')!r}; expected a gaussian_dist."
             raise ToymillError(msg)
-        gauss: hs3_schema.Gaussian = _parse(file, hs3_schema.Gaussian, content, f"distribution {stated!r}")
+        gauss = _parse(file, hs3_schema.Gaussian, content, f"distribution {stated!r}")
         sides = [gauss.x, gauss.mean]
         if name not in sides:
             msg = f"{where}: its constraint {stated!r} is on {gauss.x!r} about {gauss.mean!r}, not on {name!r}."
@@ -460,14 +443,15 @@ def _code(
 
 
 def _observed(file: _File, distribution: hs3_schema.Distribution, name: str, bins: int) -> list[float]:
-    datum = file.named("data", name, f"analysis {file.analysis['name']!r}")
+    stated = file.named("data", name, f"analysis {file.analysis['name']!r}")
     where = f"data {name!r} of channel {distribution.channel!r}"
-    if datum.get("type") == "unbinned" and len(distribution.axes) == 1:
+    datum = _parse(file, hs3_schema.Datum, stated, where)
+    if datum.type == "unbinned" and datum.entries is not None and len(distribution.axes) == 1:
         counts = _binned(file, distribution.axes[0], datum, where)
-    elif datum.get("type") == "binned":
-        counts = [float(value) for value in datum.get("contents", [])]
+    elif datum.type == "binned" and datum.contents is not None:
+        counts = datum.contents
     else:
-        msg = f"{where} are of type {datum.get('type')!r}; expected binned."
+        msg = f"{where} are of type {datum.type!r}; expected binned, with contents."
         raise file.refuse(msg)
     if len(counts) != bins:
         msg = f"{where} have {len(counts)} bins; the channel has {bins}."
@@ -475,7 +459,7 @@ def _observed(file: _File, distribution: hs3_schema.Distribution, name: str, bin
     return counts
 
 
-def _binned(file: _File, axis: hs3_schema.Axis, datum: dict[str, Any], where: str) -> list[float]:
+def _binned(file: _File, axis: hs3_schema.Axis, datum: hs3_schema.Datum, where: str) -> list[float]:
     """Counts of weighted events, which is how ROOT may write a histogram: an event at the centre of each bin."""
     edges = axis.edges or axis.bounds
     if edges is None:
@@ -483,25 +467,25 @@ def _binned(file: _File, axis: hs3_schema.Axis, datum: dict[str, Any], where: st
             msg = f"{where}: its channel's axis {axis.name!r} has neither edges nor min and max."
             raise file.refuse(msg)
         edges = [float(value) for value in np.linspace(axis.min, axis.max, axis.bins + 1)]
-    entries = np.array(datum.get("entries", []), dtype=np.float64).reshape(-1)
+    events = datum.entries or []
+    if any(len(event) != 1 for event in events) or (datum.weights is not None and len(datum.weights) != len(events)):
+        msg = f"{where}: expected one number for each of {len(events)} entries, and as many weights."
+        raise file.refuse(msg)
+    entries = np.array([event[0] for event in events])
     if ((entries < edges[0]) | (entries > edges[-1])).any():
         msg = f"{where} have events outside the axis {axis.name!r}, [{edges[0]:g}, {edges[-1]:g}]."
         raise file.refuse(msg)
-    counts, _ = np.histogram(entries, bins=edges, weights=datum.get("weights"))
+    counts, _ = np.histogram(entries, bins=edges, weights=datum.weights)
     return [float(value) for value in counts]
 
 
-def _refuse_other_terms(file: _File, likelihood: dict[str, Any], where: str) -> None:
+def _refuse_other_terms(
+    file: _File, likelihood: dict[str, Any], distributions: list[hs3_schema.Distribution], where: str
+) -> None:
     """Auxiliary distributions may only be the constraints that the modifiers name."""
-    used = set()
-    for content in file.items("distributions"):
-        for sample in content.get("samples", []):
-            for modifier in sample.get("modifiers", []):
-                used |= {
-                    modifier.get("constraint_name"),
-                    modifier.get("constraint"),
-                    *(modifier.get("constraints") or []),
-                }
+    modifiers = [item for one in distributions for sample in one.samples for item in sample.modifiers]
+    used = {item.constraint_name for item in modifiers} | {item.constraint for item in modifiers}
+    used |= {name for item in modifiers for name in getattr(item, "constraints", None) or []}
     for name in likelihood.get("aux_distributions") or []:
         if name not in used:
             msg = f"{where} has the auxiliary distribution {name!r}, which no modifier has as its constraint."

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
 from toymill.models.workspace import FiniteFloat
 
@@ -15,6 +16,16 @@ class _Strict(BaseModel):
 
 class _Open(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def _ascending(values: list[float]) -> list[float]:
+    if any(low >= high for low, high in itertools.pairwise(values)):
+        msg = "edges must ascend"
+        raise ValueError(msg)
+    return values
+
+
+Edges = Annotated[list[FiniteFloat], Field(min_length=2), AfterValidator(_ascending)]
 
 
 class Interpolation(_Strict):
@@ -31,9 +42,9 @@ class Axis(_Open):
     name: str = ""
     min: FiniteFloat | None = None
     max: FiniteFloat | None = None
-    nbins: int | None = None
-    edges: list[FiniteFloat] | None = None
-    bounds: list[FiniteFloat] | None = None
+    nbins: Annotated[int, Field(ge=1, strict=True)] | None = None
+    edges: Edges | None = None
+    bounds: Edges | None = None
 
     @property
     def bins(self) -> int:
@@ -180,3 +191,81 @@ class Gaussian(_Open):
     x: str | FiniteFloat
     mean: str | FiniteFloat
     sigma: str | FiniteFloat
+
+
+class Named(_Open):
+    """Something with a name."""
+
+    name: str
+
+
+class Metadata(_Open):
+    """What wrote the file."""
+
+    packages: list[Named] | None = None
+
+
+class Datum(Named):
+    """Observed data: binned contents, or events."""
+
+    type: str
+    contents: list[FiniteFloat] | None = None
+    entries: list[list[FiniteFloat]] | None = None
+    weights: list[FiniteFloat] | None = None
+
+
+class Likelihood(Named):
+    """Distributions and their data, pair by pair."""
+
+    distributions: Annotated[list[str], Field(min_length=1)]
+    data: list[str]
+    aux_distributions: list[str] | None = None
+
+
+class Range(Named):
+    """A parameter's range."""
+
+    min: FiniteFloat = float("-inf")
+    max: FiniteFloat = float("inf")
+
+
+class Domain(Named):
+    """Ranges of parameters."""
+
+    axes: list[Range] = []
+
+
+class Point(Named):
+    """A parameter's value."""
+
+    value: FiniteFloat
+    const: StrictBool | None = None
+    min: FiniteFloat = float("-inf")
+    max: FiniteFloat = float("inf")
+
+
+class PointSet(Named):
+    """Values of parameters."""
+
+    parameters: list[Point] = []
+
+
+class Analysis(Named):
+    """A likelihood with its parameters of interest."""
+
+    likelihood: str
+    parameters_of_interest: list[str] | None = None
+    domains: list[str] = []
+    init: str | None = None
+
+
+class File(_Open):
+    """What is read of an HS3 file at once; distributions and data are read as they are named."""
+
+    metadata: Metadata | None = None
+    distributions: list[Named]
+    data: list[Named]
+    likelihoods: list[Likelihood]
+    analyses: Annotated[list[Analysis], Field(min_length=1)]
+    domains: list[Domain] = []
+    parameter_points: list[PointSet] = []

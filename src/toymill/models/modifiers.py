@@ -69,7 +69,8 @@ def specify(workspace: Workspace) -> Specification:
             things, a parameter configuration that its modifiers do not take, a POI that is no parameter.
     """
     _check_samples(workspace)
-    sets = _collect(workspace)
+    with np.errstate(all="ignore"):  # what overflows is refused when it is compiled
+        sets = _collect(workspace)
     for config in workspace.measurement.config.parameters:
         if config.name in sets:
             _configure(sets[config.name], config, workspace.source)
@@ -234,12 +235,17 @@ def _required(sample: Sample, modifier: Modifier) -> _Set:
     if isinstance(modifier, ShapeSys):
         pairs = list(zip(sample.data, modifier.data, strict=True))
         valid = [nominal > 0 and uncertainty > 0 for nominal, uncertainty in pairs]
-        tau = [pair[0] ** 2 / pair[1] ** 2 if ok else 1.0 for pair, ok in zip(pairs, valid, strict=True)]
+        tau = [_ratio(*pair) if ok else 1.0 for pair, ok in zip(pairs, valid, strict=True)]
         fixed = [not ok for ok in valid]
         return _Set(
             modifier.name, modifier.type, "poisson", True, [1.0] * bins, [GAMMA_BOUNDS] * bins, fixed, tau, list(tau)
         )
     return _Set(modifier.name, modifier.type, "none", True, [1.0] * bins, [FACTOR_BOUNDS] * bins, [False] * bins)
+
+
+def _ratio(nominal: float, uncertainty: float) -> float:
+    """τ of a shapesys; infinite where it overflows, which is refused later."""
+    return float(np.float64(nominal) ** 2 / np.float64(uncertainty) ** 2)
 
 
 def _staterrors(workspace: Workspace, found: list[tuple[Channel, Sample, Modifier]]) -> Iterator[tuple[str, _Set]]:

@@ -44,6 +44,10 @@ def read_specification(
     Raises:
         ToymillError: a file, a patch or a setting that cannot be used.
     """
+    for name, value in (("measurement", measurement), ("poi", poi)):
+        if value is not None and not isinstance(value, str):
+            msg = f"{name} is {value!r}; expected a name."
+            raise ToymillError(msg)
     content, source = load_patched(path, patches)
     settings = _checked(ModifierSettings, modifier_settings, "modifier_settings")
     removed, renamed = _checked(Prune, prune, "prune"), _checked(Rename, rename, "rename")
@@ -75,6 +79,9 @@ def read_specification(
 def _checked(schema: type[Settings], given: Settings | Mapping[str, Any] | None, name: str) -> Settings | None:
     if given is None or isinstance(given, schema):
         return given
+    if not isinstance(given, Mapping):
+        msg = f"{name} is {given!r}; expected a mapping of {', '.join(schema.model_fields)}."
+        raise ToymillError(msg)
     try:
         return schema.model_validate(dict(given))
     except ValidationError as error:

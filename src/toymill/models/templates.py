@@ -131,9 +131,10 @@ def compile_specification(specification: Specification) -> Compiled:
     constrained = [item for item in items if item.constraint != "none"]
     main = [count for channel in specification.channels for count in channel.observed]
     names = [f"{channel.name}[{i}]" for channel in specification.channels for i in range(len(channel.observed))]
-    templates = _templates(specification, len(main))
-    kinks = _kinks(templates)
-    two_sided = _two_sided(templates, kinks)
+    with np.errstate(all="ignore"):  # what overflows is refused below
+        templates = _templates(specification, len(main))
+        kinks = _kinks(templates)
+        two_sided = _two_sided(templates, kinks)
     templates = templates._replace(two_sided=np.flatnonzero(two_sided & ~parameters.fixed))
     weak = np.zeros(len(items), dtype=bool)
     weak[templates.poisson_parameter[templates.poisson_tau < 1]] = True
@@ -167,13 +168,13 @@ def _check_parameters(specification: Specification) -> None:
             msg = f"{where}: its lower bound {low:g} lies above its upper bound {high:g}."
         elif not low <= item.init <= high:
             msg = (
-                f"{where}: the initial value {item.init:g} of {item.name!r} lies outside its bounds [{low}, {high}]. "
-                "Change one of them in the measurement."
+                f"{where}: its initial value {item.init:g} lies outside its bounds [{low}, {high}]. Change one of them "
+                "in the file."
             )
         elif item.width <= 0 or not np.isfinite(item.width):
             word = "sigma" if item.constraint == "normal" else "factor"
-            msg = f"{where}: the {word} of its constraint must be positive; got {item.width:g}."
-        elif item.constraint == "poisson" and item.auxiliary < 0:
+            msg = f"{where}: the {word} of its constraint must be positive and finite; got {item.width:g}."
+        elif item.constraint == "poisson" and not item.auxiliary >= 0:
             msg = f"{where}: its auxiliary datum is a count, 0 or more; got {item.auxiliary:g}."
         else:
             seen.add(item.name)
@@ -290,17 +291,18 @@ def expectation(templates: Templates, x: np.ndarray) -> np.ndarray:
 def _check_expectation(compiled: Compiled, source: str) -> None:
     """Refuse a model whose likelihood is not defined where its fits begin, or nowhere."""
     templates = compiled.templates
-    rates = expectation(templates, compiled.parameters.init)
+    with np.errstate(all="ignore"):
+        rates = expectation(templates, compiled.parameters.init)
     moved = np.abs(templates.nominal) + np.sum(
         np.abs(templates.hist_linear) + np.abs(templates.hist_even), axis=1
     ).reshape(templates.nominal.shape)
     empty = np.sum(moved, axis=0) == 0
     for i, rate in enumerate(rates):
         name = compiled.data_names[i]
-        if rate < -1e-12 * np.sum(np.abs(templates.nominal[:, i])):
+        if not np.isfinite(rate) or rate < -1e-12 * np.sum(np.abs(templates.nominal[:, i])):
             msg = (
                 f"{source}: the expectation of {name} is {rate:g} at the initial values, and no likelihood is defined "
-                "there. Look for negative yields among the samples of this channel."
+                "there. Look for negative or huge yields among the samples of this channel."
             )
             raise ToymillError(msg)
         if empty[i] and compiled.observed[i] > 0:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from toymill.errors import ToymillError, nearest
+from toymill.models.validation import refuse_duplicates, validate
 
 FiniteFloat = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
@@ -126,7 +127,7 @@ class ParameterConfig(_Strict):
     auxdata: list[FiniteFloat] | None = None
     factors: list[FiniteFloat] | None = None
     sigmas: list[FiniteFloat] | None = None
-    fixed: bool | None = None
+    fixed: StrictBool | None = None
 
 
 class MeasurementConfig(_Strict):
@@ -272,20 +273,20 @@ def parse_workspace(
         ToymillError: a schema violation, an unknown measurement, duplicate names, observations that are missing
             or of another length, and what ``prune`` and ``rename`` name that is not there.
     """
-    parsed = _validate(content, source)
+    parsed = validate(_WorkspaceFile, content, source)
     if prune is not None and prune != Prune():
         content = _pruned(content, parsed, prune, source)
-        parsed = _validate(content, f"{source} (pruned)")
+        parsed = validate(_WorkspaceFile, content, f"{source} (pruned)")
     if rename is not None and rename != Rename():
-        content = _renamed(content, parsed, rename, source)
-        parsed = _validate(content, f"{source} (renamed)")
-    _refuse_duplicates([item.name for item in parsed.channels], f"channel in {source}")
-    _refuse_duplicates([item.name for item in parsed.measurements], f"measurement in {source}")
-    _refuse_duplicates([item.name for item in parsed.observations], f"observation in {source}")
+        content = _renamed(content, parsed, rename, f"{source} (pruned)" if prune not in (None, Prune()) else source)
+        parsed = validate(_WorkspaceFile, content, f"{source} (renamed)")
+    refuse_duplicates([item.name for item in parsed.channels], f"channel in {source}")
+    refuse_duplicates([item.name for item in parsed.measurements], f"measurement in {source}")
+    refuse_duplicates([item.name for item in parsed.observations], f"observation in {source}")
     for channel in parsed.channels:
-        _refuse_duplicates([sample.name for sample in channel.samples], f"sample in {source}: channel {channel.name!r}")
+        refuse_duplicates([sample.name for sample in channel.samples], f"sample in {source}: channel {channel.name!r}")
     chosen = _choose_measurement(parsed, measurement, source)
-    _refuse_duplicates(
+    refuse_duplicates(
         [item.name for item in chosen.config.parameters],
         f"parameter configuration in {source}: measurement {chosen.name!r}",
     )
@@ -323,7 +324,7 @@ def _require_known(verb: str, wanted: Mapping[str, Iterable[str]], parsed: _Work
         for name in names:
             if name not in known[kind]:
                 noun = kind[:-1].replace("_", " ")
-                msg = f"{verb}.{kind}: {source} has no {noun} {name!r} left. {nearest(name, sorted(known[kind]))}"
+                msg = f"{verb}.{kind}: {source} has no {noun} {name!r}. {nearest(name, sorted(known[kind]))}"
                 raise ToymillError(msg)
 
 
@@ -369,33 +370,6 @@ def _renamed(content: Any, parsed: _WorkspaceFile, rename: Rename, source: str) 
     return renamed
 
 
-def _validate(content: Any, source: str) -> _WorkspaceFile:
-    try:
-        return _WorkspaceFile.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        more = f" ({error.error_count() - 1} more like it)" if error.error_count() > 1 else ""
-        got = repr(first["input"])
-        got = got if len(got) <= 80 else got[:77] + "…"
-        msg = f"{source}: {_where(content, first['loc'])}: {first['msg']}; got {got}{more}."
-        raise ToymillError(msg) from None
-
-
-def _where(content: Any, location: tuple[Any, ...]) -> str:
-    """A location in words: list positions become the names of what stands there."""
-    words, here = [], content
-    for step in location:
-        if isinstance(here, dict) and step not in here and step == here.get("type"):
-            continue  # the discriminator that pydantic puts into the location
-        try:
-            here = here[step]
-        except (KeyError, IndexError, TypeError):
-            here = None
-        named = isinstance(step, int) and isinstance(here, dict) and "name" in here
-        words.append(repr(here["name"]) if named else str(step))
-    return " → ".join(words) or "top level"
-
-
 def _choose_measurement(parsed: _WorkspaceFile, name: str | None, source: str) -> Measurement:
     if name is None:
         return parsed.measurements[0]
@@ -404,13 +378,6 @@ def _choose_measurement(parsed: _WorkspaceFile, name: str | None, source: str) -
             return candidate
     msg = f"{source} has no measurement {name!r}. {nearest(name, [item.name for item in parsed.measurements])}"
     raise ToymillError(msg)
-
-
-def _refuse_duplicates(names: list[str], what: str) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            msg = f"Two of one name, {what}: {name!r}. Names must be unique."
-            raise ToymillError(msg)
 
 
 def _observations(parsed: _WorkspaceFile, source: str) -> dict[str, list[float]]:
