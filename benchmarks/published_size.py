@@ -30,7 +30,7 @@ def published_size(seed: int = 1) -> dict:
             modifiers = [{"name": "lumi", "type": "lumi", "data": None}]
             names = rng.permutation(SYSTEMATICS)
             for name in names[: normsys[pair]]:
-                hi, lo = np.exp(rng.normal(0.0, 0.05, 2) * [1, 1])
+                hi, lo = np.exp(rng.normal(0.0, 0.05, 2))
                 modifiers.append(
                     {
                         "name": f"syst_{name}",

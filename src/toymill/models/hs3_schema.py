@@ -235,13 +235,11 @@ class Domain(Named):
     axes: list[Range] = []
 
 
-class Point(Named):
-    """A parameter's value."""
+class Point(Range):
+    """A parameter's value, and perhaps its range."""
 
     value: FiniteFloat
     const: StrictBool | None = None
-    min: FiniteFloat = float("-inf")
-    max: FiniteFloat = float("inf")
 
 
 class PointSet(Named):

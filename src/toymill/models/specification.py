@@ -5,17 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Constraint = Literal["none", "normal", "poisson"]
-
-NORMSYS_CODES = ("code1", "code4")
-"""Interpolations of a normsys, by pyhf's names: exponential; and joined within ±1 by a polynomial."""
-
-HISTOSYS_CODES = ("code0", "code2", "code4p")
-"""Interpolations of a histosys, by pyhf's names: linear; quadratic within ±1; and joined there by a polynomial."""
 
 
 class NormSys(NamedTuple):
@@ -104,12 +97,6 @@ class Specification:
     parameters: list[Parameter]
     poi: str | None
     digest: str
-
-    def samples(self) -> Iterator[tuple[Channel, Sample]]:
-        """Every sample with its channel."""
-        for channel in self.channels:
-            for sample in channel.samples:
-                yield channel, sample
 
 
 def place(source: str, channel: str, sample: str, modifier: str = "") -> str:
