@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CORES ?= all
 CONFIG ?=
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
-LINTED := src scripts tests benchmarks config/workspaces
+LINTED := src scripts tests benchmarks config/workspaces config/models
 
 .PHONY: study test lint bench setup setup-dev lock schema format clean
 

@@ -1,12 +1,14 @@
 """Summarise all shards."""
 
-from pathlib import Path
+from toymill.job import prepare, reported
 
-from toymill.aggregate import summarize
-from toymill.config import read_study
-from toymill.job import reported
-from toymill.records import read_json, write_json
-from toymill.store import write_summary
+prepare(snakemake.threads)
+from pathlib import Path  # noqa: E402
+
+from toymill.aggregate import summarize  # noqa: E402
+from toymill.config import read_study  # noqa: E402
+from toymill.records import read_json, write_json  # noqa: E402
+from toymill.store import write_summary  # noqa: E402
 
 with reported(snakemake.log):
     study = read_study(snakemake.config)

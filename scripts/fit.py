@@ -6,11 +6,11 @@ prepare(snakemake.threads)
 from toymill.config import read_study, shard_named  # noqa: E402
 from toymill.minimize import Status  # noqa: E402
 from toymill.store import read_toys, write_shard  # noqa: E402
-from toymill.study import fit_shard, open_model, toys_key  # noqa: E402
+from toymill.study import checked_model, fit_shard, toys_key  # noqa: E402
 
 with reported(snakemake.log):
     study = read_study(snakemake.config)
-    model = open_model(study)
+    model = checked_model(study)
     ensemble = snakemake.wildcards.ensemble
     shard = shard_named(study, ensemble, snakemake.wildcards.shard)
     toys = read_toys(snakemake.input.toys, toys_key(study, model, ensemble, shard))

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from toymill.errors import ToymillError as ToymillError
+    from toymill.information import derivatives as derivatives
     from toymill.likelihood import Fits as Fits
     from toymill.likelihood import fit as fit
     from toymill.likelihood import fit_tests as fit_tests
     from toymill.minimize import Status as Status
     from toymill.models.base import Model as Model
     from toymill.models.histfactory import read_workspace as read_workspace
+    from toymill.models.load import check_model as check_model
+    from toymill.models.load import load_model as load_model
+    from toymill.models.user import NormalConstraint as NormalConstraint
+    from toymill.models.user import Parameter as Parameter
+    from toymill.models.user import PoissonConstraint as PoissonConstraint
+    from toymill.models.user import define_model as define_model
     from toymill.parameters import Parameters as Parameters
     from toymill.statistics import q_0 as q_0
     from toymill.statistics import q_mu as q_mu
@@ -28,11 +35,18 @@ __version__ = "0.1.0"
 _HOMES = {
     "Fits": "toymill.likelihood",
     "Model": "toymill.models.base",
+    "NormalConstraint": "toymill.models.user",
+    "Parameter": "toymill.models.user",
     "Parameters": "toymill.parameters",
+    "PoissonConstraint": "toymill.models.user",
     "Status": "toymill.minimize",
     "ToymillError": "toymill.errors",
+    "check_model": "toymill.models.load",
+    "define_model": "toymill.models.user",
+    "derivatives": "toymill.information",
     "fit": "toymill.likelihood",
     "fit_tests": "toymill.likelihood",
+    "load_model": "toymill.models.load",
     "q_0": "toymill.statistics",
     "q_mu": "toymill.statistics",
     "qtilde_mu": "toymill.statistics",
@@ -45,11 +59,18 @@ _HOMES = {
 __all__ = [
     "Fits",
     "Model",
+    "NormalConstraint",
+    "Parameter",
     "Parameters",
+    "PoissonConstraint",
     "Status",
     "ToymillError",
+    "check_model",
+    "define_model",
+    "derivatives",
     "fit",
     "fit_tests",
+    "load_model",
     "q_0",
     "q_mu",
     "qtilde_mu",

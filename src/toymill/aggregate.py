@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import scipy.optimize
 import scipy.stats
@@ -17,6 +18,8 @@ from toymill.config import Shard, Study, fits_digest, shards
 from toymill.errors import ToymillError
 from toymill.likelihood import Fits, concatenate
 from toymill.minimize import CERTIFIED_STATUSES, Status
+from toymill.model_config import StatedConfig
+from toymill.opening import open_model
 from toymill.statistics import asymptotic_cdf, fraction, moments, quantile, t_mu
 from toymill.store import Audit, ShardFits, ShardKey, read_shard
 
@@ -44,28 +47,66 @@ def summarize(
     Raises:
         ToymillError: a shard that is missing, damaged or of another study, by name.
     """
+    # Only a model that Python states has derived quantities; a workspace need not be read again.
+    derived = open_model(study.model).derived if isinstance(study.model, StatedConfig) else {}
     return {
         "toymill": toymill.__version__,
         "study": study.study,
+        "kind": study.kind,
         "model_digest": description["digest"],
         "poi": description["poi"],
         "errors": "Monte Carlo errors are one standard deviation; intervals on fractions are Clopper-Pearson, 68.27 %",
-        "observed": {
-            "status": description["observed"]["status"],
-            "poi": description["observed"]["parameters"][description["poi"]],
-            "poi_error": description["observed"]["errors"][description["poi"]],
-            "twice_nll": description["observed"]["twice_nll"],
-            "tests": description["observed"]["tests"],
-        },
+        "observed": _observed(description),
         "ensembles": {
-            name: _ensemble(study, description, name, _collect(study, description, name, files[name]))
+            name: _ensemble(study, description, name, _collect(study, description, name, files[name]), derived)
             for name in study.ensembles
         },
     }
 
 
+def summarize_optimisers(
+    study: Study, description: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The summary of a study that compares optimisers: a table for each ensemble.
+
+    Args:
+        study: the study.
+        description: the content of its ``model.json``.
+        tables: what ``optimisers.table`` found, by ensemble.
+    """
+    return {
+        "toymill": toymill.__version__,
+        "study": study.study,
+        "kind": study.kind,
+        "model_digest": description["digest"],
+        "poi": description["poi"],
+        "times": "wall-clock seconds of one job on one core: they differ from run to run",
+        "ensembles": {
+            name: {"truth": description["ensembles"][name]["truth"], **tables[name]} for name in study.ensembles
+        },
+    }
+
+
+def _observed(description: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The fit to the observed data; None for a model without."""
+    observed = description["observed"]
+    if observed is None:
+        return None
+    return {
+        "status": observed["status"],
+        "poi": observed["parameters"][description["poi"]],
+        "poi_error": observed["errors"][description["poi"]],
+        "derived": observed["derived"],
+        "information": observed["information"],
+        "twice_nll": observed["twice_nll"],
+        "tests": observed["tests"],
+    }
+
+
 def failures(study: Study, summary: Mapping[str, Any]) -> list[str]:
-    """One line for each ensemble in which more toys failed than the study allows."""
+    """One line for each ensemble in which more toys failed than the study allows; a comparison may fail as it likes."""
+    if study.kind == "optimisers":
+        return []
     return [
         f"ensemble {name!r}: {item['toys'] - item['certified']} of {item['toys']} toys are not certified "
         f"({', '.join(f'{count} {status}' for status, count in item['failed'].items() if count)}); "
@@ -102,7 +143,9 @@ def _read(
     return read_shard(path, ShardKey(name, digest, description["digest"], study.seed, shard.first, shard.toys))
 
 
-def _ensemble(study: Study, description: Mapping[str, Any], name: str, fits: ShardFits) -> dict[str, Any]:
+def _ensemble(
+    study: Study, description: Mapping[str, Any], name: str, fits: ShardFits, derived: Mapping[str, Callable[..., Any]]
+) -> dict[str, Any]:
     """One ensemble's part of the summary. A toy is certified if its free and all its conditional fits are."""
     about = description["ensembles"][name]
     poi = description["poi"]
@@ -128,6 +171,8 @@ def _ensemble(study: Study, description: Mapping[str, Any], name: str, fits: Sha
             for i, parameter in enumerate(fits.free.names)
             if not fixed[i]
         },
+        "derived": _derived(derived, fits.free.parameters[certified], about["derived"]),
+        "information": _information(about, fits.free, certified),
         "pull_histogram": _pull_histogram(fits.free, certified, fits.free.names.index(poi), about["truth"][poi]),
         "intervals": {
             "hessian": _coverage(study.levels, _hessian_pull(fits.free, poi, about["truth"][poi]) ** 2, certified),
@@ -160,6 +205,63 @@ def _parameter(free: Fits, certified: np.ndarray, i: int, truth: float) -> dict[
         "pull_width": _number(pull.rms),
         "pull_width_error": _number(pull.rms_error),
         "at_bound": int(np.sum(np.isnan(error))),
+    }
+
+
+def _derived(
+    functions: Mapping[str, Callable[..., Any]], parameters: np.ndarray, truth: Mapping[str, float]
+) -> dict[str, Any]:
+    """Bias and spread of quantities that are functions of the fitted parameters, (n, P)."""
+    found = {}
+    for name, function in functions.items():
+        value = moments(np.asarray(jax.jit(jax.vmap(function))(parameters)))
+        found[name] = {
+            "truth": truth[name],
+            "mean": _number(value.mean),
+            "bias": _number(value.mean - truth[name]),
+            "bias_error": _number(value.mean_error),
+            "rms": _number(value.rms),
+            "rms_error": _number(value.rms_error),
+        }
+    return found
+
+
+def _information(about: Mapping[str, Any], free: Fits, certified: np.ndarray) -> dict[str, Any]:
+    """Expected information and Cramér-Rao bound at the truth, beside the toys' covariance.
+
+    The error of a covariance is √((m₂₂ - c²)/n), with m₂₂ the mean of the squared products. Efficiency is the bound
+    over the variance; its error is that of the variance. The bound is for unbiased estimators and data that all
+    fluctuate: a biased estimator or one at its bounds may fall below it, and there is no efficiency where auxiliary
+    data are held.
+    """
+    stated = about["information"]
+    columns = [free.names.index(name) for name in stated["parameters"]]
+    values = free.parameters[certified][:, columns]
+    count = len(values)
+    size = len(columns)
+    covariance, error = np.full((size, size), np.nan), np.full((size, size), np.nan)
+    if count > 1:
+        away = values - values.mean(axis=0)
+        covariance = away.T @ away / (count - 1)
+        squares = (away**2).T @ away**2 / count
+        error = np.sqrt(np.maximum(squares - covariance**2, 0) / count)
+    efficiency: dict[str, Any] = {}
+    for i, name in enumerate(stated["parameters"]):
+        variance, its_error = covariance[i, i], error[i, i]
+        usable = stated["bound"] is not None and variance > 0 and about["throw"] == "frequentist"
+        value = stated["bound"][i][i] / variance if usable else math.nan
+        efficiency[name] = {
+            "bound": None if stated["bound"] is None else stated["bound"][i][i],
+            "variance": _number(float(variance)),
+            "variance_error": _number(float(its_error)),
+            "efficiency": _number(float(value)),
+            "efficiency_error": _number(float(value * its_error / variance)) if usable else None,
+        }
+    return {
+        **stated,
+        "covariance": [[_number(float(item)) for item in row] for row in covariance],
+        "covariance_error": [[_number(float(item)) for item in row] for row in error],
+        "efficiency": efficiency,
     }
 
 
@@ -213,7 +315,8 @@ def _test(description: Mapping[str, Any], name: str, k: int, fits: ShardFits, ce
     about = description["ensembles"][name]
     poi = description["poi"]
     mu, truth = about["tests"][k], about["truth"][poi]
-    lower = next(item["bounds"][0] for item in description["parameters"] if item["name"] == poi)
+    stated = next(item["bounds"][0] for item in description["parameters"] if item["name"] == poi)
+    lower = -math.inf if stated is None else stated
     t = t_mu(fits.free, fits.tests[k])[certified]
     smallest = _number(float(np.min(t, initial=math.inf)))
     t = np.maximum(t, 0.0)

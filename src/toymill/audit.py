@@ -22,7 +22,9 @@ class MinuitFit(NamedTuple):
 
 
 @cache
-def _nll_and_gradient(kernel: Kernel) -> tuple[Any, Any]:
+def nll_and_gradient(kernel: Kernel) -> tuple[Any, Any]:
+    """The nll with all constants and its gradient, jitted: functions of (x (P,), arrays, one dataset (D,))."""
+
     def nll(x: Any, arrays: Any, data: Any) -> Any:
         values = kernel.nll(arrays, x[:, None], data[:, None]) + kernel.offset(arrays, data[:, None])
         return values[0]
@@ -36,7 +38,7 @@ def minuit_fit(model: Model, data: np.ndarray, fixed: Mapping[str, float] | None
     Strategy 2, tolerance 1e-4 (an EDM of 2e-7), and MIGRAD again until it moves no more, from the
     model's initial values.
     """
-    nll, gradient = _nll_and_gradient(model.kernel)
+    nll, gradient = nll_and_gradient(model.kernel)
     arrays = jax.tree.map(jax.numpy.asarray, model.arrays)
     values = model.parameters.values(dict(fixed or {}))
     minuit = iminuit.Minuit(

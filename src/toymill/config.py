@@ -7,153 +7,32 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 import toymill
 from toymill.errors import ToymillError, nearest
-from toymill.models.patches import Patch
-from toymill.models.reader import read_specification
-from toymill.models.templates import Compiled, compile_specification
-from toymill.models.workspace import DEFAULT_SETTINGS, ModifierSettings, NormSysSettings, Prune, Rename
+from toymill.inspection import Facts, facts_of
+from toymill.model_config import (
+    KINDS,
+    ModelConfig,
+    NamedPatch,
+    Number,
+    PythonConfig,
+    Remote,
+    Strict,
+)
+from toymill.models.workspace import ModifierSettings, NormSysSettings, Prune, Rename
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
-
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-
-FETCHED = Path(".snakemake/toymill/fetched")
-"""Where downloaded inputs are kept, by digest."""
-
 
 MOST_SHARDS = 20000
 """Snakemake plans hundreds of jobs in seconds, tens of thousands in minutes."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Remote(_Strict):
-    """A file that is downloaded once, and refused if its digest is another."""
-
-    url: Annotated[str, Field(pattern=r"^(https?|ftp)://")]
-    """Address of the file, or of a tar or zip archive that holds it."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """SHA-256 of what the address gives, 64 hexadecimal digits."""
-    member: Annotated[str, Field(pattern=r"^[^/]")] | None = None
-    """Path of the file inside the archive; null if the address gives the file itself."""
-
-    @field_validator("member")
-    @classmethod
-    def _member_stays_inside(cls, value: str | None) -> str | None:
-        if value is not None and ".." in Path(value).parts:
-            msg = "a member may not leave its archive by '..'"
-            raise ValueError(msg)
-        return value
-
-    @property
-    def local(self) -> Path:
-        """Where the downloaded file lies."""
-        name = self.member or self.url.rsplit("/", 1)[-1] or "file"
-        return FETCHED / self.sha256 / name
-
-
-def _kind_of_source(value: Any) -> str:
-    """Which form a source has, so that only that form's mistakes are told."""
-    if isinstance(value, str):
-        return "str"
-    named = isinstance(value, NamedPatch) or (isinstance(value, Mapping) and ("patch" in value or "path" in value))
-    return "NamedPatch" if named else "Remote"
-
-
-Source = Annotated[
-    Annotated[str, Tag("str")] | Annotated[Remote, Tag("Remote")],
-    Discriminator(lambda value: "str" if isinstance(value, str) else "Remote"),
-]
-
-
-def _local(source: str | Remote) -> Path:
-    return source.local if isinstance(source, Remote) else Path(source)
-
-
-class NamedPatch(_Strict):
-    """One patch of a patch set, as published on HEPData."""
-
-    path: Source
-    """The patch set: a path, or a mapping of url, sha256 and member. Its digests must be the workspace's."""
-    patch: str
-    """Name of the patch in the set."""
-
-
-PatchSource = Annotated[
-    Annotated[str, Tag("str")] | Annotated[Remote, Tag("Remote")] | Annotated[NamedPatch, Tag("NamedPatch")],
-    Discriminator(_kind_of_source),
-]
-
-
-class ModelConfig(_Strict):
-    """The statistical model."""
-
-    kind: Literal["workspace"] = "workspace"
-    """How the model is stated: `workspace` is pyhf/HistFactory JSON, or HS3 of a HistFactory model."""
-    path: Source
-    """The workspace: a path relative to the working directory, or a mapping of url, sha256 and member."""
-    patches: list[PatchSource] = []
-    """JSON patches applied in order, each a path, a mapping of url, sha256 and member, or a mapping of path and patch
-    for one of a patch set."""
-    measurement: str | None = None
-    """Name of a measurement in the workspace; null takes the first. In HS3, name of an analysis."""
-    poi: str | None = None
-    """Parameter of interest; null takes the measurement's."""
-    modifier_settings: ModifierSettings = DEFAULT_SETTINGS
-    """How modifiers are interpolated, as pyhf's `modifier_settings`: normsys and histosys, each a mapping of interpcode."""
-    prune: Prune = Prune()
-    """What to remove from the workspace, once patched."""
-    rename: Rename = Rename()
-    """What to rename in the workspace, once pruned."""
-
-    @property
-    def sources(self) -> list[str | Remote]:
-        """The files as they are given: the workspace, then the patches."""
-        return [self.path, *(item.path if isinstance(item, NamedPatch) else item for item in self.patches)]
-
-    @property
-    def inputs(self) -> list[Path]:
-        """The local files: the workspace, then the patches."""
-        return [_local(item) for item in self.sources]
-
-    @property
-    def remotes(self) -> list[Remote]:
-        """The inputs that have to be downloaded."""
-        return [item for item in self.sources if isinstance(item, Remote)]
-
-    @property
-    def choices(self) -> dict[str, Any]:
-        """What is chosen in the files, beside their content."""
-        return self.model_dump(
-            mode="json", include={"measurement", "poi", "modifier_settings", "prune", "rename", "patches"}
-        )
-
-    @property
-    def local_patches(self) -> list[Patch]:
-        """The patches as ``read_specification`` takes them."""
-        return [
-            (_local(item.path), item.patch) if isinstance(item, NamedPatch) else _local(item) for item in self.patches
-        ]
-
-
-class Ensemble(_Strict):
+class Ensemble(Strict):
     """All toys of one truth point."""
 
     truth: dict[str, Number] = {}
@@ -170,7 +49,7 @@ class Ensemble(_Strict):
     observed data with `truth` held."""
 
 
-class FitConfig(_Strict):
+class FitConfig(Strict):
     """How toys are fitted."""
 
     edm_tolerance: Annotated[Number, Field(gt=0, le=1e-3)] = 1e-8
@@ -181,11 +60,27 @@ class FitConfig(_Strict):
     """The study fails, after its summary is written, if a larger fraction of an ensemble's toys is not certified."""
 
 
-class Study(_Strict):
+Method = Literal["gradient-descent", "newton", "toymill", "iminuit-jax", "iminuit-numerical", "scipy-l-bfgs-b"]
+
+
+class OptimisersConfig(Strict):
+    """Which optimisers a study of kind `optimisers` compares, and how long they may try."""
+
+    methods: Annotated[list[Method], Field(min_length=1)] = list(get_args(Method))
+    """The optimisers: each fits every toy from the model's initial values."""
+    descent_steps: Annotated[int, Field(ge=1, strict=True)] = 1000
+    """Steps of gradient descent, all of which are done."""
+    newton_steps: Annotated[int, Field(ge=1, strict=True)] = 50
+    """Most steps of Newton's method."""
+
+
+class Study(Strict):
     """A study: one model, its ensembles, and how they are run."""
 
     study: Annotated[str, Field(pattern=_NAME)]
     """Name of the study: its results are in `results/<study>/`."""
+    kind: Literal["toys", "optimisers"] = "toys"
+    """What is done with the toys: `toys` fits them all for bias, coverage and t; `optimisers` compares optimisers."""
     model: ModelConfig
     """The statistical model."""
     ensembles: Annotated[dict[Annotated[str, Field(pattern=_NAME)], Ensemble], Field(min_length=1)]
@@ -198,6 +93,8 @@ class Study(_Strict):
     """Confidence levels of the intervals whose coverage is counted."""
     fit: FitConfig = FitConfig()
     """How toys are fitted."""
+    optimisers: OptimisersConfig = OptimisersConfig()
+    """What a study of kind `optimisers` compares."""
     keep_toys: Annotated[bool, Field(strict=True)] = False
     """Keep the raw toys in `results/<study>/toys/`."""
 
@@ -275,61 +172,49 @@ def refuse_duplicate_keys(path: str | Path) -> None:
         visit(root)
 
 
-def compile_model(study: Study) -> Compiled:
-    """The study's model as arrays, from local files.
-
-    Raises:
-        ToymillError: what ``read_specification`` and ``compile_specification`` refuse.
-    """
-    model = study.model
-    specification = read_specification(
-        _local(model.path),
-        measurement=model.measurement,
-        patches=model.local_patches,
-        poi=model.poi,
-        modifier_settings=model.modifier_settings,
-        prune=model.prune,
-        rename=model.rename,
-    )
-    return compile_specification(specification)
-
-
-def check_study(study: Study, compiled: Compiled) -> None:
+def check_study(study: Study, facts: Facts) -> None:
     """Refuse a study that does not fit its model.
 
     Raises:
         ToymillError: no parameter of interest, or a fixed one, a truth or a test of an unknown parameter
-            or outside its bounds, a truth of the parameter of interest that is not given.
+            or outside its bounds, a truth of the parameter of interest that is not given, a fit to data that
+            the model has not.
     """
-    if compiled.poi is None:
-        msg = f"model.poi: the workspace names no parameter of interest. {nearest('', compiled.parameters.names)}"
+    if facts.poi is None:
+        msg = f"model.poi: the model names no parameter of interest. {nearest('', facts.parameters.names)}"
         raise ToymillError(msg)
-    if compiled.parameters.fixed[compiled.parameters.index(compiled.poi)]:
-        msg = f"model.poi: the workspace fixes the parameter of interest {compiled.poi!r}. Free it in the measurement."
+    if facts.parameters.fixed[facts.parameters.index(facts.poi)]:
+        msg = f"model.poi: the model fixes the parameter of interest {facts.poi!r}. Free it there, or name another."
         raise ToymillError(msg)
     for name, ensemble in study.ensembles.items():
         for key, values in (
             ("truth", [ensemble.truth]),
-            ("tests", [{compiled.poi: test} for test in ensemble.tests]),
+            ("tests", [{facts.poi: test} for test in ensemble.tests]),
         ):
             for settings in values:
                 try:
-                    compiled.parameters.values(settings)
+                    facts.parameters.values(settings)
                 except ToymillError as error:
                     msg = f"ensembles.{name}.{key}: {error}"
                     raise ToymillError(msg) from None
-        constraint = dict(zip(compiled.parameters.names, compiled.parameters.constraint, strict=True))
-        drawn = [item for item in ensemble.truth if item != compiled.poi and constraint[item] != "none"]
+        constraint = dict(zip(facts.parameters.names, facts.parameters.constraint, strict=True))
+        drawn = [item for item in ensemble.truth if item != facts.poi and constraint[item] != "none"]
         if ensemble.throw == "hybrid" and drawn:
             msg = (
                 f"ensembles.{name}.truth: hybrid toys draw {drawn[0]!r} from its constraint, so it has no truth. "
                 "Leave it out, or choose another throw."
             )
             raise ToymillError(msg)
-        if compiled.poi not in ensemble.truth:
+        if ensemble.nuisances == "conditional" and not facts.observed:
+            msg = (
+                f"ensembles.{name}.nuisances: 'conditional' is a fit to the observed data, and this model has none. "
+                "Give it observed data, or name the parameters in truth."
+            )
+            raise ToymillError(msg)
+        if facts.poi not in ensemble.truth:
             msg = (
                 f"ensembles.{name}.truth: got {dict(ensemble.truth)}; expected a value for the parameter of "
-                f"interest too, as {{{compiled.poi}: 1.0}}."
+                f"interest too, as {{{facts.poi}: 1.0}}."
             )
             raise ToymillError(msg)
 
@@ -338,15 +223,15 @@ def check_inputs(study: Study) -> None:
     """Check the study against its model as far as its files are there; what is yet to be fetched is checked later.
 
     Raises:
-        ToymillError: a local input that is not there, and what ``compile_model`` and ``check_study`` refuse.
+        ToymillError: a local input that is not there, and what ``facts_of`` and ``check_study`` refuse.
     """
-    keys = ["path", *(f"patches.{number}" for number in range(len(study.model.patches)))]
-    for key, item in zip(keys, study.model.sources, strict=True):
+    for key, item in study.model.sources.items():
         if isinstance(item, str) and not Path(item).is_file():
-            msg = f"model.{key}: there is no file {item!r} in {Path.cwd()}. A download is a mapping of url and sha256."
+            download = "" if isinstance(study.model, PythonConfig) else " A download is a mapping of url and sha256."
+            msg = f"model.{key}: there is no file {item!r} in {Path.cwd()}.{download}"
             raise ToymillError(msg)
     if all(path.is_file() for path in study.model.inputs):
-        check_study(study, compile_model(study))
+        check_study(study, facts_of(study.model))
 
 
 def values_tested(ensemble: Ensemble, poi: str) -> list[float]:
@@ -390,15 +275,19 @@ _EXPECTED = {
 
 def _explain(error: dict[str, Any]) -> str:
     """One line for one validation error: key, value, what is allowed."""
-    location = [str(step) for step in error["loc"] if step not in {"str", "Remote", "NamedPatch", "[key]"}]
+    steps = list(error["loc"])
+    kind = steps.pop(1) if steps[:1] == ["model"] and len(steps) > 1 and steps[1] in KINDS else "workspace"
+    location = [str(step) for step in steps if step not in {"str", "Remote", "NamedPatch", "[key]"}]
     key = ".".join(location)
     got = json.dumps(error["input"], default=str)
     got = got if len(got) <= 60 else got[:57] + "…"
     if error["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = _known_keys(location[:-1], str(kind))
         return f"{key}: unknown key. {nearest(location[-1], known)}"
     if error["type"] == "missing":
         return f"{key}: missing. It is needed; config/README.md describes it."
+    if error["type"] == "union_tag_invalid":
+        return f"{key}.kind: got {error['ctx']['tag']!r}. {nearest(error['ctx']['tag'], KINDS)}"
     advice = ""
     if isinstance(error["input"], str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", error["input"]):
         advice = " (YAML reads 1e4 as text: write 10000; and 1.0e-4 for 1e-4)"
@@ -407,7 +296,7 @@ def _explain(error: dict[str, Any]) -> str:
     return f"{key}: {text}; got {got}{advice}." if key else f"{text}."
 
 
-def _known_keys(location: list[str]) -> list[str]:
+def _known_keys(location: list[str], kind: str) -> list[str]:
     """The keys that may stand at a place of the configuration."""
     inside: dict[str, list[type[BaseModel]]] = {
         "path": [Remote],
@@ -416,7 +305,12 @@ def _known_keys(location: list[str]) -> list[str]:
         "rename": [Rename],
         "modifier_settings": [ModifierSettings] if len(location) == 2 else [NormSysSettings],
     }
-    sections: dict[str, type[BaseModel]] = {"model": ModelConfig, "ensembles": Ensemble, "fit": FitConfig}
+    sections: dict[str, type[BaseModel]] = {
+        "model": KINDS[kind],
+        "ensembles": Ensemble,
+        "fit": FitConfig,
+        "optimisers": OptimisersConfig,
+    }
     if not location:
         classes: list[type[BaseModel]] = [Study]
     elif location[0] == "model" and len(location) > 1:

@@ -11,8 +11,8 @@ from typing import Any
 import pooch
 import requests
 
-from toymill.config import FETCHED
 from toymill.errors import ToymillError, nearest
+from toymill.model_config import FETCHED
 
 _DOWNLOAD = ".download"  # what the address gave, kept so that several members are one download
 

@@ -25,6 +25,7 @@ REPAIR = 1e-9
 """A free fit whose nll lies above a conditional fit's by more than this is refitted from there."""
 
 _BLOCK_BYTES = 4 * 2**20  # the largest temporaries of a block then stay in a core's second-level cache
+_MOST_BYTES = 2**29  # the largest temporaries of a block at all
 _COVARIANCE_BYTES = 2**27  # covariances that are held at once
 
 
@@ -83,7 +84,7 @@ def fit(
     """Fit every dataset by maximum likelihood.
 
     A toy whose likelihood may have two minima is fitted again from the other sides of the parameters that may
-    cause them, and the lowest fit is kept.
+    cause them, and every toy from the further starts that the model states; the lowest fit is kept.
 
     Args:
         model: the model.
@@ -143,6 +144,12 @@ def fit(
                 _keep_lower(fits, search(rows[worth], x[worth]), rows[worth])
 
         _try_elsewhere(model, fits, toys, mask, improve, afresh=None if start is None else values)
+    for other in model.starts:
+        x, nll = _descend(model, toys, np.where(mask, starts, other), mask, indices)
+        worth = ~fits.ok | (nll < fits.nll - _WORTH)
+        if worth.any():
+            rows = np.flatnonzero(worth)
+            _keep_lower(fits, search(rows, x[rows]), rows)
     return fits
 
 
@@ -363,10 +370,16 @@ def fit_tests(
 
 
 def block_size(model: Model) -> int:
-    """Toys a block: as many as keep its largest temporaries in cache, a power of two from 16 to 256."""
+    """Toys a block: as many as keep its largest temporaries in cache, a power of two from 16 to 256.
+
+    Fewer than 16 only where their data or temporaries would fill the memory.
+    """
     per_toy = 8 * len(model.parameters) * max(len(model.parameters), model.width)
-    fitting = max(_BLOCK_BYTES // per_toy, 1)
-    return int(np.clip(2 ** int(np.log2(fitting)), 16, 256))
+    cached, fitting = (
+        2 ** int(np.log2(max(limit // max(per_toy, 8 * len(model.data_names)), 1)))
+        for limit in (_BLOCK_BYTES, _MOST_BYTES)
+    )
+    return int(min(np.clip(cached, 16, 256), fitting))
 
 
 def _rows(values: Any, length: int, name: str) -> np.ndarray:

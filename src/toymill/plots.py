@@ -28,7 +28,8 @@ def draw(summary: Summary, outputs: Mapping[str, str], *, ensemble: str | None =
     Args:
         summary: the content of ``summary.json``.
         outputs: a file for each figure, by the figure's name: overview, coverage and status of a
-            study; t_mu, pull and parameters of an ensemble.
+            study; t_mu, pull and parameters of an ensemble; of a comparison of optimisers, optimisers and
+            optimisers_table of an ensemble.
         ensemble: name of the ensemble.
     """
     with mpl.rc_context():
@@ -152,11 +153,11 @@ def _math(name: str) -> str:
 
 
 def _parameters(summary: Summary, ensemble: str) -> Figure:
-    """Bias over spread, and mean and width of the pull, of each parameter."""
+    """Bias over spread, mean and width of the pull, and the Cramér-Rao bound over the variance, of each parameter."""
     parameters = summary["ensembles"][ensemble]["parameters"]
     names = list(parameters)
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(10, 1.6 + 0.24 * len(names)), sharey=True, gridspec_kw={"wspace": 0.06}
+    figure, (left, right, bound) = plt.subplots(
+        1, 3, figsize=(14, 1.6 + 0.24 * len(names)), sharey=True, gridspec_kw={"wspace": 0.06}
     )
     rows = np.arange(len(names))[::-1]
     rms = _column(parameters, "rms")
@@ -171,7 +172,7 @@ def _parameters(summary: Summary, ensemble: str) -> Figure:
         )
     left.axvline(0, color=_ORANGE, linewidth=1.5)
     left.set_yticks(rows, names, fontsize=9)
-    for axes in (left, right):
+    for axes in (left, right, bound):
         axes.yaxis.set_tick_params(which="both", left=False, right=False)
     left.ticklabel_format(axis="x", style="plain", useOffset=False)
     left.set_xlabel("bias / rms")
@@ -188,6 +189,13 @@ def _parameters(summary: Summary, ensemble: str) -> Figure:
         right.axvline(edge, color=_ORANGE, linewidth=1.5, linestyle="-" if edge == 0 else "--")
     right.set_xlim(-2, 2)
     right.set_xlabel("pull: mean, with its width as bar")
+    efficiency = summary["ensembles"][ensemble]["information"]["efficiency"]
+    value, error = (_column(efficiency, key) for key in ("efficiency", "efficiency_error"))
+    bound.errorbar(value, rows, xerr=error, fmt="o", color="black", markersize=3.5)
+    bound.axvline(1, color=_ORANGE, linewidth=1.5)
+    bound.set_xlabel("Cramér-Rao bound / variance")
+    if not np.isfinite(value).any():
+        bound.text(0.5, 0.5, "no bound, or held data", transform=bound.transAxes, ha="center")
     left.set_ylim(-0.8, len(names) - 0.2)
     left.set_title(_title(summary, ensemble), fontsize=11)
     return figure
@@ -267,6 +275,83 @@ def _overview(summary: Summary) -> Figure:
     height = 0.9 + 0.42 * len(rows) + 0.24 * len(sentences)
     figure, axes = plt.subplots(figsize=(13, height))
     axes.axis("off")
+    _fill_table(axes, rows, head)
+    axes.text(0, 0, "\n".join(sentences), transform=axes.transAxes, va="bottom", fontsize=9.5)
+    axes.set_title(f"{summary['study']}: bias, pulls, coverage, and the asymptotic formula", fontsize=12)
+    return figure
+
+
+def _optimisers(summary: Summary, ensemble: str) -> Figure:
+    """What each optimiser costs, and how far from the best minimum it stops."""
+    methods = summary["ensembles"][ensemble]["methods"]
+    near = summary["ensembles"][ensemble]["near"]
+    figure, (cost, quality, distance) = plt.subplots(
+        1, 3, figsize=(14, 1.6 + 0.5 * len(methods)), sharey=True, gridspec_kw={"wspace": 0.08}
+    )
+    rows = np.arange(len(methods))[::-1]
+    cost.barh(rows, [1e3 * item["seconds_a_toy"] for item in methods.values()], 0.6, color=_BLUE)
+    cost.set_xscale("log")
+    cost.set_xlabel("milliseconds a toy, once compiled")
+    cost.set_yticks(rows, list(methods))
+    reached = np.array([100 * item["reached"] / item["toys"] for item in methods.values()])
+    false = np.array([100 * item["false_success"] / item["toys"] for item in methods.values()])
+    quality.barh(rows, reached, 0.6, color=_BLUE, label="at the best minimum")
+    quality.barh(rows, false, 0.6, left=reached, color=_ORANGE, label="false success")
+    quality.set_xlim(0, 100)
+    quality.set_ylim(-0.6, len(methods) + 0.5)
+    quality.set_xlabel("% of toys")
+    quality.legend(loc="upper left", frameon=False, ncols=2, fontsize=9)
+    for key, marker in (("median", "o"), ("q90", "s"), ("largest", "^")):
+        values = np.array([_shown(item["nll_above_best"][key]) for item in methods.values()])
+        label = {"median": "median", "q90": "90 %", "largest": "largest"}[key]
+        distance.plot(values, rows, marker, color="black", markersize=5, label=label, fillstyle="none")
+    distance.axvline(near, color=_ORANGE, linewidth=1.5)
+    distance.set_xscale("log")
+    distance.set_xlabel("nll above the best minimum")
+    distance.set_xlim(3e-13, 3e6)
+    distance.set_xticks([1e-12, 1e-8, 1e-4, 1, 1e4], ["$10^{-12}$", "$10^{-8}$", "$10^{-4}$", "1", "$10^4$"])
+    distance.legend(loc="upper right", frameon=False, ncols=3, fontsize=9)
+    for axes in (cost, quality, distance):
+        axes.yaxis.set_tick_params(which="both", left=False, right=False)
+    figure.suptitle(_title(summary, ensemble), fontsize=11)
+    return figure
+
+
+def _shown(value: float | None) -> float:
+    """A distance on a logarithmic axis that has both ends."""
+    return 1e6 if value is None else float(np.clip(value, 1e-12, 1e6))
+
+
+def _optimisers_table(summary: Summary, ensemble: str) -> Figure:
+    """The comparison as a table."""
+    methods = summary["ensembles"][ensemble]["methods"]
+    head = ["optimiser", "says\nsuccess", "at best\nminimum", "false\nsuccess", "iterations", "nll", "gradients"]
+    head += ["Hessians", "ms a toy", "first call, s", "nll above best\nmedian, largest", "σ from best\nmedian, largest"]
+    rows = []
+    for name, item in methods.items():
+        row = [name, *(f"{item[key]} / {item['toys']}" for key in ("success", "reached", "false_success"))]
+        row += [_count(item[key]["median"]) for key in ("iterations", "values", "gradients", "hessians")]
+        row += [f"{1e3 * item['seconds_a_toy']:.3g}", f"{item['first_call_seconds']:.2g}"]
+        for key in ("nll_above_best", "sigmas_from_best"):
+            row.append(", ".join(_short(item[key][which]) for which in ("median", "largest")))
+        rows.append(row)
+    figure, axes = plt.subplots(figsize=(16, 1.1 + 0.42 * len(rows)))
+    axes.axis("off")
+    _fill_table(axes, rows, head)
+    axes.set_title(f"{_title(summary, ensemble)} (counts are medians over toys)", fontsize=12)
+    return figure
+
+
+def _count(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:g}"
+
+
+def _short(value: float | None) -> str:
+    return "infinite" if value is None else f"{value:.1e}"
+
+
+def _fill_table(axes: Any, rows: list[list[str]], head: list[str]) -> None:
+    """A table on empty axes, with a shaded head of two lines."""
     table = axes.table(rows, colLabels=head, loc="upper center", cellLoc="center")
     table.auto_set_font_size(False)
     table.set_fontsize(9.5)
@@ -276,9 +361,6 @@ def _overview(summary: Summary) -> Figure:
         if line == 0:
             cell.set_height(cell.get_height() * 1.5)
             cell.set_facecolor("#e8eef4")
-    axes.text(0, 0, "\n".join(sentences), transform=axes.transAxes, va="bottom", fontsize=9.5)
-    axes.set_title(f"{summary['study']}: bias, pulls, coverage, and the asymptotic formula", fontsize=12)
-    return figure
 
 
 def _with_error(value: float | None, error: float | None) -> str:
@@ -292,4 +374,10 @@ def _with_error(value: float | None, error: float | None) -> str:
 
 
 _STUDY: dict[str, Callable[[Summary], Figure]] = {"overview": _overview, "coverage": _coverage, "status": _status}
-_ENSEMBLE: dict[str, Callable[[Summary, str], Figure]] = {"t_mu": _t_mu, "pull": _pull, "parameters": _parameters}
+_ENSEMBLE: dict[str, Callable[[Summary, str], Figure]] = {
+    "t_mu": _t_mu,
+    "pull": _pull,
+    "parameters": _parameters,
+    "optimisers": _optimisers,
+    "optimisers_table": _optimisers_table,
+}

@@ -139,6 +139,25 @@ def read_shard(path: str | Path, key: ShardKey | None = None) -> ShardFits:
     return ShardFits(found, free, tests, audit)
 
 
+def write_comparison(path: str | Path, key: ShardKey, outcomes: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Write what each optimiser made of an ensemble's toys; ``outcomes`` have the fields of ``optimisers.Outcome``."""
+    meanings = {
+        "parameters": "where it ended, in the units of the model",
+        "success": "whether it says that it has converged",
+        "iterations": "its steps; NaN where it does not tell",
+        "values": "evaluations of the nll",
+        "gradients": "evaluations of the gradient",
+        "hessians": "evaluations of the Hessian",
+    }
+    with _atomically(path) as file:
+        _describe(file, "toymill-optimisers", key)
+        file.attrs["parameters"] = np.array(list(names), dtype=h5py.string_dtype())
+        for method, outcome in outcomes.items():
+            group = file.create_group(method)
+            for name, meaning in meanings.items():
+                _dataset(group, name, getattr(outcome, name), meaning)
+
+
 def write_summary(path: str | Path, summary: Mapping[str, Any]) -> None:
     """Write nested mappings of numbers, texts and lists as groups, datasets and attributes."""
     with _atomically(path) as file:

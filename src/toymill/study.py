@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 import toymill
 from toymill.audit import minuit_fit
-from toymill.config import Shard, Study, check_study, compile_model, fits_digest, toys_digest, values_tested
+from toymill.config import Shard, Study, check_study, fits_digest, toys_digest, values_tested
 from toymill.errors import ToymillError
+from toymill.information import cramer_rao, expected_information, observed_information
+from toymill.inspection import Facts
 from toymill.likelihood import Fits, fit, fit_tests
 from toymill.minimize import Status
 from toymill.models.base import Model
-from toymill.models.histfactory import from_compiled
+from toymill.opening import open_model
+from toymill.optimisers import Limits, Outcome, compare, table
 from toymill.store import Audit, ShardFits, ShardKey
 from toymill.toys import throw
 
 
-def open_model(study: Study) -> Model:
+def checked_model(study: Study) -> Model:
     """The study's model, checked against the study.
 
     Raises:
-        ToymillError: a workspace that cannot be used, a study that does not fit it.
+        ToymillError: a model that cannot be used, a study that does not fit it.
     """
-    compiled = compile_model(study)
-    check_study(study, compiled)
-    return from_compiled(compiled)
+    model = open_model(study.model)
+    check_study(study, Facts(model.parameters, model.poi, observed=model.observed is not None))
+    return model
 
 
 def truth_point(study: Study, model: Model, ensemble: str) -> np.ndarray:
@@ -63,9 +66,9 @@ def fits_key(study: Study, model: Model, ensemble: str, shard: Shard) -> ShardKe
     return toys_key(study, model, ensemble, shard)._replace(digest=fits_digest(study, ensemble, model.digest))
 
 
-def throw_shard(study: Study, ensemble: str, shard: Shard) -> tuple[ShardKey, np.ndarray, tuple[str, ...]]:
+def throw_shard(study: Study, ensemble: str, shard: Shard) -> tuple[ShardKey, np.ndarray, Sequence[str]]:
     """A shard's toys: its key, data of shape (toys, D), and the names of the data."""
-    model = open_model(study)
+    model = checked_model(study)
     data = throw(
         model,
         truth_point(study, model, ensemble),
@@ -80,12 +83,22 @@ def throw_shard(study: Study, ensemble: str, shard: Shard) -> tuple[ShardKey, np
 
 def fit_shard(study: Study, ensemble: str, shard: Shard, data: np.ndarray, *, model: Model | None = None) -> ShardFits:
     """Every fit of a shard's toys, data of shape (toys, D): free, at each test point, and the audit's."""
-    model = model or open_model(study)
+    model = model or checked_model(study)
     assert model.poi is not None
     tests = [{model.poi: value} for value in values_tested(study.ensembles[ensemble], model.poi)]
     free, conditional = fit_tests(model, data, tests, first=shard.first, tolerance=study.fit.edm_tolerance)
     audit = _audit(study, model, shard, data, free, conditional)
     return ShardFits(fits_key(study, model, ensemble, shard), free, conditional, audit)
+
+
+def compare_optimisers(
+    study: Study, ensemble: str, data: np.ndarray, *, model: Model
+) -> tuple[ShardKey, dict[str, Outcome], dict[str, Any]]:
+    """Every optimiser's fits of an ensemble's toys, data of shape (toys, D): their key, what each did, the table."""
+    limits = Limits(study.optimisers.descent_steps, study.optimisers.newton_steps)
+    outcomes = compare(model, data, study.optimisers.methods, limits)
+    whole = Shard("", 0, len(data))
+    return toys_key(study, model, ensemble, whole), outcomes, table(model, data, outcomes)
 
 
 def _audit(study: Study, model: Model, shard: Shard, data: np.ndarray, free: Fits, conditional: list[Fits]) -> Audit:
@@ -112,20 +125,14 @@ def _audit(study: Study, model: Model, shard: Shard, data: np.ndarray, free: Fit
 
 def describe(study: Study) -> dict[str, Any]:
     """What ``model.json`` holds: the compiled model, its fit to the observed data, and the truth points."""
-    model = open_model(study)
-    poi = model.poi
-    assert poi is not None
-    assert model.observed is not None
-    tolerance = study.fit.edm_tolerance
-    every = sorted({value for ensemble in study.ensembles.values() for value in values_tested(ensemble, poi)})
-    free, conditional = fit_tests(model, model.observed, [{poi: value} for value in every], tolerance=tolerance)
+    model = checked_model(study)
     parameters = model.parameters
     return {
         "toymill": toymill.__version__,
         "study": study.study,
         "digest": model.digest,
         "inputs": {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in study.model.inputs},
-        "poi": poi,
+        "poi": model.poi,
         "parameters": [
             {
                 "name": name,
@@ -137,58 +144,82 @@ def describe(study: Study) -> dict[str, Any]:
             for i, name in enumerate(parameters.names)
         ],
         "data": list(model.data_names),
-        "observed": {
-            "data": model.observed.tolist(),
-            "status": Status(int(free.status[0])).name.lower(),
-            "twice_nll": _finite(2 * free.nll)[0],
-            "parameters": dict(zip(free.names, _finite(free.parameters[0]), strict=True)),
-            "errors": dict(zip(free.names, _finite(free.errors[0]), strict=True)),
-            "tests": [
-                {"poi": value, "t": _finite(toymill.t_mu(free, fits))[0]}
-                for value, fits in zip(every, conditional, strict=True)
-            ],
-        },
+        "observed": None if model.observed is None else _describe_observed(study, model, model.observed),
         "ensembles": {name: _describe_ensemble(study, model, name) for name in study.ensembles},
     }
 
 
+def _describe_observed(study: Study, model: Model, observed: np.ndarray) -> dict[str, Any]:
+    """The observed data and their fits."""
+    assert model.poi is not None
+    every = sorted(
+        {value for ensemble in study.ensembles.values() for value in values_tested(ensemble, str(model.poi))}
+    )
+    tests = [{model.poi: value} for value in every]
+    free, conditional = fit_tests(model, observed, tests, tolerance=study.fit.edm_tolerance)
+    information = observed_information(model, free.parameters[0], observed[None])[0]
+    return {
+        "data": observed.tolist(),
+        "status": Status(int(free.status[0])).name.lower(),
+        "twice_nll": _finite(2 * free.nll)[0],
+        "parameters": dict(zip(free.names, _finite(free.parameters[0]), strict=True)),
+        "errors": dict(zip(free.names, _finite(free.errors[0]), strict=True)),
+        "derived": {name: float(function(free.parameters[0])) for name, function in model.derived.items()},
+        "information": [_finite(row) for row in _over_free(information, model)],
+        "tests": [
+            {"poi": value, "t": _finite(toymill.t_mu(free, fits))[0]}
+            for value, fits in zip(every, conditional, strict=True)
+        ],
+    }
+
+
 def _describe_ensemble(study: Study, model: Model, name: str) -> dict[str, Any]:
-    """An ensemble's truth point, and its Asimov dataset's fits (arXiv:1007.1727, sec. 3.2)."""
+    """An ensemble's truth point, its information, and its Asimov dataset's fits (arXiv:1007.1727, sec. 3.2)."""
     assert model.poi is not None
     settings = study.ensembles[name]
     truth = truth_point(study, model, name)
-    asimov = throw(model, truth, 1, mode="asimov")
     tests = values_tested(settings, model.poi)
-    free, conditional = fit_tests(model, asimov, [{model.poi: value} for value in tests])
-    t_asimov = [_finite(np.maximum(toymill.t_mu(free, fits), 0.0))[0] for fits in conditional]
+    information = expected_information(model, truth, seed=study.seed, stream=name)
+    bound = cramer_rao(information.matrix, model.parameters.fixed)
+    free = [
+        parameter for parameter, fixed in zip(model.parameters.names, model.parameters.fixed, strict=True) if not fixed
+    ]
+    sigma = None if bound is None else float(np.sqrt(bound[free.index(model.poi), free.index(model.poi)]))
     return {
         "digest": fits_digest(study, name, model.digest),
         "throw": settings.throw,
         "truth": dict(zip(model.parameters.names, truth.tolist(), strict=True)),
+        "derived": {key: float(function(truth)) for key, function in model.derived.items()},
         "tests": tests,
-        "asimov": {"t": t_asimov, "sigma": expected_error(model, truth)},
+        "asimov": {"t": _noncentralities(model, truth, tests, sigma), "sigma": sigma},
+        "information": {
+            "method": information.method,
+            "parameters": free,
+            "expected": [_finite(row) for row in _over_free(information.matrix, model)],
+            "expected_error": [_finite(row) for row in _over_free(information.error, model)],
+            "bound": None if bound is None else [_finite(row) for row in bound],
+        },
     }
 
 
-def expected_error(model: Model, truth: np.ndarray) -> float | None:
-    """Standard deviation of the POI's estimator from the expected information at a truth point.
+def _noncentralities(model: Model, truth: np.ndarray, tests: list[float], sigma: float | None) -> list[float | None]:
+    """Λ of the asymptotic distribution of t at each test point.
 
-    √((F⁻¹)_μμ), with F the Fisher information over the parameters that are not fixed (CCGV eq. 28);
-    None where it has no inverse.
+    t of the Asimov dataset (CCGV eq. 30); for a model that states a density, which has none, (μ - μ')²/σ² with σ
+    from the expected information (eqs. 17 and 24).
     """
-    asimov = throw(model, truth, 1, mode="asimov")
-    *_, curvature = jax.jit(model.kernel.quadratic)(model.arrays, truth[:, None], asimov.T)
+    assert model.poi is not None
+    if model.draw is None:
+        asimov = throw(model, truth, 1, mode="asimov")
+        free, conditional = fit_tests(model, asimov, [{model.poi: value} for value in tests])
+        return [_finite(np.maximum(toymill.t_mu(free, fits), 0.0))[0] for fits in conditional]
+    return [None if sigma is None else float(((mu - truth[model.poi_index]) / sigma) ** 2) for mu in tests]
+
+
+def _over_free(matrix: np.ndarray, model: Model) -> np.ndarray:
     free = np.flatnonzero(~model.parameters.fixed)
-    information = np.asarray(curvature)[0][np.ix_(free, free)]
-    diagonal = np.diag(information)
-    if not (diagonal > 0).all():
-        return None
-    units = 1 / np.sqrt(diagonal)
-    scaled = information * np.outer(units, units)
-    if np.linalg.eigvalsh(scaled)[0] < 1e-12:
-        return None
-    poi = int(np.flatnonzero(free == model.poi_index)[0])
-    return float(np.sqrt(np.linalg.inv(scaled)[poi, poi]) * units[poi])
+    part: np.ndarray = matrix[np.ix_(free, free)]
+    return part
 
 
 def _finite(values: np.ndarray) -> list[float | None]:

@@ -1,7 +1,8 @@
 """Throwing: from (seed, stream, index) to a dataset, the same bits in any batch and on any machine.
 
-Every datum of toy i consumes one uniform number, taken from a counter-based generator (Philox 4×64)
-at a counter that is a function of i alone, and is the inverse of its cumulative distribution there.
+Every count and every auxiliary datum of toy i consumes one uniform number, taken from a counter-based generator
+(Philox 4×64) at a counter that is a function of i alone, and is the inverse of its cumulative distribution there.
+A model that states a density throws its main data itself, from a key of JAX's counter-based generator.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
+import jax
 import numpy as np
 import scipy.special
 import scipy.stats
 
 from toymill.errors import ToymillError, nearest
-from toymill.models.base import Model
+from toymill.models.base import Model, require_x64
 
 Mode = Literal["frequentist", "main-only", "hybrid", "asimov"]
 
+_DRAWN_BYTES = 2**26  # main data that a model's own ``draw`` makes at once
 _LANES = 4  # numbers that Philox makes for one value of its counter
 # Counts of a larger mean are inverted by an expansion, right to one count in a thousand; beyond it the
 # cumulative distribution loses digits (SciPy 1.17: a tail of 2.7e-6 for 3.3e-6 at a mean of 3e7).
@@ -49,14 +53,15 @@ def throw(
             observed; ``hybrid``: they stay as observed and each toy's nuisance parameters are drawn
             from their constraints with a flat prior (Cousins and Highland, NIM A320 (1992) 331), an
             expectation that becomes negative counting as 0;
-            ``asimov``: every datum is its expectation (arXiv:1007.1727, sec. 3.2).
+            ``asimov``: every datum is its expectation (arXiv:1007.1727, sec. 3.2); not for a model that
+            states a density.
 
     Returns:
         Main and auxiliary data in pyhf's order, float64, shape (count, D); row k is toy ``first + k``.
 
     Raises:
-        ToymillError: a count, seed, index or mode that cannot be, a truth of the wrong length, or a
-            negative expectation at the truth.
+        ToymillError: a count, seed, index or mode that cannot be, a truth of the wrong length, a
+            negative expectation at the truth, or data that are not finite.
     """
     truth = np.asarray(params, dtype=np.float64)
     if mode not in get_args(Mode):
@@ -69,27 +74,100 @@ def throw(
     if truth.shape != (len(model.parameters),):
         msg = f"params has shape {truth.shape}; expected ({len(model.parameters)},), one truth point."
         raise ToymillError(msg)
+    require_x64()
+    if model.draw is None:
+        return _throw_counts(model, truth, count, seed, first, stream, mode)
+    if mode == "asimov":
+        msg = "This model states a density, not expected data, so it has no Asimov dataset."
+        raise ToymillError(msg)
+    auxiliary = np.flatnonzero(model.sampling.auxiliary)
+    uniform = uniforms(seed, stream, first, count, (2 if mode == "hybrid" else 1) * len(auxiliary))
+    points = truth
+    if mode == "hybrid":
+        points = _draw_nuisances(model, truth, auxiliary, uniform[:, len(auxiliary) :])
+    data = np.empty((count, len(model.data_names)))
+    data[:, : data.shape[1] - len(auxiliary)] = _drawn(model, points, count, seed, first, stream)
+    expected = model.sampling.scale * truth[model.sampling.parameter]
+    _fluctuate(model, data, auxiliary, uniform, expected[auxiliary], mode)
+    return data
+
+
+def _throw_counts(
+    model: Model, truth: np.ndarray, count: int, seed: int, first: int, stream: str, mode: Mode
+) -> np.ndarray:
+    """Toys of a model whose data all follow ``sampling``."""
     sampling = model.sampling
     expected = np.asarray(model.expected_data(truth))
-    _require_not_negative(expected[sampling.poisson], [model.data_names[i] for i in np.flatnonzero(sampling.poisson)])
+    _require_not_negative(
+        expected[sampling.poisson], [model.data_names[int(i)] for i in np.flatnonzero(sampling.poisson)]
+    )
     if mode == "asimov":
         return np.tile(expected, (count, 1))
+    every = np.arange(len(expected))
     uniform = uniforms(seed, stream, first, count, 2 * len(expected) if mode == "hybrid" else len(expected))
     if mode == "hybrid":
-        drawn = np.asarray(model.expected_data(_draw_nuisances(model, truth, uniform[:, len(expected) :])))
+        drawn = np.asarray(
+            model.expected_data(_draw_nuisances(model, truth, every, uniform[:, len(expected) :])), dtype=np.float64
+        )
         expected = np.where(sampling.poisson, np.maximum(drawn, 0.0), drawn)
-    data = np.empty((count, len(sampling.poisson)))
-    for datum in range(data.shape[1]):
-        if sampling.auxiliary[datum] and mode != "frequentist":
-            assert model.observed is not None
-            data[:, datum] = model.observed[datum]
-            continue
-        mean = expected[..., datum]
-        if sampling.poisson[datum]:
-            data[:, datum] = _poisson(uniform[:, datum], mean)
-        else:
-            data[:, datum] = mean + sampling.sigma[datum] * scipy.special.ndtri(uniform[:, datum])
+    data = np.empty((count, len(every)))
+    _fluctuate(model, data, every, uniform, expected, mode)
     return data
+
+
+def _fluctuate(
+    model: Model, data: np.ndarray, which: np.ndarray, uniform: np.ndarray, expected: np.ndarray, mode: Mode
+) -> None:
+    """Fill the columns ``which`` of data, (n, D), from uniform numbers and expectations, (n, k) or (k,)."""
+    sampling = model.sampling
+    for k, datum in enumerate(which):
+        if sampling.auxiliary[datum] and mode != "frequentist":
+            data[:, datum] = sampling.observed[datum]
+            continue
+        mean = expected[..., k]
+        if sampling.poisson[datum]:
+            data[:, datum] = _poisson(uniform[:, k], mean)
+        else:
+            data[:, datum] = mean + sampling.sigma[datum] * scipy.special.ndtri(uniform[:, k])
+
+
+def _drawn(model: Model, points: np.ndarray, count: int, seed: int, first: int, stream: str) -> np.ndarray:
+    """Main data that the model's own ``draw`` makes, (count, M), at one point (P,) or one for each toy (count, P).
+
+    Toy i has the key (seed, stream, i) of JAX's counter-based generator and is computed on the CPU, in a lane that
+    depends on i only, so that it has the same bits in any batch and beside any accelerator.
+    """
+    size = len(model.data_names) - int(np.count_nonzero(model.sampling.auxiliary))
+    lanes = int(np.clip(2 ** int(np.log2(max(_DRAWN_BYTES // (8 * max(size, 1)), 1))), 1, 256))
+    words = hashlib.sha256(f"toymill:{seed}:{stream}:draw".encode()).digest()[:8]
+    key = np.frombuffer(words, dtype="<u4").astype(np.uint32)
+    data = np.empty((count, size))
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        for begin in range(first - first % lanes, first + count, lanes):
+            index = begin + np.arange(lanes)
+            rows = np.clip(index - first, 0, count - 1)
+            block = points if points.ndim == 1 else points[rows]
+            high, low = (index >> 32).astype(np.uint32), (index & 0xFFFFFFFF).astype(np.uint32)
+            made = np.asarray(_draw_block(model.draw, key, high, low, block))
+            inside = (index >= first) & (index < first + count)
+            data[index[inside] - first] = made[inside]
+    bad = ~np.isfinite(data)
+    if bad.any():
+        row, datum = np.argwhere(bad)[0]
+        msg = (
+            f"Toy {first + row} of {stream or 'the ensemble'!r} has {data[row, datum]:g} as {model.data_names[datum]}: "
+            "what the model throws must be finite at every truth point. Move the truth point, or mend the model's "
+            "throw (a list of events that is full throws NaN: give it more capacity)."
+        )
+        raise ToymillError(msg)
+    return data
+
+
+@partial(jax.jit, static_argnames=("draw",))
+def _draw_block(draw: Any, words: Any, high: Any, low: Any, points: Any) -> Any:
+    base = jax.random.wrap_key_data(words, impl="threefry2x32")
+    keys = jax.vmap(lambda upper, lower: jax.random.fold_in(jax.random.fold_in(base, upper), lower))(high, low)
+    return jax.vmap(draw, in_axes=(0, None if points.ndim == 1 else 0))(keys, points)
 
 
 def uniforms(seed: int, stream: str, first: int, count: int, numbers: int) -> np.ndarray:
@@ -154,16 +232,20 @@ def _cornish_fisher(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return count
 
 
-def _draw_nuisances(model: Model, truth: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Nuisance parameters given the observed auxiliary data and a flat prior, (n, P), inside their bounds."""
-    assert model.observed is not None
+def _draw_nuisances(model: Model, truth: np.ndarray, data: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """Nuisance parameters given the observed auxiliary data and a flat prior, (n, P), inside their bounds.
+
+    ``uniform``, (n, k), has a column for each of ``data``, (k,); those of the auxiliary data are used.
+    """
     sampling = model.sampling
     values = np.tile(truth, (len(uniform), 1))
-    for datum in np.flatnonzero(sampling.auxiliary):
+    for k, datum in enumerate(data):
         parameter = sampling.parameter[datum]
+        if not sampling.auxiliary[datum]:
+            continue
         if model.parameters.fixed[parameter] or model.parameters.names[parameter] == model.poi:
             continue
-        seen, u = model.observed[datum], uniform[:, datum]
+        seen, u = sampling.observed[datum], uniform[:, k]
         if sampling.poisson[datum]:
             values[:, parameter] = scipy.special.gammaincinv(seen + 1, u) / sampling.scale[datum]
         else:

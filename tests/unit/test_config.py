@@ -10,9 +10,7 @@ import toymill
 from toymill.config import (
     Ensemble,
     FitConfig,
-    ModelConfig,
-    NamedPatch,
-    Remote,
+    OptimisersConfig,
     Study,
     check_inputs,
     fits_digest,
@@ -21,12 +19,13 @@ from toymill.config import (
     shards,
     values_tested,
 )
+from toymill.model_config import KINDS, NamedPatch, Remote
 from toymill.models.workspace import ModifierSettings, Prune, Rename
 from toymill.schema import SCHEMA_FILE, schema_text
 
 SECTIONS: list[type[BaseModel]] = [
     Study,
-    ModelConfig,
+    *KINDS.values(),
     Remote,
     NamedPatch,
     ModifierSettings,
@@ -34,6 +33,7 @@ SECTIONS: list[type[BaseModel]] = [
     Rename,
     Ensemble,
     FitConfig,
+    OptimisersConfig,
 ]
 
 
@@ -114,6 +114,29 @@ def test_smallest_study_has_every_default():
             ["model.patches.0: there is no file 'p.json'"],
         ),
         ({"model": HWW | {"modifier_settings": {"normsys": {"interpcode": "code4"}}}}, ["histosys is missing"]),
+        ({"kind": "optimizers"}, ["kind: input should be 'toys' or 'optimisers'", "optimizers"]),
+        ({"optimisers": {"methods": ["nelder-mead"]}}, ["optimisers.methods.0", "'newton'", "nelder-mead"]),
+        ({"optimisers": {"steps": 3}}, ["optimisers.steps: unknown key", "descent_steps"]),
+        ({"model": {"kind": "posson"}}, ["model.kind: got 'posson'. Did you mean 'poisson'"]),
+        ({"model": {"kind": "normal", "meen": 3.0}}, ["model.meen: unknown key. Did you mean 'mean'?"]),
+        ({"model": {"kind": "normal", "n": 1}}, ["model.n", "greater than or equal to 2", "got 1"]),
+        ({"model": {"kind": "extended", "low": 200.0}}, ["model: low is 200 and high is 160; expected a range"]),
+        ({"model": {"kind": "python"}}, ["model.path: missing"]),
+        ({"model": {"kind": "python", "path": "no.py"}}, ["model.path: there is no file 'no.py'"]),
+        (
+            {"model": {"kind": "python", "path": "config/models/lifetime.py", "files": ["no.csv"]}},
+            ["model.files.0: there is no file 'no.csv'"],
+        ),
+        (
+            {"model": {"kind": "python", "path": "config/models/lifetime.py", "options": {"decay": 3}}},
+            ["model: config/models/lifetime.py: the options do not fit build", "Its options: decays, window"],
+        ),
+        ({"model": {"kind": "onoff", "poi": "mu"}}, ["model: poi: The model has no parameter 'mu'"]),
+        ({"model": {"kind": "onoff"}}, ["ensembles.one.truth: The model has no parameter 'mu'"]),
+        (
+            {"model": {"kind": "onoff"}} | ensemble(truth={"s": 1.0}, nuisances="conditional"),
+            ["ensembles.one.nuisances: 'conditional' is a fit to the observed data, and this model has none"],
+        ),
         (
             {
                 "model": HWW

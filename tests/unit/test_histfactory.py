@@ -11,7 +11,8 @@ import pytest
 
 import toymill
 from toymill.models import histfactory
-from toymill.models.histfactory import FLOOR, KERNEL
+from toymill.models.densities import FLOOR
+from toymill.models.histfactory import KERNEL
 from toymill.models.templates import EVEN_SHAPES
 
 

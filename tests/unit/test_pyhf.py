@@ -13,11 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import toymill
+from toymill.models.densities import FLOOR, constraint_nll, constraint_offset
 from toymill.models.histfactory import (
-    FLOOR,
     KERNEL,
-    _constraint_nll,
-    _constraint_offset,
     _main_nll,
     _main_offset,
     _rates,
@@ -401,7 +399,7 @@ def padded(compiled):
 @functools.partial(jax.jit)
 def evaluate(arrays, x, data):
     main = _main_nll(_rates(arrays, x), data) + _main_offset(arrays, data)
-    auxiliary = _constraint_nll(arrays, x, data) + _constraint_offset(arrays, data)
+    auxiliary = constraint_nll(arrays, x, data) + constraint_offset(arrays, data)
     return _rates(arrays, x), main, auxiliary, KERNEL.exact(arrays, x, data), KERNEL.quadratic(arrays, x, data)[:2]
 
 

@@ -101,7 +101,7 @@ def test_hybrid_widens_the_counts_by_the_nuisances(hww):
 def test_hybrid_draws_gamma_for_poisson_constraints(spec):
     model = toymill.read_workspace(spec)
     u = toys.uniforms(0, "h", 0, 20000, len(model.data_names))
-    values = toys._draw_nuisances(model, model.parameters.init, u)
+    values = toys._draw_nuisances(model, model.parameters.init, np.arange(u.shape[1]), u)
     position = model.parameters.index("fake_stat[0]")
     assert scipy.stats.kstest(values[:, position], scipy.stats.gamma(16 + 1, scale=1 / 16).cdf).pvalue > 1e-3
     invalid = model.parameters.index("fake_stat[1]")  # no yield there: the parameter is fixed

@@ -235,6 +235,68 @@ def test_bad_configuration_stops_before_any_job(run, root, tmp_path, changes, wo
     assert not (tmp_path / "results").exists()
 
 
+def test_a_model_in_python_leaves_what_a_workspace_does(run, root, tmp_path):
+    """The example of docs/python-models.md: the same files and figures; a change of the model makes all anew."""
+    (tmp_path / "mine.py").write_text((root / "config/models/lifetime.py").read_text())
+    content = {
+        "study": "small",
+        "model": {"kind": "python", "path": "mine.py", "options": {"decays": 30}},
+        "ensembles": {"one": {"truth": {"tau": 1.0}, "toys": 300, "tests": [1.5]}},
+        "shard": 150,
+        "fit": {"audit": 2},
+    }
+    done = run(content)
+    assert done.returncode == 0, done.stderr
+    figures = ["overview", "coverage", "status", "t_mu_one", "pull_one", "parameters_one"]
+    contract = ["config.yaml", "model.json", "provenance.json", "report.html", "summary.h5", "summary.json"]
+    contract += [f"fits/one/{name}.h5" for name in ("000000000-000000149", "000000150-000000299")]
+    contract += [f"plots/{name}.svg" for name in figures]
+    assert files(tmp_path / "results") == sorted(f"small/{name}" for name in contract)
+    one = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
+    assert one["certified"] == one["toys"] == 300
+    assert one["information"]["method"] == "toys"
+    assert one["audit"]["ours_higher_by"] < 1e-6
+    assert all(test["histogram"]["asymptotic"] for test in one["tests"])
+    again = run(content)
+    assert "Nothing to be done" in again.stderr + again.stdout
+    source = (tmp_path / "mine.py").read_text()
+    (tmp_path / "mine.py").write_text(source.replace("jnp.sum(", "0.5 * jnp.sum("))
+    done = run(content)
+    assert done.returncode == 0, done.stderr
+    other = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
+    assert other["digest"] != one["digest"]
+    assert other["parameters"]["tau"]["pull_width"] < one["parameters"]["tau"]["pull_width"] / 1.2
+
+
+def test_a_wrong_model_in_python_stops_before_any_job(run, root, tmp_path):
+    source = (root / "config/models/lifetime.py").read_text()
+    (tmp_path / "mine.py").write_text(source.replace("return jnp.sum(", "return ("))
+    content = study(root, model={"kind": "python", "path": "mine.py"}, ensembles={"one": {"truth": {"tau": 1.0}}})
+    done = run(content)
+    assert done.returncode != 0
+    assert "model: logpdf returned an array of shape (100,); expected one number" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_optimisers_are_compared(run, root, tmp_path):
+    """A table with every optimiser for every toy; the certified one is at the best minimum."""
+    done = run(study(root, kind="optimisers", ensembles={"one": {"truth": {"mu": 1.0}, "toys": 30}}, shard=20))
+    assert done.returncode == 0, done.stderr
+    contract = ["config.yaml", "model.json", "provenance.json", "report.html", "summary.h5", "summary.json"]
+    contract += [
+        "optimisers/one.h5",
+        "optimisers/one.json",
+        "plots/optimisers_one.svg",
+        "plots/optimisers_table_one.svg",
+    ]
+    assert files(tmp_path / "results") == sorted(f"small/{name}" for name in contract)
+    methods = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]["methods"]
+    assert len(methods) == 6
+    assert {item["toys"] for item in methods.values()} == {30}
+    assert methods["toymill"]["reached"] == methods["toymill"]["success"] == 30
+
+
 def test_default_study_is_found_without_a_configfile(root):
     """A dry run from the root door: the default study, and every job of it."""
     done = subprocess.run(

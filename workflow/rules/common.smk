@@ -10,13 +10,13 @@ from snakemake.exceptions import WorkflowError
 try:
     import toymill
     from toymill.config import (
-        FETCHED,
         check_inputs,
         read_study,
         refuse_duplicate_keys,
         shards,
     )
     from toymill.errors import ToymillError
+    from toymill.model_config import FETCHED
 except ImportError as error:
     raise WorkflowError(
         f"The Python that runs Snakemake ({sys.executable}) cannot import toymill ({error}). "
@@ -36,15 +36,15 @@ RESULTS = f"results/{STUDY.study}"
 SCRATCH = f".snakemake/toymill/{STUDY.study}"
 TOYS = f"{RESULTS}/toys"
 INPUTS = [str(path) for path in STUDY.model.inputs]
-PLOTS = [
-    f"{RESULTS}/plots/{name}.svg"
-    for name in ["overview", "coverage", "status"]
-    + [
-        f"{kind}_{ensemble}"
-        for ensemble in STUDY.ensembles
-        for kind in ("t_mu", "pull", "parameters")
-    ]
+if STUDY.kind == "optimisers":
+    OF_STUDY, OF_ENSEMBLE = [], ["optimisers", "optimisers_table"]
+else:
+    OF_STUDY = ["overview", "coverage", "status"]
+    OF_ENSEMBLE = ["t_mu", "pull", "parameters"]
+FIGURES = OF_STUDY + [
+    f"{kind}_{ensemble}" for ensemble in STUDY.ensembles for kind in OF_ENSEMBLE
 ]
+PLOTS = [f"{RESULTS}/plots/{name}.svg" for name in FIGURES]
 
 # A job in a conda environment finds the engine here.
 SOURCE = str(Path(toymill.__file__).resolve().parents[1])
@@ -63,6 +63,12 @@ def files_of(folder):
         for ensemble in STUDY.ensembles
         for shard in shards(STUDY, ensemble)
     ]
+
+
+def toys_of_ensemble(wildcards):
+    """The raw toys of every shard of one ensemble."""
+    name = wildcards.ensemble
+    return [f"{TOYS}/{name}/{shard.name}.h5" for shard in shards(STUDY, name)]
 
 
 def kept_toys():
@@ -99,6 +105,15 @@ def fit_settings(wildcards):
         "ensemble": settings,
         "audit": STUDY.fit.audit,
         "edm_tolerance": tolerance,
+    }
+
+
+def comparison_settings(wildcards):
+    """Everything in the study that one ensemble's comparison of optimisers depends on."""
+    return {
+        **ensemble_settings(wildcards),
+        "toys": STUDY.ensembles[wildcards.ensemble].toys,
+        "optimisers": STUDY.optimisers.model_dump(),
     }
 
 

@@ -1,4 +1,4 @@
-# From shards to numbers, figures and provenance.
+# From shards to numbers and figures.
 rule aggregate:
     input:
         fits=files_of(f"{RESULTS}/fits"),
@@ -83,26 +83,3 @@ rule plot_ensemble:
         runtime=30,
     script:
         "../../scripts/plot.py"
-
-
-# Last, so that a study with too many failed toys has its summary and figures, and fails.
-rule finish:
-    input:
-        PLOTS,
-        config="<results>/config.yaml",
-        model="<results>/model.json",
-        summary="<results>/summary.json",
-    output:
-        ensure("<results>/provenance.json", non_empty=True),
-    log:
-        "<logs>/finish.log",
-    conda:
-        "../../envs/toymill.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        benchmarks=f"{SCRATCH}/benchmarks",
-    script:
-        "../../scripts/finish.py"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -50,6 +50,7 @@ class Sampling(NamedTuple):
         auxiliary: True for an auxiliary datum, shape (D,).
         parameter: for an auxiliary datum the index of the parameter it constrains, else -1, shape (D,).
         scale: expectation of an auxiliary datum per unit of its parameter, shape (D,).
+        observed: an auxiliary datum as observed, else NaN, shape (D,).
     """
 
     poisson: np.ndarray
@@ -57,6 +58,7 @@ class Sampling(NamedTuple):
     auxiliary: np.ndarray
     parameter: np.ndarray
     scale: np.ndarray
+    observed: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Model(abc.ABC):
         parameters: names, initial values, bounds and constraints, in the model's order.
         poi: name of the parameter of interest, or None.
         observed: the observed data, main then auxiliary, shape (D,), or None.
-        data_names: a name for each datum, length D.
+        data_names: a name for each datum, a sequence of length D.
         sampling: how data fluctuate.
         arrays: the constants that the kernel's functions take first.
         kernel: the functions that the minimiser calls.
@@ -78,12 +80,18 @@ class Model(abc.ABC):
         kinks: True for a parameter along which the likelihood may have a kink at 0, shape (P,): there the kernel's
             derivatives at a positive and at a negative value are those of either side.
         width: length of the largest axis, beside parameters and toys, of the kernel's temporaries.
+        starts: further points that every fit is tried from, shape (K, P).
+        draw: ``(key, params) -> main data``, one dataset of shape (M,) from a JAX key and parameters of shape (P,),
+            for a model that states a density; None where all data follow ``sampling``.
+        information: ``params -> expected Fisher information of the main data``, shape (P,) to (P, P), where the model
+            states it; else None.
+        derived: quantities that are shown beside the parameters, each ``params -> scalar``, by name.
     """
 
     parameters: Parameters
     poi: str | None
     observed: np.ndarray | None
-    data_names: tuple[str, ...]
+    data_names: Sequence[str]
     sampling: Sampling
     arrays: Any
     kernel: Kernel
@@ -92,6 +100,10 @@ class Model(abc.ABC):
     weak: np.ndarray
     kinks: np.ndarray
     width: int
+    starts: np.ndarray
+    draw: Callable[..., Any] | None
+    information: Callable[..., Any] | None
+    derived: Mapping[str, Callable[..., Any]]
 
     @property
     def poi_index(self) -> int:
@@ -116,7 +128,7 @@ class Model(abc.ABC):
             The logarithm of the probability density, a scalar or shape (n,).
 
         Raises:
-            ToymillError: a length that is not the model's.
+            ToymillError: a length that is not the model's, other numbers of points and of datasets.
         """
         return self._evaluate(partial(_logpdf, self.kernel), params, data)
 
@@ -124,6 +136,11 @@ class Model(abc.ABC):
         """A function of (arrays, x, data), toys last, at parameters and data with toys first."""
         x = columns(params, len(self.parameters), "params", "parameters")
         values = columns(data, len(self.data_names), "data", "data")
+        count = max(x.shape[1], values.shape[1])
+        if not {x.shape[1], values.shape[1]} <= {1, count}:
+            msg = f"There are {x.shape[1]} points and {values.shape[1]} datasets; expected one of either, or as many."
+            raise ToymillError(msg)
+        x, values = (jnp.broadcast_to(item, (len(item), count)) for item in (x, values))
         found = function(self.arrays, x, values)
         return found[0] if np.ndim(params) == 1 and np.ndim(data) == 1 else found
 

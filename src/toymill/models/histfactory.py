@@ -13,20 +13,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln, xlogy
 
 from toymill.models.base import Kernel, Model, Sampling, columns
+from toymill.models.densities import (
+    FLOOR,
+    at_floor,
+    bins_nll,
+    constraint_information,
+    constraint_nll,
+    constraint_offset,
+    expected_data,
+    held_by_floor,
+    poisson_offset,
+)
 from toymill.models.patches import Patch
 from toymill.models.reader import read_specification
 from toymill.models.templates import Compiled, Templates, compile_specification
-
-FLOOR = 1e-10
-"""Expected counts below this are taken as this, in every path. A fit that ends there says so.
-
-A bin without events is the exception: its nll is the expectation itself, down to 0, where a fit may well end.
-"""
-
-_NEAR_FLOOR = 1e-8
 
 
 @dataclass(frozen=True)
@@ -120,12 +122,13 @@ def from_compiled(compiled: Compiled) -> HistFactory:
     parameter[arrays.poisson_datum] = arrays.poisson_parameter
     scale = np.ones(size)
     scale[arrays.poisson_datum] = arrays.poisson_tau
+    observed = np.where(parameter >= 0, compiled.observed, np.nan)
     return HistFactory(
         parameters=compiled.parameters,
         poi=compiled.poi,
         observed=compiled.observed,
         data_names=compiled.data_names,
-        sampling=Sampling(poisson, sigma, parameter >= 0, parameter, scale),
+        sampling=Sampling(poisson, sigma, parameter >= 0, parameter, scale, observed),
         arrays=arrays,
         kernel=KERNEL,
         digest=compiled.digest,
@@ -133,6 +136,10 @@ def from_compiled(compiled: Compiled) -> HistFactory:
         weak=compiled.weak,
         kinks=compiled.kinks,
         width=arrays.nominal.size,
+        starts=np.empty((0, len(compiled.parameters))),
+        draw=None,
+        information=None,
+        derived={},
     )
 
 
@@ -210,70 +217,26 @@ def _rates(arrays: Templates, x: Any) -> Any:
 
 def _expected(arrays: Templates, x: Any) -> Any:
     """Expected main and auxiliary data, (P, T) to (D, T)."""
-    rates = _rates(arrays, x)
-    size = len(arrays.normal_datum) + len(arrays.poisson_datum)
-    auxiliary = jnp.zeros((size, *x.shape[1:]))
-    bins = rates.shape[0]
-    auxiliary = auxiliary.at[arrays.normal_datum - bins].set(x[arrays.normal_parameter])
-    auxiliary = auxiliary.at[arrays.poisson_datum - bins].set(x[arrays.poisson_parameter] * arrays.poisson_tau[:, None])
-    return jnp.concatenate([rates, auxiliary])
+    return expected_data(arrays, _rates(arrays, x), x)
 
 
 _expected_jitted = jax.jit(_expected)
 
 
-def _poisson_nll(count: Any, rate: Any) -> Any:
-    """-log Poisson(count | rate) less its value at rate = count: small near the minimum, so precise.
-
-    Published workspaces hold constraints with counts of 10¹¹; log1p keeps ten digits of the difference.
-    """
-    excess = rate - count
-    safe = jnp.where(count > 0, count, 1.0)
-    near = jnp.abs(excess) < 0.5 * safe
-    far = jnp.where(count > 0, rate, 1.0)
-    log_ratio = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0.0) / safe), jnp.log(far / safe))
-    return jnp.where(count > 0, excess - count * log_ratio, rate)
-
-
-def _poisson_offset(count: Any) -> Any:
-    """-log Poisson(count | count), by Stirling's series where log Γ(n+1) - n log n would cancel (DLMF 5.11.1)."""
-    large = jnp.maximum(count, 1e3)
-    series = 0.5 * jnp.log(2 * jnp.pi * large) + (1 - (1 / 30 - 1 / (105 * large**2)) / large**2) / (12 * large)
-    return jnp.where(count > 1e3, series, count - xlogy(count, count) + gammaln(count + 1))
-
-
-def _floor(counts: Any) -> Any:
-    """The smallest expectation that the likelihood of a bin is evaluated at."""
-    return jnp.where(counts > 0, FLOOR, 0.0)
-
-
 def _main_nll(rates: Any, data: Any) -> Any:
-    counts = data[: rates.shape[0]]
-    return jnp.sum(_poisson_nll(counts, jnp.maximum(rates, _floor(counts))), axis=0)
-
-
-def _constraint_nll(arrays: Templates, x: Any, data: Any) -> Any:
-    pull = (data[arrays.normal_datum] - x[arrays.normal_parameter]) / arrays.normal_sigma[:, None]
-    rate = x[arrays.poisson_parameter] * arrays.poisson_tau[:, None]
-    poisson = _poisson_nll(data[arrays.poisson_datum], rate)
-    return jnp.sum(0.5 * pull * pull, axis=0) + jnp.sum(poisson, axis=0)
+    return bins_nll(rates, data[: rates.shape[0]])
 
 
 def _nll(arrays: Templates, x: Any, data: Any) -> Any:
-    return _main_nll(_rates(arrays, x), data) + _constraint_nll(arrays, x, data)
+    return _main_nll(_rates(arrays, x), data) + constraint_nll(arrays, x, data)
 
 
 def _main_offset(arrays: Templates, data: Any) -> Any:
-    return jnp.sum(_poisson_offset(data[: arrays.nominal.shape[1]]), axis=0)
-
-
-def _constraint_offset(arrays: Templates, data: Any) -> Any:
-    normal = jnp.sum(jnp.log(arrays.normal_sigma) + 0.5 * jnp.log(2 * jnp.pi))
-    return normal + jnp.sum(_poisson_offset(data[arrays.poisson_datum]), axis=0)
+    return jnp.sum(poisson_offset(data[: arrays.nominal.shape[1]]), axis=0)
 
 
 def _offset(arrays: Templates, data: Any) -> Any:
-    return _main_offset(arrays, data) + _constraint_offset(arrays, data)
+    return _main_offset(arrays, data) + constraint_offset(arrays, data)
 
 
 @jax.jit
@@ -283,7 +246,7 @@ def _main_logpdf(arrays: Templates, x: Any, data: Any) -> Any:
 
 @jax.jit
 def _constraint_logpdf(arrays: Templates, x: Any, data: Any) -> Any:
-    return -(_constraint_nll(arrays, x, data) + _constraint_offset(arrays, data))
+    return -(constraint_nll(arrays, x, data) + constraint_offset(arrays, data))
 
 
 class _Slopes(NamedTuple):
@@ -319,11 +282,6 @@ class _Slopes(NamedTuple):
         return jnp.where(self.held[None], 0.0, jnp.sum(by_cell.reshape(size, -1, bins, toys), axis=1))
 
 
-def _held_by_floor(rates: Any, counts: Any) -> Any:
-    """True where the floor, not the model, gives the nll of a bin."""
-    return rates < _floor(counts)
-
-
 def _slopes(arrays: Templates, x: Any, data: Any) -> _Slopes:
     # A factor that is exactly 0 (μ = 0) is replaced by 1e-60: products of derivatives are then formed
     # without a division by zero, and to full relative precision. At a kink 0 belongs to the lower side.
@@ -343,7 +301,7 @@ def _slopes(arrays: Templates, x: Any, data: Any) -> _Slopes:
     return _Slopes(
         nll=_main_nll(rates, data),
         rates=jnp.maximum(rates, FLOOR),
-        held=_held_by_floor(rates, data[: rates.shape[0]]),
+        held=held_by_floor(rates, data[: rates.shape[0]]),
         multiplicative=(first[:, :, arrays.bin_channel] + present).reshape(size, *flat),
         second=second[:, :, arrays.bin_channel].reshape(size, *flat),
         cell=cell,
@@ -369,12 +327,10 @@ def _quadratic(arrays: Templates, x: Any, data: Any) -> Any:
     """Fisher scoring: H ≈ Jᵀ W J + D, with W = 1/ν and D the constraints' expected information."""
     slopes = _slopes(arrays, x, data)
     jacobian = slopes.jacobian()
-    nll = slopes.nll + _constraint_nll(arrays, x, data)
+    nll = slopes.nll + constraint_nll(arrays, x, data)
     scaled = _toys_first(jacobian / jnp.sqrt(slopes.rates)[None])  # (T, P, B)
     curvature = scaled @ jnp.swapaxes(scaled, 1, 2)
-    diagonal = jnp.zeros_like(x).at[arrays.normal_parameter].add(1 / arrays.normal_sigma[:, None] ** 2)
-    information = arrays.poisson_tau[:, None] / x[arrays.poisson_parameter]
-    diagonal = diagonal.at[arrays.poisson_parameter].add(information)
+    diagonal = constraint_information(arrays, x)
     index = jnp.arange(x.shape[0])
     return nll, _gradient(arrays, x, data, slopes, jacobian), curvature.at[:, index, index].add(diagonal.T)
 
@@ -388,7 +344,7 @@ def _exact(arrays: Templates, x: Any, data: Any) -> Any:
     slopes = _slopes(arrays, x, data)
     jacobian = slopes.jacobian()
     counts = data[: slopes.rates.shape[0]]
-    nll = slopes.nll + _constraint_nll(arrays, x, data)
+    nll = slopes.nll + constraint_nll(arrays, x, data)
     residual = jnp.where(slopes.held, 0.0, 1 - counts / slopes.rates)
     slots = arrays.nominal.shape[0]
     weight = jnp.tile(residual, (slots, 1))  # (S·B, T)
@@ -410,8 +366,7 @@ def _exact(arrays: Templates, x: Any, data: Any) -> Any:
 
 def _at_floor(arrays: Templates, x: Any, data: Any) -> tuple[Any, Any]:
     rates = _rates(arrays, x)
-    held = _held_by_floor(rates, data[: rates.shape[0]])
-    return jnp.any(held, axis=0), jnp.any(rates < _NEAR_FLOOR, axis=0)
+    return at_floor(rates, data[: rates.shape[0]])
 
 
 _LOOKED_AT = (-0.75, -0.35, 0.0, 0.35, 0.75)  # where interpolation bends most: at 0, and back at 0.6 to 1

@@ -1,0 +1,121 @@
+"""Fisher information, expected and observed, and the Cramér-Rao bound."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from toymill.errors import ToymillError
+from toymill.likelihood import block_size
+from toymill.models.base import Model, columns
+from toymill.models.densities import constraint_information, constraint_nll, constraint_offset
+from toymill.models.sums import parallel_derivatives
+from toymill.models.user import UserModel
+from toymill.toys import throw
+
+_TOYS = 1024  # thrown for an information that the model does not state
+
+
+class Information(NamedTuple):
+    """An expected Fisher information matrix.
+
+    Attributes:
+        matrix: over all parameters, (P, P).
+        error: its Monte Carlo error, (P, P); zero where it is exact.
+        method: how it was found: ``"counts"``: Σ (∂ν)(∂ν)ᵀ/ν of the expected counts; ``"model"``: as the model states
+            it; ``"toys"``: the mean exact Hessian of toys thrown at the point.
+    """
+
+    matrix: np.ndarray
+    error: np.ndarray
+    method: str
+
+
+def expected_information(model: Model, truth: np.ndarray, *, seed: int = 0, stream: str = "") -> Information:
+    """The expected Fisher information of main and auxiliary data at a truth point, I = E[-∂² log L].
+
+    Args:
+        model: the model.
+        truth: parameter values, shape (P,).
+        seed: seed of the toys that are thrown where the model does not state its information.
+        stream: their stream; it is told apart from the ensemble of that name.
+    """
+    none = np.zeros((len(truth), len(truth)))
+    if model.draw is None:
+        asimov = throw(model, truth, 1, mode="asimov")
+        *_, curvature = jax.jit(model.kernel.quadratic)(model.arrays, truth[:, None], asimov.T)
+        return Information(np.asarray(curvature)[0], none, "counts")
+    if model.information is not None:
+        constraints = np.diag(np.asarray(constraint_information(model.arrays, truth[:, None]))[:, 0])
+        return Information(np.asarray(jax.jit(model.information)(truth)) + constraints, none, "model")
+    toys = throw(model, truth, _TOYS, seed=seed, stream=f"{stream}:information")
+    size = block_size(model)
+    hessians = np.concatenate([observed_information(model, truth, toys[i : i + size]) for i in range(0, _TOYS, size)])
+    return Information(hessians.mean(axis=0), hessians.std(axis=0, ddof=1) / np.sqrt(_TOYS), "toys")
+
+
+def observed_information(model: Model, params: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """The observed information, -∂² log L, at one point (P,) for datasets (n, D): (n, P, P)."""
+    x = jnp.tile(jnp.asarray(params)[:, None], (1, len(data)))
+    *_, hessian = jax.jit(model.kernel.exact)(model.arrays, x, jnp.asarray(data).T)
+    return np.asarray(hessian)
+
+
+def derivatives(model: Model, params: Any, data: Any, *, threads: int | None = None) -> tuple[Any, Any, Any]:
+    """The negative log-likelihood of one dataset, its gradient and its exact Hessian.
+
+    A model that states ``terms`` is evaluated block by block and on several cores: an image of 3000 × 3000 pixels in
+    a few MB beside itself (docs/performance.md).
+
+    Args:
+        model: the model.
+        params: parameter values, shape (P,).
+        data: main and auxiliary data, shape (D,).
+        threads: number of threads for such a model; all cores that this process may use if None.
+
+    Returns:
+        The nll with all constants, its gradient (P,), and its Hessian (P, P), over all parameters.
+
+    Raises:
+        ToymillError: a length that is not the model's.
+    """
+    x = columns(params, len(model.parameters), "params", "parameters")
+    values = np.asarray(data, dtype=np.float64)
+    if values.shape != (len(model.data_names),):
+        msg = f"data has shape {values.shape}; expected ({len(model.data_names)},), one dataset."
+        raise ToymillError(msg)
+    if not isinstance(model, UserModel) or model.terms is None:
+        nll, gradient, hessian = jax.jit(model.kernel.exact)(model.arrays, x, values[:, None])
+        return np.asarray(nll + model.kernel.offset(model.arrays, values[:, None]))[0], gradient[:, 0], hessian[0]
+    size = math.prod(model.shape)
+    found = parallel_derivatives(model.terms, x[:, 0], values[:size].reshape(model.shape), threads)
+
+    def constraints(point: Any) -> Any:
+        of_one = point[:, None], values[:, None]
+        return (constraint_nll(model.arrays, *of_one) + constraint_offset(model.arrays, of_one[1]))[0]
+
+    nll, gradient = jax.value_and_grad(constraints)(x[:, 0])
+    return found[0] + nll, found[1] + gradient, found[2] + jax.hessian(constraints)(x[:, 0])
+
+
+def cramer_rao(information: Any, fixed: np.ndarray) -> np.ndarray | None:
+    """The Cramér-Rao bound on the covariance of unbiased estimators: the inverse over the parameters that are free.
+
+    (Cramér 1946, 32.6; Rao, Bull. Calcutta Math. Soc. 37 (1945) 81.) Shape (F, F) for F free parameters; None
+    where the information has no inverse.
+    """
+    free = np.flatnonzero(~fixed)
+    matrix = np.asarray(information)[np.ix_(free, free)]
+    diagonal = np.diag(matrix)
+    if not np.isfinite(matrix).all() or not (diagonal > 0).all():
+        return None
+    units = 1 / np.sqrt(diagonal)
+    scaled = matrix * np.outer(units, units)
+    if np.linalg.eigvalsh(scaled)[0] < 1e-12:
+        return None
+    inverse: np.ndarray = np.linalg.inv(scaled) * np.outer(units, units)
+    return inverse

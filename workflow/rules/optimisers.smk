@@ -1,0 +1,69 @@
+# A study of kind optimisers: the same toys by every optimiser, as a table and a figure.
+rule compare:
+    input:
+        INPUTS,
+        toys=toys_of_ensemble,
+    output:
+        hdf5=ensure("<results>/optimisers/{ensemble}.h5", non_empty=True),
+        json=ensure("<results>/optimisers/{ensemble}.json", non_empty=True),
+    log:
+        "<logs>/compare/{ensemble}.log",
+    benchmark:
+        "<benchmarks>/compare/{ensemble}.tsv"
+    conda:
+        "../../envs/toymill.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        depends_on=comparison_settings,
+    script:
+        "../../scripts/compare.py"
+
+
+rule collect:
+    input:
+        tables=expand(
+            f"{RESULTS}/optimisers/{{ensemble}}.json", ensemble=STUDY.ensembles
+        ),
+        model="<results>/model.json",
+    output:
+        json=ensure("<results>/summary.json", non_empty=True),
+        hdf5=ensure("<results>/summary.h5", non_empty=True),
+    log:
+        "<logs>/collect.log",
+    conda:
+        "../../envs/toymill.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../../scripts/collect.py"
+
+
+rule plot_optimisers:
+    input:
+        "<results>/summary.json",
+    output:
+        optimisers=report(
+            ensure("<results>/plots/optimisers_{ensemble}.svg", non_empty=True),
+            caption="../report/optimisers.rst",
+            category="Optimisers",
+        ),
+        optimisers_table=report(
+            ensure("<results>/plots/optimisers_table_{ensemble}.svg", non_empty=True),
+            caption="../report/optimisers.rst",
+            category="Optimisers",
+        ),
+    log:
+        "<logs>/plot_{ensemble}.log",
+    conda:
+        "../../envs/toymill.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    script:
+        "../../scripts/plot.py"
