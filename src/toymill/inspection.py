@@ -99,6 +99,37 @@ def _number(bound: float | None, sign: int) -> float:
     return sign * np.inf if bound is None else bound
 
 
+def _reading() -> set[str]:
+    """The files that this process opens to read from now on, imported modules too."""
+    opened: set[str] = set()
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(arguments[0], str) and "w" not in str(arguments[1]):
+            opened.add(arguments[0])
+
+    sys.addaudithook(watch)
+    return opened
+
+
+def _require_named(section: StatedConfig, opened: set[str]) -> None:
+    """Refuse a model that uses files of the user's which the study does not name: their changes would go unseen."""
+    named = {path.resolve() for path in section.inputs}
+    folders = {Path.cwd(), *(path.parent for path in named)}
+    others = [Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), Path(__file__).resolve().parent]
+    for text in sorted(opened):
+        path = Path(text).resolve()
+        if path.suffix == ".pyc" and path.parent.name == "__pycache__":
+            path = path.parent.parent / f"{path.name.split('.')[0]}.py"
+        inside = any(folder in path.parents for folder in folders) and not any(root in path.parents for root in others)
+        if path.is_file() and inside and ".snakemake" not in path.parts and path not in named:
+            shown = path.relative_to(Path.cwd()) if Path.cwd() in path.parents else path
+            msg = (
+                f"{next(iter(section.sources.values()))} uses {shown}, which the study does not name. Put it into "
+                "model.files, so that a change of it makes everything anew."
+            )
+            raise ToymillError(msg)
+
+
 def main() -> None:
     """Read a model's section from standard input; write the facts, or tell what is wrong with the model."""
     from toymill.job import prepare, reported
@@ -113,8 +144,11 @@ def main() -> None:
 
     request: dict[str, Any] = json.load(sys.stdin)
     with reported([]):
-        model = open_model(TypeAdapter(ModelConfig).validate_python(request["section"]))
+        section = TypeAdapter(ModelConfig).validate_python(request["section"])
+        read = _reading()
+        model = open_model(section)
         assert isinstance(model, UserModel)
+        _require_named(section, read)
         check_model(model)
         parameters = model.parameters
         facts = {

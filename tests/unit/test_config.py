@@ -220,3 +220,21 @@ def test_manual_lists_every_key_with_its_default_and_meaning(root):
 def test_studies_of_the_repository_are_valid(root):
     for path in [root / "config/config.yaml", *(root / "config/studies").glob("*.yaml")]:
         check_inputs(read_study(yaml.safe_load(path.read_text())))
+
+
+def test_files_that_a_model_uses_are_named(tmp_path, monkeypatch):
+    """A module or a table that the study does not name is refused: its changes would go unseen."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "helper.py").write_text("SCALE = 2.0\n")
+    (tmp_path / "table.csv").write_text("1.0\n2.0\n")
+    (tmp_path / "mine.py").write_text(
+        "import jax.numpy as jnp, numpy as np, toymill, helper\n"
+        "def build():\n"
+        "    table = np.loadtxt('table.csv')\n"
+        "    expected = lambda params: params[0] * helper.SCALE * jnp.asarray(table)\n"
+        "    return toymill.define_model({'mu': toymill.Parameter(1.0, (0.0, 9.0))}, poi='mu', expected=expected)\n"
+    )
+    model = {"kind": "python", "path": "mine.py"}
+    assert "mine.py uses helper.py, which the study does not name" in refusal(model=model)
+    assert "mine.py uses table.csv" in refusal(model=model | {"files": ["helper.py"]})
+    check_inputs(read_study(study(model=model | {"files": ["helper.py", "table.csv"]})))
