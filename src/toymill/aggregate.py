@@ -333,6 +333,7 @@ def _test(description: Mapping[str, Any], name: str, k: int, fits: ShardFits, ce
     return {
         "poi": mu,
         "noncentrality": noncentrality,
+        "noncentrality_error": 0.0 if mu == truth else about["asimov"]["t_error"][k],
         "mean": _number(moments(t).mean),
         "mean_error": _number(moments(t).mean_error),
         "smallest": smallest,

@@ -147,6 +147,7 @@ def main() -> None:
         section = TypeAdapter(ModelConfig).validate_python(request["section"])
         read = _reading()
         model = open_model(section)
+        assert isinstance(section, StatedConfig)
         assert isinstance(model, UserModel)
         _require_named(section, read)
         check_model(model)

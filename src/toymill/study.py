@@ -12,7 +12,7 @@ import toymill
 from toymill.audit import minuit_fit
 from toymill.config import Shard, Study, check_study, fits_digest, toys_digest, values_tested
 from toymill.errors import ToymillError
-from toymill.information import cramer_rao, expected_information, observed_information
+from toymill.information import Noncentrality, cramer_rao, expected_information, noncentrality, observed_information
 from toymill.inspection import Facts
 from toymill.likelihood import Fits, fit, fit_tests
 from toymill.minimize import Status
@@ -191,7 +191,7 @@ def _describe_ensemble(study: Study, model: Model, name: str) -> dict[str, Any]:
         "truth": dict(zip(model.parameters.names, truth.tolist(), strict=True)),
         "derived": {key: float(function(truth)) for key, function in model.derived.items()},
         "tests": tests,
-        "asimov": {"t": _noncentralities(model, truth, tests, sigma), "sigma": sigma},
+        "asimov": {**_noncentralities(study, model, name, truth), "sigma": sigma},
         "information": {
             "method": information.method,
             "parameters": free,
@@ -202,18 +202,29 @@ def _describe_ensemble(study: Study, model: Model, name: str) -> dict[str, Any]:
     }
 
 
-def _noncentralities(model: Model, truth: np.ndarray, tests: list[float], sigma: float | None) -> list[float | None]:
-    """Λ of the asymptotic distribution of t at each test point.
+def _noncentralities(study: Study, model: Model, name: str, truth: np.ndarray) -> dict[str, list[float | None]]:
+    """Λ of the asymptotic distribution of t at each test point: t of the Asimov dataset (CCGV eq. 30).
 
-    t of the Asimov dataset (CCGV eq. 30); for a model that states a density, which has none, (μ - μ')²/σ² with σ
-    from the expected information (eqs. 17 and 24).
+    A model that states a density has none; its Λ is ``information.noncentrality``, with an error.
     """
     assert model.poi is not None
+    tests = values_tested(study.ensembles[name], model.poi)
     if model.draw is None:
         asimov = throw(model, truth, 1, mode="asimov")
         free, conditional = fit_tests(model, asimov, [{model.poi: value} for value in tests])
-        return [_finite(np.maximum(toymill.t_mu(free, fits), 0.0))[0] for fits in conditional]
-    return [None if sigma is None else float(((mu - truth[model.poi_index]) / sigma) ** 2) for mu in tests]
+        t = [_finite(np.maximum(toymill.t_mu(free, fits), 0.0))[0] for fits in conditional]
+        return {"t": t, "t_error": [0.0] * len(tests)}
+    at_truth = Noncentrality(0.0, 0.0)
+    found = [
+        at_truth
+        if value == truth[model.poi_index]
+        else noncentrality(model, truth, value, seed=study.seed, stream=name)
+        for value in tests
+    ]
+    return {
+        "t": _finite(np.array([item.value for item in found])),
+        "t_error": _finite(np.array([i.error for i in found])),
+    }
 
 
 def _over_free(matrix: np.ndarray, model: Model) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 import toymill
-from toymill.information import cramer_rao, expected_information, observed_information
+from toymill.information import cramer_rao, expected_information, noncentrality, observed_information
 from toymill.models import extended, normal, poisson
 
 
@@ -227,3 +227,31 @@ def test_the_models_pass_their_own_checks(build):
 def test_derived_variance():
     assert float(normal.build(variance=3.0).derived["variance"](jnp.array([0.0, jnp.log(3.0)]))) == pytest.approx(3.0)
     assert jax.numpy.zeros(0).dtype == jnp.float64
+
+
+def test_noncentrality_of_counts_stated_as_a_density_is_the_asimov_t():
+    """On/off counts thrown by JAX: the mean likelihood of toys against t of the Asimov dataset, within its error."""
+
+    def logpdf(params, n):
+        rates = jnp.array([params[0] + params[1], params[1]])
+        return jnp.sum(n * jnp.log(rates) - rates - jax.scipy.special.gammaln(n + 1))
+
+    def throw(key, params):
+        return jax.random.poisson(key, jnp.array([params[0] + params[1], params[1]])).astype(jnp.float64)
+
+    parameters = {"s": toymill.Parameter(6.0, (-8.0, 99.0)), "b": toymill.Parameter(50.0, (10.0, 99.0))}
+    density = toymill.define_model(parameters, poi="s", logpdf=logpdf, throw=throw)
+    counts = poisson.build_on_off(background=50.0)
+    truth = np.array([20.0, 50.0])
+    asimov = toymill.throw(counts, truth, 1, mode="asimov")
+    free, (held,) = toymill.fit_tests(counts, asimov, [{"s": 0.0}])
+    found = noncentrality(density, truth, 0.0, stream="a")
+    assert 0 < found.error < 0.2
+    assert abs(found.value - toymill.t_mu(free, held)[0]) < 4 * found.error
+
+
+def test_noncentrality_of_a_normal_sample():
+    """Variance free: 2 E[Δ nll] at the best variance, σ² + δ², is n ln(1 + δ²/σ²)."""
+    model = normal.build(n=10)
+    found = noncentrality(model, np.array([0.0, 0.0]), 0.5, stream="a")
+    assert abs(found.value - 10 * np.log1p(0.25)) < 4 * found.error
