@@ -7,7 +7,6 @@ process of its own, so that its peak memory is its own. See benchmarks/README.md
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from machine import described
 
 from toymill.job import prepare
 
@@ -171,15 +171,6 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> None:
     """Run every peer in its own process and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -192,8 +183,7 @@ def main() -> None:
         print(json.dumps(measured(options.peer, options.size, options.repeats)))
         return
     results: dict[str, object] = {
-        "machine": platform.platform(),
-        "processor": processor(),
+        **described(),
         "cores": len(CORES),
         "size": options.size,
         "versions": {},

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 BEGIN = time.perf_counter()
+
+from machine import described  # noqa: E402
 
 from toymill.job import prepare  # noqa: E402
 
@@ -318,15 +319,6 @@ def precision(toys: int) -> None:
     add("f", "spacing of float32 numbers at 10⁶", "", float(np.spacing(np.float32(1e6))))
 
 
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> None:
     """Measure every part and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -343,10 +335,7 @@ def main() -> None:
     _cache(None)  # first calls compile here; new_process tells what the cache saves
     listen()
     about = {
-        "machine": platform.platform(),
-        "processor": processor(),
-        "versions": {"python": platform.python_version()}
-        | {module.__name__: module.__version__ for module in (toymill, jax, np)},
+        **described(toymill, jax, np),
     }
     print(json.dumps(about, indent=1))
     first_and_later(options.repeats)

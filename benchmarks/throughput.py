@@ -3,11 +3,12 @@
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from machine import described
 
 from toymill.job import prepare
 
@@ -77,9 +78,7 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     results: dict[str, object] = {
-        "machine": platform.platform(),
-        "processor": processor(),
-        "versions": {module.__name__: module.__version__ for module in (toymill, jax, np, iminuit, pyhf)},
+        **described(toymill, jax, np, iminuit, pyhf),
     }
     print(
         f"{results['processor']}\n{'workload':16}{'fitter':10}{'first call':>12}{'toys/s':>10}{'spread':>18}{'ratio':>8}"
@@ -106,15 +105,6 @@ def main() -> None:
             print(f"{name:16}{fitter:10}{row['first_call_s']:>10.2f} s{row['median']:>10.4g}{spread:>18}{ratio:>8.1f}")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

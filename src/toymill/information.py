@@ -148,11 +148,11 @@ def derivatives(model: Model, params: Any, data: Any, *, threads: int | None = N
     if values.shape != (len(model.data_names),):
         msg = f"data has shape {values.shape}; expected ({len(model.data_names)},), one dataset."
         raise ToymillError(msg)
-    if not isinstance(model, UserModel) or model.terms is None:
+    if not isinstance(model, UserModel) or model.summed is None:
         nll, gradient, hessian = jax.jit(model.kernel.exact)(model.arrays, x, values[:, None])
         return np.asarray(nll + model.kernel.offset(model.arrays, values[:, None]))[0], gradient[:, 0], hessian[0]
     size = math.prod(model.shape)
-    found = parallel_derivatives(model.terms, x[:, 0], values[:size].reshape(model.shape), threads)
+    found = parallel_derivatives(model.summed, x[:, 0], values[:size].reshape(model.shape), threads)
 
     def constraints(point: Any) -> Any:
         of_one = point[:, None], values[:, None]

@@ -107,3 +107,18 @@ def test_an_image_of_millions_of_pixels_is_a_small_model():
 
 def test_the_image_passes_its_own_checks():
     toymill.check_model(gauss2d.build(n=9, thrown_noise="normal", outliers=2))
+
+
+def test_wrong_closed_derivatives_are_refused():
+    from dataclasses import replace
+
+    model = gauss2d.build(n=9)
+    other = toymill.define_model(
+        {name: toymill.Parameter(float(value)) for name, value in zip(gauss2d.PARAMETERS, TRUTH, strict=True)},
+        terms=gauss2d.cauchy_terms(9, 0.5),
+        row_derivatives=gauss2d.cauchy_derivatives(9, 0.4),
+        throw=lambda key, params: gauss2d.image(params, 9) + 0.5 * jax.random.cauchy(key, (9, 9)),
+    )
+    with pytest.raises(toymill.ToymillError, match="row_derivatives are not the derivatives of terms"):
+        toymill.check_model(other)
+    assert replace(model, terms=None).summed is model.summed

@@ -233,6 +233,7 @@ def build(
         },
         poi="amp",
         terms=cauchy_terms(n, g) if noise == "cauchy" else normal_terms(n, g),
+        row_derivatives=cauchy_derivatives(n, g) if noise == "cauchy" else None,
         throw=throw,
         information=information,
         name="pixel",

@@ -342,6 +342,8 @@ def _require_derivatives(model: UserModel, data: np.ndarray) -> None:
         return np.asarray(slopes).T, np.asarray(hessian)
 
     slopes, hessian = derivatives(model.parameters.init)
+    if model.summed is not model.terms:
+        _require_closed_form(model, data, slopes, hessian)
     for i in free:
         for kind, found in (("first", slopes[:, i]), ("second", hessian[:, i])):
             if not np.isfinite(found).all():
@@ -378,6 +380,20 @@ def _require_derivatives(model: UserModel, data: np.ndarray) -> None:
                 "find it. Use it, fix it, or leave it out."
             )
             raise ToymillError(msg)
+
+
+def _require_closed_form(model: UserModel, data: np.ndarray, slopes: np.ndarray, hessian: np.ndarray) -> None:
+    """The derivatives that a model states are those of its terms; they are compared without constraints."""
+    init = model.parameters.init
+    free = np.array([kind == "none" for kind in model.parameters.constraint])
+    gradient, curvature = jax.jit(jax.grad(model.logpdf_of)), jax.jit(jax.hessian(model.logpdf_of))
+    for k, row in enumerate(data):
+        expected = -np.asarray(gradient(init, row)), -np.asarray(curvature(init, row))
+        for stated, found in ((slopes[k], expected[0]), (hessian[k], expected[1])):
+            which = np.ix_(*[np.flatnonzero(free)] * stated.ndim)
+            if not np.allclose(stated[which], found[which], rtol=1e-6, atol=1e-6 * np.abs(found).max()):
+                msg = "row_derivatives are not the derivatives of terms at the initial values: compare them with jax.hessian."
+                raise ToymillError(msg)
 
 
 def _changes(model: UserModel, point: np.ndarray, data: np.ndarray, i: int) -> bool:

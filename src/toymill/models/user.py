@@ -26,7 +26,7 @@ from toymill.models.densities import (
     expected_data,
     poisson_offset,
 )
-from toymill.models.sums import derivatives, negative_log_likelihood
+from toymill.models.sums import RowDerivatives, derivatives, negative_log_likelihood
 from toymill.parameters import Parameters
 
 _PER_BLOCK = 4096  # data of one toy that the derivatives of a sum over rows look at together
@@ -91,12 +91,14 @@ class UserModel(Model):
         shape: shape of one main dataset.
         expected: ``params -> expected counts`` of that shape, or None for a density.
         terms: ``(params, row, number) -> log-densities`` for a sum over rows, or None.
+        summed: what the derivatives of such a sum are taken from: ``terms``, or their closed form; or None.
         logpdf_of: ``(params, main data) -> log-density`` of one main dataset.
     """
 
     shape: tuple[int, ...]
     expected: Callable[..., Any] | None
     terms: Callable[..., Any] | None
+    summed: Callable[..., Any] | RowDerivatives | None
     logpdf_of: Callable[..., Any]
 
     def expected_data(self, params: Any) -> Any:
@@ -119,6 +121,7 @@ def define_model(
     poi: str | None = None,
     logpdf: Callable[..., Any] | None = None,
     terms: Callable[..., Any] | None = None,
+    row_derivatives: RowDerivatives | None = None,
     expected: Callable[..., Any] | None = None,
     throw: Callable[..., Any] | None = None,
     observed: Any = None,
@@ -138,7 +141,9 @@ def define_model(
         poi: name of the parameter of interest.
         logpdf: ``(params, data) -> scalar``, the log-density of the main data with all constants.
         terms: ``(params, row, number) -> array``, the log-densities of ``data[number]``: the log-likelihood is
-            their sum over rows, and its derivatives are taken block by block in little memory.
+            their sum over rows, and its derivatives are taken block by block in little memory. ``params`` is here a
+            tuple of numbers.
+        row_derivatives: the derivatives of ``terms`` in closed form, where that is faster; see ``models.sums``.
         expected: ``params -> array``, the expectations of independent Poisson counts; they need no ``throw``, and
             are fitted by Fisher scoring.
         throw: ``(key, params) -> data``, one dataset from a key of ``jax.random``.
@@ -170,6 +175,10 @@ def define_model(
     if poi is not None:
         checked.index(poi)
     points = np.array([checked.values(start) for start in starts]).reshape(-1, len(checked))
+    if row_derivatives is not None and terms is None:
+        msg = "row_derivatives are those of terms, which this model has not."
+        raise ToymillError(msg)
+    summed = terms if row_derivatives is None else row_derivatives
     shape = _shape_of_data(expected, throw, checked.init)
     constraints, sampling, auxiliary = _constraints(parameters, math.prod(shape), counts=expected is not None)
     nominal = None
@@ -194,7 +203,7 @@ def define_model(
         data_names=Names(name, shape, auxiliary),
         sampling=sampling,
         arrays=constraints,
-        kernel=_kernel(main_logpdf, terms, shape, None if expected is None else _flat(expected)),
+        kernel=_kernel(main_logpdf, summed, shape, None if expected is None else _flat(expected)),
         digest=hashlib.sha256(repr(statement).encode()).hexdigest(),
         two_minima=np.zeros(len(checked), dtype=bool),
         weak=np.zeros(len(checked), dtype=bool),
@@ -207,6 +216,7 @@ def define_model(
         shape=shape,
         expected=expected,
         terms=terms,
+        summed=summed,
         logpdf_of=main_logpdf,
     )
 
@@ -361,7 +371,7 @@ def _shaped_logpdf(logpdf: Callable[..., Any], shape: tuple[int, ...]) -> Callab
 
 def _kernel(
     logpdf: Callable[..., Any],
-    terms: Callable[..., Any] | None,
+    summed: Callable[..., Any] | RowDerivatives | None,
     shape: tuple[int, ...],
     expected: Callable[..., Any] | None,
 ) -> Kernel:
@@ -384,13 +394,13 @@ def _kernel(
             columns = row[:, None]
             return (constraint_nll(arrays, x[:, None], columns) + constraint_offset(arrays, columns))[0]
 
-        assert terms is not None
-        value, gradient, hessian = derivatives(terms, x, row[:size].reshape(shape))
+        assert summed is not None
+        value, gradient, hessian = derivatives(summed, x, row[:size].reshape(shape))
         added = jax.value_and_grad(constraints)(x)
         return value + added[0], gradient + added[1], hessian + jax.hessian(constraints)(x)
 
     def exact(arrays: Any, x: Any, data: Any) -> Any:
-        of_one = by_autodiff if terms is None else by_sums
+        of_one = by_autodiff if summed is None else by_sums
         value, gradient, hessian = jax.vmap(of_one, (1, 1, None))(x, data, arrays)
         return value, gradient.T, hessian
 
