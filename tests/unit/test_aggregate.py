@@ -199,3 +199,32 @@ def test_figures_are_the_same_bytes_each_time(summary, tmp_path):
         one, two = (tmp_path / f"{figure}_{name}.svg" for name in ("a", "b"))
         assert one.read_bytes() == two.read_bytes()
         assert b"<svg" in one.read_bytes()
+
+
+def test_information_and_bound_beside_the_toys(done, summary):
+    """The toys' covariance is NumPy's; the bound is the inverse of the information; the efficiency is their ratio."""
+    _, _, files = done
+    found = summary["ensembles"]["one"]["information"]
+    assert found["method"] == "counts"
+    parts = [read_shard(path).free for path in files["one"]]
+    values = np.concatenate([part.parameters for part in parts])
+    columns = [parts[0].names.index(name) for name in found["parameters"]]
+    covariance = np.cov(values[:, columns].T)
+    np.testing.assert_allclose(found["covariance"], covariance, rtol=1e-12)
+    np.testing.assert_allclose(np.linalg.inv(found["expected"]), found["bound"], rtol=1e-9)
+    for i, name in enumerate(found["parameters"]):
+        item = found["efficiency"][name]
+        assert item["efficiency"] == pytest.approx(found["bound"][i][i] / covariance[i, i])
+        assert abs(item["efficiency"] - 1) < 5 * item["efficiency_error"] + 0.1
+    assert summary["observed"]["information"][0][0] > 0
+
+
+def test_held_auxiliary_data_have_no_efficiency(done):
+    from toymill.aggregate import _information
+
+    study, description, files = done
+    about = description["ensembles"]["one"] | {"throw": "main-only"}
+    free = read_shard(files["one"][0]).free
+    found = _information(about, free, free.ok)
+    assert all(item["efficiency"] is None and item["bound"] > 0 for item in found["efficiency"].values())
+    assert study.ensembles["one"].throw == "frequentist"
