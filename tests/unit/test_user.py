@@ -138,7 +138,11 @@ def test_a_right_model_passes(tmp_path):
             ["log-likelihood is nan at the initial values (mu = 0.5, sigma = 1)", "a toy thrown there"],
         ),
         ("def throw(key, params): return jnp.log(-1 + 0 * jax.random.normal(key, (4,)))", ["throw gave", "nan"]),
-        # a parameter without effect
+        # parameters without effect of their own
+        (
+            "def logpdf(params, x): return -jnp.sum((x - params[0] - params[1]) ** 2)",
+            ["logpdf cannot tell 'mu' and 'sigma' apart"],
+        ),
         ("def logpdf(params, x): return -jnp.sum((x - params[0]) ** 2)", ["does not depend on 'sigma'", "fix it"]),
         # statements
         ("PARAMETERS = {'mu': 1.0}", ["parameters['mu'] is 1.0; expected toymill.Parameter"]),
@@ -168,6 +172,8 @@ def test_what_a_wrong_model_is_told(refusal, text, words):
         ({"information": lambda _: jnp.eye(3)}, ["information gave an array of shape (3, 3)"]),
         ({"starts": [{"sigma": -1.0}]}, ["'sigma' cannot be -1"]),
         ({"logpdf": 3.0}, ["logpdf is 3.0; expected a function"]),
+        ({"starts": [[1.0, 2.0]]}, ["starts is [[1.0, 2.0]]; expected a list of mappings"]),
+        ({"derived": [abs]}, ["derived is [", "expected a mapping of names to functions"]),
     ],
 )
 def test_what_a_wrong_statement_is_told(refusal, changes, words):

@@ -145,8 +145,8 @@ _ADVICE: list[tuple[type[BaseException], str]] = [
     ),
     (
         jax.errors.ConcretizationTypeError,
-        "it needs a value where only a shape is known (a Python loop or a shape that depends on values?). Use jnp.where, "
-        "jax.lax.fori_loop, or pad and mask",
+        "it needs a value where only a shape is known (math.log, float(), a Python loop or a shape that depends on "
+        "values?). Use jax.numpy's functions, jnp.where, jax.lax.fori_loop, or pad and mask",
     ),
     (
         jax.errors.UnexpectedTracerError,
@@ -353,6 +353,7 @@ def _require_derivatives(model: UserModel, data: np.ndarray) -> None:
                 raise ToymillError(msg)
     point = _inside(model)
     stated, bends = derivatives(point)
+    _require_told_apart(model, bends)
     if model.summed is not model.terms:
         _require_closed_form(model, point, full, stated, bends)
     for i in free:
@@ -397,6 +398,22 @@ def _require_closed_form(
         wrong |= np.abs(difference - hessian[:, i]) > 1e-3 * scale[i] * scale
     if wrong.any():
         msg = "row_derivatives are not the derivatives of terms near the initial values: compare them with jax.hessian."
+        raise ToymillError(msg)
+
+
+def _require_told_apart(model: UserModel, hessian: np.ndarray) -> None:
+    """No combination of free parameters leaves the likelihood of every toy as it is, to second order; (n, P, P)."""
+    free = np.flatnonzero(~model.parameters.fixed)
+    matrix = np.abs(hessian).max(axis=0)
+    units = 1 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))[free]
+    scaled = np.concatenate([part[np.ix_(free, free)] * np.outer(units, units) for part in hessian])
+    _, sizes, directions = np.linalg.svd(scaled)
+    if len(free) > 1 and np.diag(matrix)[free].all() and sizes[-1] < 1e-7 * sizes[0]:
+        involved = [model.parameters.names[i] for i, part in zip(free, directions[-1], strict=True) if abs(part) > 0.1]
+        msg = (
+            f"{_what(model)} cannot tell {' and '.join(map(repr, involved))} apart: a change of one makes up for that of the "
+            "others in every toy, and no fit could find them. Fix or constrain one, or state their combination."
+        )
         raise ToymillError(msg)
 
 

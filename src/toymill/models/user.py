@@ -174,6 +174,11 @@ def define_model(
     _require_one_statement(logpdf, terms, expected, throw)
     if poi is not None:
         checked.index(poi)
+    for key, value, kind in (("derived", derived or {}, Mapping), ("starts", starts, Sequence)):
+        if not isinstance(value, kind) or not all(isinstance(item, Mapping) for item in value if key == "starts"):
+            form = "a mapping of names to functions" if key == "derived" else "a list of mappings, as [{'mu': 2.0}]"
+            msg = f"{key} is {value!r}; expected {form}."
+            raise ToymillError(msg)
     points = np.array([checked.values(start) for start in starts]).reshape(-1, len(checked))
     if row_derivatives is not None and terms is None:
         msg = "row_derivatives are those of terms, which this model has not."
