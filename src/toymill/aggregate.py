@@ -315,15 +315,17 @@ def _test(description: Mapping[str, Any], name: str, k: int, fits: ShardFits, ce
     about = description["ensembles"][name]
     poi = description["poi"]
     mu, truth = about["tests"][k], about["truth"][poi]
-    stated = next(item["bounds"][0] for item in description["parameters"] if item["name"] == poi)
-    lower = -math.inf if stated is None else stated
+    bounds = next(item["bounds"] for item in description["parameters"] if item["name"] == poi)
+    lower = -math.inf if bounds[0] is None else bounds[0]
+    upper = math.inf if bounds[1] is None else bounds[1]
     t = t_mu(fits.free, fits.tests[k])[certified]
     smallest = _number(float(np.min(t, initial=math.inf)))
     t = np.maximum(t, 0.0)
     noncentrality = 0.0 if mu == truth else about["asimov"]["t"][k]
     sigma = about["asimov"]["sigma"]
     cdf: CDF | None = None
-    if noncentrality is not None and sigma is not None:
+    near = sigma is not None and upper - max(mu, truth) < 3 * sigma
+    if noncentrality is not None and sigma is not None and not near:
         cdf = partial(asymptotic_cdf, noncentrality=noncentrality, mu=mu, truth=truth, sigma=sigma, lower=lower)
     centre = math.sqrt(noncentrality or 0.0)
     top = float(np.ceil((centre + 4.2) ** 2))
@@ -346,7 +348,7 @@ def _test(description: Mapping[str, Any], name: str, k: int, fits: ShardFits, ce
             "asymptotic": None if cdf is None else _expected_counts(len(t), edges, cdf),
         },
         "quantiles": {repr(level): _quantile(t, level, cdf) for level in LEVELS},
-        "verdict": _verdict(t, cdf),
+        "verdict": _verdict(t, cdf, f"the upper bound of {poi}, {upper:g}, is within three sigma" if near else None),
     }
 
 
@@ -386,7 +388,7 @@ def _asymptotic_quantile(level: float, cdf: CDF) -> float:
     return float(scipy.optimize.brentq(lambda value: float(cdf(value)) - level, 0.0, high, xtol=1e-10))
 
 
-def _verdict(t: np.ndarray, cdf: CDF | None) -> dict[str, Any]:
+def _verdict(t: np.ndarray, cdf: CDF | None, why_none: str | None = None) -> dict[str, Any]:
     """Whether the asymptotic distribution may be trusted: one sentence, and the distance from it.
 
     The formula is called off if the fraction of toys beyond its 95 % point is neither within half a
@@ -397,7 +399,7 @@ def _verdict(t: np.ndarray, cdf: CDF | None) -> dict[str, Any]:
     silent = {"agrees": None, "ks_distance": None, "ks_p_value": None, "at_zero": None, "at_zero_asymptotic": None}
     if cdf is None:
         return silent | {
-            "sentence": "No asymptotic distribution: the Asimov dataset's fit or information is not usable."
+            "sentence": f"No asymptotic distribution: {why_none or 'the expected information or fit is not usable'}."
         }
     if not t.size:
         return silent | {"sentence": "No certified toys to compare."}
@@ -440,7 +442,7 @@ def _audit(audit: Audit) -> dict[str, Any]:
         "minuit_invalid": int(np.sum(~audit.valid)),
         "ours_higher_by": _number(float(np.max(-nll[finite], initial=-math.inf))),
         "minuit_higher_by": _number(float(np.max(nll[:, valid], initial=-math.inf))),
-        "poi_difference": _number(float(np.max(np.abs(audit.poi[valid]), initial=0.0))),
+        "poi_difference": _number(float(np.max(np.abs(audit.poi[valid])))) if valid.any() else None,
     }
 
 

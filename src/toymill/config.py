@@ -290,7 +290,7 @@ def _explain(error: dict[str, Any]) -> str:
         return f"{key}.kind: got {error['ctx']['tag']!r}. {nearest(error['ctx']['tag'], KINDS)}"
     advice = ""
     if isinstance(error["input"], str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", error["input"]):
-        advice = " (YAML reads 1e4 as text: write 10000; and 1.0e-4 for 1e-4)"
+        advice = " (YAML reads 1e4 as text: write 10000, 1.0e+6 or 1.0e-4)"
     text = _EXPECTED.get(error["type"]) or re.sub(r"^Value error, ", "", error["msg"])
     text = f"{text[0].lower()}{text[1:]}"
     return f"{key}: {text}; got {got}{advice}." if key else f"{text}."

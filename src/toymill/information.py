@@ -54,10 +54,11 @@ def expected_information(model: Model, truth: np.ndarray, *, seed: int = 0, stre
     if model.information is not None:
         constraints = np.diag(np.asarray(constraint_information(model.arrays, truth[:, None]))[:, 0])
         return Information(np.asarray(jax.jit(model.information)(truth)) + constraints, none, "model")
-    toys = throw(model, truth, _TOYS, seed=seed, stream=f"{stream}:information")
+    count = int(np.clip(_NUMBERS // len(model.data_names), 16, _TOYS))
+    toys = throw(model, truth, count, seed=seed, stream=f"{stream}:information")
     size = block_size(model)
-    hessians = np.concatenate([observed_information(model, truth, toys[i : i + size]) for i in range(0, _TOYS, size)])
-    return Information(hessians.mean(axis=0), hessians.std(axis=0, ddof=1) / np.sqrt(_TOYS), "toys")
+    hessians = np.concatenate([observed_information(model, truth, toys[i : i + size]) for i in range(0, count, size)])
+    return Information(hessians.mean(axis=0), hessians.std(axis=0, ddof=1) / np.sqrt(count), "toys")
 
 
 class Noncentrality(NamedTuple):

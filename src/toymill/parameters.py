@@ -53,7 +53,7 @@ class Parameters:
             if not np.isfinite(value) or not low <= value <= high:
                 msg = (
                     f"Parameter {name!r} cannot be {value:g}: its bounds are [{low:g}, {high:g}]. "
-                    "Choose a value inside them, or widen the bounds in the workspace's measurement."
+                    "Choose a value inside them, or widen the bounds in the model."
                 )
                 raise ToymillError(msg)
             vector[position] = value

@@ -74,7 +74,7 @@ def _t_panel(top: Any, bottom: Any, summary: Summary, test: Mapping[str, Any]) -
         top.text(0.5, 0.5, "no certified toys", transform=top.transAxes, ha="center")
         return
     low, high = _poisson_interval(counts)
-    none = "none: no usable Asimov fit"
+    none = "none"
     label = (
         none
         if asymptotic is None
@@ -82,6 +82,8 @@ def _t_panel(top: Any, bottom: Any, summary: Summary, test: Mapping[str, Any]) -
         if (test["noncentrality"] or 0) > 0
         else "χ², 1 degree of freedom"
     )
+    if (test["verdict"]["at_zero_asymptotic"] or 0) > 1e-3:
+        label += ", with the lower bound"
     top.stairs(expected, edges, color=_ORANGE, linewidth=2, label=f"asymptotic: {label}")
     error = np.array([(counts - low)[seen], (high - counts)[seen]])
     top.errorbar(centres[seen], counts[seen], yerr=error, fmt="o", color="black", markersize=3.5, label="toys")

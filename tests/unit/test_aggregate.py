@@ -228,3 +228,25 @@ def test_held_auxiliary_data_have_no_efficiency(done):
     found = _information(about, free, free.ok)
     assert all(item["efficiency"] is None and item["bound"] > 0 for item in found["efficiency"].values())
     assert study.ensembles["one"].throw == "frequentist"
+
+
+def test_no_asymptotic_curve_beside_an_upper_bound(done):
+    """The formula knows a lower bound only: with an upper one near the truth there is a reason in place of a verdict."""
+    study, description, files = done
+    near = json.loads(json.dumps(description))
+    for item in near["parameters"]:
+        if item["name"] == "mu":
+            item["bounds"][1] = 1.0 + 2 * near["ensembles"]["one"]["asimov"]["sigma"]
+    test = summarize(study, near, files)["ensembles"]["one"]["tests"][1]
+    assert test["histogram"]["asymptotic"] is None
+    assert "the upper bound of mu" in test["verdict"]["sentence"]
+    assert test["verdict"]["agrees"] is None
+
+
+def test_an_audit_without_a_valid_fit_has_no_difference():
+    from toymill.aggregate import _audit
+    from toymill.store import Audit
+
+    two = np.zeros(2)
+    found = _audit(Audit(np.arange(2), two, two[None], two, np.zeros(2, dtype=bool)))
+    assert (found["minuit_invalid"], found["poi_difference"]) == (2, None)

@@ -138,6 +138,26 @@ def test_a_right_model_passes(tmp_path):
             ["log-likelihood is nan at the initial values (mu = 0.5, sigma = 1)", "a toy thrown there"],
         ),
         ("def throw(key, params): return jnp.log(-1 + 0 * jax.random.normal(key, (4,)))", ["throw gave", "nan"]),
+        # throw and likelihood that do not agree
+        (
+            "def logpdf(params, x): return jnp.sum(0.5 * ((x - params[0]) / params[1]) ** 2 + jnp.log(params[1]))",
+            ["logpdf has a minimum along 'mu'", "is its sign right?"],
+        ),
+        (
+            "def throw(key, params): return jax.random.normal(key, (N,))",
+            ["Toys do not follow logpdf", "with respect to 'mu'", "mismatch=True"],
+        ),
+        (
+            "def throw(key, params): return params[1] + params[0] * jax.random.normal(key, (N,))",
+            ["Toys do not follow logpdf", "in the same order and meaning?"],
+        ),
+        (
+            "PARAMETERS['eff'] = Parameter(1.0, (0.1, 2.0), constraint=toymill.NormalConstraint(0.1))\n"
+            "_plain = logpdf\ndef logpdf(params, x): return _plain(params[:2], x)\n"
+            "_thrown = throw\ndef throw(key, params): return _thrown(key, params[:2])",
+            ["does not depend on 'eff'", "enters nothing but its constraint"],
+        ),
+        ("import sys\nsys.exit(3)", ["cannot be imported", "line", "SystemExit: 3"]),
         # parameters without effect of their own
         (
             "def logpdf(params, x): return -jnp.sum((x - params[0] - params[1]) ** 2)",
@@ -168,6 +188,7 @@ def test_what_a_wrong_model_is_told(refusal, text, words):
         ({"throw": None}, ["needs throw too"]),
         ({"poi": "nu"}, ["no parameter 'nu'", "Did you mean 'mu'"]),
         ({"observed": [1.0]}, ["observed has shape (1,); expected (8,)"]),
+        ({"observed": [1.0, float("nan"), *[0.0] * 6]}, ["observed has nan as entry 1; expected finite numbers"]),
         ({"derived": {"two": lambda params: params}}, ["derived['two'] gave"]),
         ({"information": lambda _: jnp.eye(3)}, ["information gave an array of shape (3, 3)"]),
         ({"starts": [{"sigma": -1.0}]}, ["'sigma' cannot be -1"]),

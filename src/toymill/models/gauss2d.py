@@ -236,5 +236,6 @@ def build(
         row_derivatives=cauchy_derivatives(n, g) if noise == "cauchy" else None,
         throw=throw,
         information=information,
+        mismatch=thrown != noise or outliers > 0,
         name="pixel",
     )

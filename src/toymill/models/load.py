@@ -21,6 +21,8 @@ from toymill.errors import ToymillError, nearest
 from toymill.models.user import UserModel
 
 _SAME = 1e-9  # relative difference that rounding may make between two ways of computing a likelihood
+_AGREEING = 512  # toys that tell whether throw and likelihood agree
+_NUMBERS = 2**21  # main data of such toys that are held at once
 _DATASETS = 4  # thrown at the initial values for the checks
 
 
@@ -100,6 +102,8 @@ def check_model(model: UserModel) -> None:
             raise ToymillError(msg)
     _require_batches(model, init, data)
     _require_derivatives(model, data)
+    if model.draw is not None and not model.mismatch:
+        _require_agreement(model)
     for name, function in model.derived.items():
         made = _guarded(model, lambda params, f=function: jnp.asarray(f(params)), f"derived[{name!r}]")(init)
         if made.shape != () or not np.isfinite(float(made)):
@@ -166,7 +170,7 @@ def _told(what: str, file: Path | None) -> Iterator[None]:
         yield
     except ToymillError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a user's code raises is the user's to mend
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's code raises is the user's to mend
         advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), None)
         if advice is None and "Shapes must be 1D sequences of concrete values" in str(error):
             advice = "the shape of an array depends on values. Pad and mask, or make the length an option of the model"
@@ -369,7 +373,7 @@ def _require_derivatives(model: UserModel, data: np.ndarray) -> None:
                 "comparisons, sorting by a parameter and stop_gradient have no derivative; use a smooth function."
             )
             raise ToymillError(msg)
-        if constraints[i] == "none" and not found.any() and not expected.any():
+        if not found.any() and not expected.any():
             if _changes(model, point, data, int(i)):
                 msg = (
                     f"{_what(model)} changes with {names[i]!r}, but its derivative is 0: it is not differentiable. "
@@ -377,8 +381,9 @@ def _require_derivatives(model: UserModel, data: np.ndarray) -> None:
                 )
                 raise ToymillError(msg)
             msg = (
-                f"{_what(model)} does not depend on {names[i]!r}, which is free and has no constraint: no fit could "
-                "find it. Use it, fix it, or leave it out."
+                f"{_what(model)} does not depend on {names[i]!r}, which is free"
+                f"{': no fit could find it' if constraints[i] == 'none' else ' and enters nothing but its constraint'}. "
+                "Use it, fix it, or leave it out."
             )
             raise ToymillError(msg)
 
@@ -399,6 +404,40 @@ def _require_closed_form(
     if wrong.any():
         msg = "row_derivatives are not the derivatives of terms near the initial values: compare them with jax.hessian."
         raise ToymillError(msg)
+
+
+def _require_agreement(model: UserModel) -> None:
+    """Toys follow the likelihood: beside the initial values E[∂ log L] = 0 and E[-∂² log L] > 0 (Bartlett 1953).
+
+    Six standard deviations of the mean over toys; the score is that of the main data alone.
+    """
+    point = _inside(model)
+    count = int(np.clip(_NUMBERS // len(model.data_names), 16, _AGREEING))
+    draw = model.draw
+    assert draw is not None
+    data = jax.jit(jax.vmap(lambda key: draw(key, point)))(jax.random.split(jax.random.key(2), count))
+    scores = np.asarray(jax.jit(jax.vmap(jax.grad(model.logpdf_of), (None, 0)))(point, data))
+    for i in np.flatnonzero(~model.parameters.fixed):
+        mean, error = scores[:, i].mean(), scores[:, i].std(ddof=1) / np.sqrt(count)
+        if np.isfinite(mean) and abs(mean) > 6 * error + 1e-9:
+            msg = (
+                f"Toys do not follow {_what(model)}: beside the initial values its derivative with respect to "
+                f"{model.parameters.names[i]!r} is {mean:.3g} ± {error:.2g} on average, where 0 is expected. Does throw use "
+                "every parameter, in the same order and meaning? Is the density normalised, and without the constraints, "
+                "which toymill adds? If other toys are meant, say mismatch=True."
+            )
+            raise ToymillError(msg)
+        up, down = point.copy(), point.copy()
+        step = 1e-4 * max(1.0, abs(point[i]))
+        up[i], down[i] = up[i] + step, down[i] - step
+        gradient = jax.jit(jax.vmap(jax.grad(model.logpdf_of), (None, 0)))
+        bend = -(np.asarray(gradient(up, data)) - np.asarray(gradient(down, data)))[:, i] / (2 * step)
+        if np.isfinite(bend).all() and bend.mean() < -6 * bend.std(ddof=1) / np.sqrt(count) - 1e-9:
+            msg = (
+                f"{_what(model)} has a minimum along {model.parameters.names[i]!r}, not a maximum, for toys thrown there: "
+                "is its sign right? It is the log-density, not its negative."
+            )
+            raise ToymillError(msg)
 
 
 def _require_told_apart(model: UserModel, hessian: np.ndarray) -> None:

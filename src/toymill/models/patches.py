@@ -92,7 +92,8 @@ def load_json(path: Path) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        msg = f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        python = " A model in Python needs kind: python beside its path." if str(path).endswith(".py") else ""
+        msg = f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.{python}"
         raise ToymillError(msg) from None
     except (ValueError, RecursionError) as error:
         msg = f"{path} is no JSON that can be read: {error}."

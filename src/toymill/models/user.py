@@ -93,6 +93,7 @@ class UserModel(Model):
         terms: ``(params, row, number) -> log-densities`` for a sum over rows, or None.
         summed: what the derivatives of such a sum are taken from: ``terms``, or their closed form; or None.
         logpdf_of: ``(params, main data) -> log-density`` of one main dataset.
+        mismatch: True if toys are meant to follow another density.
     """
 
     shape: tuple[int, ...]
@@ -100,6 +101,7 @@ class UserModel(Model):
     terms: Callable[..., Any] | None
     summed: Callable[..., Any] | RowDerivatives | None
     logpdf_of: Callable[..., Any]
+    mismatch: bool
 
     def expected_data(self, params: Any) -> Any:
         """Expected main and auxiliary data, shape (P,) to (D,) or (n, P) to (n, D).
@@ -128,6 +130,7 @@ def define_model(
     information: Callable[..., Any] | None = None,
     derived: Mapping[str, Callable[..., Any]] | None = None,
     starts: Sequence[Mapping[str, float]] = (),
+    mismatch: bool = False,
     name: str = "data",
 ) -> UserModel:
     """A model from pure JAX functions of one dataset. docs/python-models.md is the guide.
@@ -153,6 +156,8 @@ def define_model(
         derived: functions ``params -> scalar`` by name: quantities that the summary shows beside the parameters.
         starts: further points that every fit is tried from, as values by name, where a likelihood may have several
             minima.
+        mismatch: toys are meant to follow another density than that of the likelihood; ``check_model`` otherwise refuses
+            a throw that does.
         name: name of the data.
 
     Raises:
@@ -189,8 +194,13 @@ def define_model(
     nominal = None
     if observed is not None:
         main = np.asarray(observed, dtype=np.float64)
-        if main.shape != shape or not np.isfinite(main).all():
-            msg = f"observed has shape {main.shape}; expected {shape}, as thrown, and finite numbers."
+        if main.shape != shape:
+            msg = f"observed has shape {main.shape}; expected {shape}, as thrown."
+            raise ToymillError(msg)
+        bad = ~np.isfinite(main) | ((expected is not None) & (main < 0))
+        if bad.any():
+            wanted = "finite numbers" if expected is None else "counts, 0 or more"
+            msg = f"observed has {main[bad][0]:g} as entry {int(np.flatnonzero(bad)[0])}; expected {wanted}."
             raise ToymillError(msg)
         nominal = np.concatenate([main.ravel(), sampling.observed[math.prod(shape) :]])
     if expected is not None:
@@ -223,6 +233,7 @@ def define_model(
         terms=terms,
         summed=summed,
         logpdf_of=main_logpdf,
+        mismatch=mismatch,
     )
 
 
