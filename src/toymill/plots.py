@@ -134,7 +134,7 @@ def _pull(summary: Summary, ensemble: str) -> Figure:
         label="toys",
     )
     name = summary["poi"]
-    axes.set_xlabel(rf"pull of {name}: ($\hat{{{_math(name)}}}$ − truth) / error")
+    axes.set_xlabel(f"pull of {name}: (estimate − truth) / error")
     axes.set_ylabel(f"toys / {edges[1] - edges[0]:.2g}")
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, counts.max(initial=1) * 1.35)
@@ -143,15 +143,11 @@ def _pull(summary: Summary, ensemble: str) -> Figure:
         f"mean {_with_error(about['pull_mean'], about['pull_mean_error'])}",
         f"width {_with_error(about['pull_width'], about['pull_width_error'])}",
         f"bias {_with_error(about['bias'], about['bias_error'])}",
+        f"{about['pulls']} of {item['certified']} toys",
     ]
     axes.text(0.04, 0.95, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=10)
     axes.legend(loc="upper right", frameon=False)
     return figure
-
-
-def _math(name: str) -> str:
-    """A parameter's name inside mathtext."""
-    return r"\mu" if name == "mu" else rf"\mathrm{{{name}}}".replace("_", r"\_")
 
 
 def _parameters(summary: Summary, ensemble: str) -> Figure:
@@ -262,12 +258,13 @@ def _overview(summary: Summary) -> Figure:
     """The study's main numbers as a table, and its verdicts."""
     poi = summary["poi"]
     levels = list(next(iter(summary["ensembles"].values()))["intervals"]["profile"])
-    head = ["ensemble", f"true {poi}", "toys", "failed", f"bias of {poi}", "pull mean", "pull width"]
+    head = ["ensemble", f"true {poi}", "toys", "failed", "at bound", f"bias of {poi}", "pull mean", "pull width"]
     head += [f"coverage {100 * float(level):g} %\n(profile)" for level in levels]
     rows, sentences = [], []
     for name, item in summary["ensembles"].items():
         about = item["parameters"][poi]
         row = [name, f"{about['truth']:g}", f"{item['toys']}", f"{item['toys'] - item['certified']}"]
+        row.append(f"{item['at_bound']}")
         row += [_with_error(about[key], about[f"{key}_error"]) for key in ("bias", "pull_mean", "pull_width")]
         for level in levels:
             interval = item["intervals"]["profile"][level]
