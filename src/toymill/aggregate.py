@@ -50,11 +50,7 @@ def summarize(
     # Only a model that Python states has derived quantities; a workspace need not be read again.
     derived = open_model(study.model).derived if isinstance(study.model, StatedConfig) else {}
     return {
-        "toymill": toymill.__version__,
-        "study": study.study,
-        "kind": study.kind,
-        "model_digest": description["digest"],
-        "poi": description["poi"],
+        **_head(study, description),
         "errors": "Monte Carlo errors are one standard deviation; intervals on fractions are Clopper-Pearson, 68.27 %",
         "observed": _observed(description),
         "ensembles": {
@@ -75,15 +71,22 @@ def summarize_optimisers(
         tables: what ``optimisers.table`` found, by ensemble.
     """
     return {
+        **_head(study, description),
+        "times": "wall-clock seconds of one job on one core: they differ from run to run",
+        "ensembles": {
+            name: {"truth": description["ensembles"][name]["truth"], **tables[name]} for name in study.ensembles
+        },
+    }
+
+
+def _head(study: Study, description: Mapping[str, Any]) -> dict[str, Any]:
+    """What every summary begins with."""
+    return {
         "toymill": toymill.__version__,
         "study": study.study,
         "kind": study.kind,
         "model_digest": description["digest"],
         "poi": description["poi"],
-        "times": "wall-clock seconds of one job on one core: they differ from run to run",
-        "ensembles": {
-            name: {"truth": description["ensembles"][name]["truth"], **tables[name]} for name in study.ensembles
-        },
     }
 
 
@@ -188,17 +191,11 @@ def _ensemble(
 
 
 def _parameter(free: Fits, certified: np.ndarray, i: int, truth: float) -> dict[str, Any]:
-    value = moments(free.parameters[certified, i])
     error = free.errors[certified, i]
     with np.errstate(divide="ignore", invalid="ignore"):
         pull = moments((free.parameters[certified, i] - truth) / error)
     return {
-        "truth": truth,
-        "mean": _number(value.mean),
-        "bias": _number(value.mean - truth),
-        "bias_error": _number(value.mean_error),
-        "rms": _number(value.rms),
-        "rms_error": _number(value.rms_error),
+        **_location(free.parameters[certified, i], truth),
         "pulls": pull.size,
         "pull_mean": _number(pull.mean),
         "pull_mean_error": _number(pull.mean_error),
@@ -208,21 +205,26 @@ def _parameter(free: Fits, certified: np.ndarray, i: int, truth: float) -> dict[
     }
 
 
+def _location(estimates: np.ndarray, truth: float) -> dict[str, Any]:
+    """Where estimates lie about the truth, (n,)."""
+    value = moments(estimates)
+    return {
+        "truth": truth,
+        "mean": _number(value.mean),
+        "bias": _number(value.mean - truth),
+        "bias_error": _number(value.mean_error),
+        "rms": _number(value.rms),
+        "rms_error": _number(value.rms_error),
+    }
+
+
 def _derived(
     functions: Mapping[str, Callable[..., Any]], parameters: np.ndarray, truth: Mapping[str, float]
 ) -> dict[str, Any]:
     """Bias and spread of quantities that are functions of the fitted parameters, (n, P)."""
     found = {}
     for name, function in functions.items():
-        value = moments(np.asarray(jax.jit(jax.vmap(function))(parameters)))
-        found[name] = {
-            "truth": truth[name],
-            "mean": _number(value.mean),
-            "bias": _number(value.mean - truth[name]),
-            "bias_error": _number(value.mean_error),
-            "rms": _number(value.rms),
-            "rms_error": _number(value.rms_error),
-        }
+        found[name] = _location(np.asarray(jax.jit(jax.vmap(function))(parameters)), truth[name])
     return found
 
 

@@ -12,7 +12,7 @@ import toymill
 from toymill.audit import minuit_fit
 from toymill.config import Shard, Study, check_study, fits_digest, toys_digest, values_tested
 from toymill.errors import ToymillError
-from toymill.information import Noncentrality, cramer_rao, expected_information, noncentrality, observed_information
+from toymill.information import Noncentrality, cramer_rao, expected_information, noncentralities, observed_information
 from toymill.inspection import Facts
 from toymill.likelihood import Fits, fit, fit_tests
 from toymill.minimize import Status
@@ -191,7 +191,7 @@ def _describe_ensemble(study: Study, model: Model, name: str) -> dict[str, Any]:
         "truth": dict(zip(model.parameters.names, truth.tolist(), strict=True)),
         "derived": {key: float(function(truth)) for key, function in model.derived.items()},
         "tests": tests,
-        "asimov": {**_noncentralities(study, model, name, truth), "sigma": sigma},
+        "asimov": {**_noncentralities(study, model, name, truth, bound), "sigma": sigma},
         "information": {
             "method": information.method,
             "parameters": free,
@@ -202,10 +202,12 @@ def _describe_ensemble(study: Study, model: Model, name: str) -> dict[str, Any]:
     }
 
 
-def _noncentralities(study: Study, model: Model, name: str, truth: np.ndarray) -> dict[str, list[float | None]]:
+def _noncentralities(
+    study: Study, model: Model, name: str, truth: np.ndarray, bound: np.ndarray | None
+) -> dict[str, list[float | None]]:
     """Λ of the asymptotic distribution of t at each test point: t of the Asimov dataset (CCGV eq. 30).
 
-    A model that states a density has none; its Λ is ``information.noncentrality``, with an error.
+    A model that states a density has none; its Λ are ``information.noncentralities``, with errors.
     """
     assert model.poi is not None
     tests = values_tested(study.ensembles[name], model.poi)
@@ -214,17 +216,15 @@ def _noncentralities(study: Study, model: Model, name: str, truth: np.ndarray) -
         free, conditional = fit_tests(model, asimov, [{model.poi: value} for value in tests])
         t = [_finite(np.maximum(toymill.t_mu(free, fits), 0.0))[0] for fits in conditional]
         return {"t": t, "t_error": [0.0] * len(tests)}
-    at_truth = Noncentrality(0.0, 0.0)
-    found = [
-        at_truth
-        if value == truth[model.poi_index]
-        else noncentrality(model, truth, value, seed=study.seed, stream=name)
-        for value in tests
-    ]
-    return {
-        "t": _finite(np.array([item.value for item in found])),
-        "t_error": _finite(np.array([i.error for i in found])),
-    }
+    found = dict.fromkeys(tests, Noncentrality(0.0, 0.0))  # at the truth; the others are put in
+    away = [value for value in tests if value != truth[model.poi_index]]
+    if away and bound is None:
+        found.update(dict.fromkeys(away, Noncentrality(float("nan"), float("nan"))))
+    elif away and bound is not None:
+        others = noncentralities(model, truth, away, bound, seed=study.seed, stream=name)
+        found.update(zip(away, others, strict=True))
+    values, errors = zip(*found.values(), strict=True)
+    return {"t": _finite(np.array(values)), "t_error": _finite(np.array(errors))}
 
 
 def _over_free(matrix: np.ndarray, model: Model) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 import toymill
-from toymill.information import cramer_rao, expected_information, noncentrality, observed_information
+from toymill.information import cramer_rao, expected_information, noncentralities, observed_information
 from toymill.models import extended, normal, poisson
 
 
@@ -245,7 +245,8 @@ def test_noncentrality_of_counts_stated_as_a_density_is_the_asimov_t():
     truth = np.array([20.0, 50.0])
     asimov = toymill.throw(counts, truth, 1, mode="asimov")
     free, (held,) = toymill.fit_tests(counts, asimov, [{"s": 0.0}])
-    found = noncentrality(density, truth, 0.0, stream="a")
+    bound = cramer_rao(expected_information(density, truth, stream="a").matrix, density.parameters.fixed)
+    (found,) = noncentralities(density, truth, [0.0], bound, stream="a")
     assert 0 < found.error < 0.2
     assert abs(found.value - toymill.t_mu(free, held)[0]) < 4 * found.error
 
@@ -253,5 +254,7 @@ def test_noncentrality_of_counts_stated_as_a_density_is_the_asimov_t():
 def test_noncentrality_of_a_normal_sample():
     """Variance free: 2 E[Δ nll] at the best variance, σ² + δ², is n ln(1 + δ²/σ²)."""
     model = normal.build(n=10)
-    found = noncentrality(model, np.array([0.0, 0.0]), 0.5, stream="a")
+    truth = np.array([0.0, 0.0])
+    bound = cramer_rao(expected_information(model, truth).matrix, model.parameters.fixed)
+    (found,) = noncentralities(model, truth, [0.5], bound, stream="a")
     assert abs(found.value - 10 * np.log1p(0.25)) < 4 * found.error

@@ -59,16 +59,18 @@ if workflow.is_main_process:
 def files_of(folder):
     """The files of every shard of every ensemble in a folder."""
     return [
-        f"{folder}/{ensemble}/{shard.name}.h5"
-        for ensemble in STUDY.ensembles
-        for shard in shards(STUDY, ensemble)
+        path for ensemble in STUDY.ensembles for path in files_of_one(folder, ensemble)
     ]
+
+
+def files_of_one(folder, ensemble):
+    """The files of every shard of one ensemble in a folder."""
+    return [f"{folder}/{ensemble}/{shard.name}.h5" for shard in shards(STUDY, ensemble)]
 
 
 def toys_of_ensemble(wildcards):
     """The raw toys of every shard of one ensemble."""
-    name = wildcards.ensemble
-    return [f"{TOYS}/{name}/{shard.name}.h5" for shard in shards(STUDY, name)]
+    return files_of_one(TOYS, wildcards.ensemble)
 
 
 def kept_toys():

@@ -336,6 +336,7 @@ def _require_derivatives(model: UserModel, data: np.ndarray) -> None:
     names = model.parameters.names
     constraints = np.array(model.parameters.constraint)
     gradient = jax.jit(jax.grad(model.logpdf_of))
+    logpdf = jax.jit(jax.vmap(model.logpdf_of, (None, 0)))
     size = data.shape[1]
     auxiliary = np.tile(model.sampling.observed[size:], (len(data), 1))
     full = np.concatenate([data, auxiliary], axis=1)
@@ -362,7 +363,7 @@ def _require_derivatives(model: UserModel, data: np.ndarray) -> None:
         _require_closed_form(model, point, full, stated, bends)
     for i in free:
         found = np.array([float(_guarded(model, gradient)(point, row)[i]) for row in data])
-        expected, error = _differences(model, point, data, int(i), float(np.max(np.abs(bends[:, i, i]))))
+        expected, error = _differences(model, logpdf, point, data, int(i), float(np.max(np.abs(bends[:, i, i]))))
         scale = np.abs(found) + np.abs(expected)
         wrong = np.abs(found - expected) > 1e-4 * scale + np.minimum(error, 0.1 * scale) + 1e-7
         if wrong.any():
@@ -374,7 +375,7 @@ def _require_derivatives(model: UserModel, data: np.ndarray) -> None:
             )
             raise ToymillError(msg)
         if not found.any() and not expected.any():
-            if _changes(model, point, data, int(i)):
+            if _changes(model, logpdf, point, data, int(i)):
                 msg = (
                     f"{_what(model)} changes with {names[i]!r}, but its derivative is 0: it is not differentiable. "
                     "Rounding (floor, round, astype(int), searchsorted) makes steps; use a smooth function."
@@ -416,7 +417,8 @@ def _require_agreement(model: UserModel) -> None:
     draw = model.draw
     assert draw is not None
     data = jax.jit(jax.vmap(lambda key: draw(key, point)))(jax.random.split(jax.random.key(2), count))
-    scores = np.asarray(jax.jit(jax.vmap(jax.grad(model.logpdf_of), (None, 0)))(point, data))
+    gradient = jax.jit(jax.vmap(jax.grad(model.logpdf_of), (None, 0)))
+    scores = np.asarray(gradient(point, data))
     for i in np.flatnonzero(~model.parameters.fixed):
         mean, error = scores[:, i].mean(), scores[:, i].std(ddof=1) / np.sqrt(count)
         if np.isfinite(mean) and abs(mean) > 6 * error + 1e-9:
@@ -430,7 +432,6 @@ def _require_agreement(model: UserModel) -> None:
         up, down = point.copy(), point.copy()
         step = 1e-4 * max(1.0, abs(point[i]))
         up[i], down[i] = up[i] + step, down[i] - step
-        gradient = jax.jit(jax.vmap(jax.grad(model.logpdf_of), (None, 0)))
         bend = -(np.asarray(gradient(up, data)) - np.asarray(gradient(down, data)))[:, i] / (2 * step)
         if np.isfinite(bend).all() and bend.mean() < -6 * bend.std(ddof=1) / np.sqrt(count) - 1e-9:
             msg = (
@@ -456,9 +457,8 @@ def _require_told_apart(model: UserModel, hessian: np.ndarray) -> None:
         raise ToymillError(msg)
 
 
-def _changes(model: UserModel, point: np.ndarray, data: np.ndarray, i: int) -> bool:
+def _changes(model: UserModel, logpdf: Callable[..., Any], point: np.ndarray, data: np.ndarray, i: int) -> bool:
     """Whether the log-likelihood changes anywhere along a parameter, looked at in steps from 0.01 to 1."""
-    logpdf = jax.jit(jax.vmap(model.logpdf_of, (None, 0)))
     low, high = model.parameters.bounds[i]
     here = np.asarray(logpdf(point, data))
     for away in (-1.0, -0.3, -0.1, -0.01, 0.01, 0.1, 0.3, 1.0):
@@ -470,11 +470,10 @@ def _changes(model: UserModel, point: np.ndarray, data: np.ndarray, i: int) -> b
 
 
 def _differences(
-    model: UserModel, point: np.ndarray, data: np.ndarray, i: int, curvature: float
+    model: UserModel, logpdf: Callable[..., Any], point: np.ndarray, data: np.ndarray, i: int, curvature: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Central differences of the log-likelihood along a parameter, with Richardson's step, and their error, (n,)."""
     low, high = model.parameters.bounds[i]
-    logpdf = jax.jit(jax.vmap(model.logpdf_of, (None, 0)))
     natural = 0.01 / np.sqrt(curvature) if np.isfinite(curvature) and curvature > 0 else np.inf
     step = min(natural, 1e-3 * max(1.0, abs(point[i])), (high - point[i]) / 4, (point[i] - low) / 4)
 
