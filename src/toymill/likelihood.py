@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from toymill.audit import minuit_fit
 from toymill.errors import ToymillError, nearest
-from toymill.minimize import CERTIFIED_STATUSES, EDM_TOLERANCE, Status, descend, elsewhere, minimize
+from toymill.minimize import (
+    CERTIFIED_STATUSES,
+    EDM_TOLERANCE,
+    Blocks,
+    Status,
+    descend,
+    elsewhere,
+    minimize,
+    minimize_blocks,
+)
 from toymill.models.base import Model, require_x64
+from toymill.models.systems import UNROLLED
 
 STAGES = (12, 60, 400)
 """Step limits: toys unfinished after one are repacked into full blocks; the last stage starts afresh."""
 
+_FAST_STEPS = ((4, 8, 8), (12, 12, 12, 12))
+"""The same for Fisher scoring, whose blocks go on until their slowest toy: few steps where one costs about as much as
+the exact Hessian, which ends a stage with a Newton step, and more where that costs much more."""
+
+_STRAGGLERS = 8  # toys a block of the stages after these: they are few
 _ROUNDS_ELSEWHERE = 4
 _DOUBT = 0.7  # of the kernel's ``elsewhere``: from here on a second minimum is looked for
 _MOST_DOUBTS = 4  # parameters of a toy that are tried one at a time, the likeliest first
@@ -27,6 +43,7 @@ REPAIR = 1e-9
 _BLOCK_BYTES = 4 * 2**20  # the largest temporaries of a block then stay in a core's second-level cache
 _MOST_BYTES = 2**29  # the largest temporaries of a block at all
 _COVARIANCE_BYTES = 2**27  # covariances that are held at once
+_CALL_BYTES = 2**24  # results of one call of the compiled program, which goes through several blocks
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,7 @@ class Fits:
         edm: estimated distance of nll to its minimum, (n,).
         iterations: steps tried, (n,).
         covariance: inverse of the exact Hessian, (n, P, P), or None if it was not asked for.
+        column: its column of the parameter ``along`` of ``fit``, (n, P), or None.
     """
 
     names: tuple[str, ...]
@@ -57,6 +75,7 @@ class Fits:
     edm: np.ndarray
     iterations: np.ndarray
     covariance: np.ndarray | None = None
+    column: np.ndarray | None = None
 
     @property
     def ok(self) -> np.ndarray:
@@ -80,6 +99,7 @@ def fit(
     index: Any = None,
     tolerance: float = EDM_TOLERANCE,
     covariance: bool = True,
+    along: str | None = None,
 ) -> Fits:
     """Fit every dataset by maximum likelihood.
 
@@ -96,6 +116,7 @@ def fit(
             lane, and so its fit has the same bits whichever toys are fitted along with it.
         tolerance: the largest estimated distance to the minimum of a certified fit.
         covariance: keep the covariance matrices, n · P² numbers.
+        along: keep their column of this parameter: how the others follow it.
 
     Returns:
         The fits; none raises, each has a status.
@@ -129,8 +150,11 @@ def fit(
     indices = np.arange(len(toys)) if index is None else np.asarray(index)
     _require_counts(model, toys, indices)
 
+    column = None if along is None else model.parameters.index(along)
+
     def search(rows: np.ndarray, first: np.ndarray) -> Fits:
-        return _search(model, toys[rows], first, mask, indices[rows], held, tolerance=tolerance, covariance=covariance)
+        wanted = _Wanted(held, covariance=covariance, column=column)
+        return _search(model, toys[rows], first, mask, indices[rows], wanted, tolerance=tolerance)
 
     fits = search(np.arange(len(toys)), starts)
     if (model.two_minima & ~mask).any():
@@ -150,7 +174,25 @@ def fit(
         if worth.any():
             rows = np.flatnonzero(worth)
             _keep_lower(fits, search(rows, x[rows]), rows)
+    _rescue(model, fits, toys, held, search)
     return fits
+
+
+def _rescue(
+    model: Model,
+    fits: Fits,
+    toys: np.ndarray,
+    held: Mapping[str, Any],
+    search: Callable[[np.ndarray, np.ndarray], Fits],
+) -> None:
+    """Fit toys whose search ended before a minimum with iminuit, and certify its minimum by a search from there."""
+    for row in np.flatnonzero(fits.status == Status.NOT_CONVERGED):
+        one = np.array([row])
+        values = {name: float(np.broadcast_to(value, len(toys))[row]) for name, value in held.items()}
+        found = minuit_fit(model, toys[row], values)
+        again = search(one, found.parameters[None])
+        again.status[again.ok] = Status.RESCUED
+        _keep_lower(fits, again, one)
 
 
 def _try_elsewhere(
@@ -232,9 +274,24 @@ def _widths(model: Model) -> np.ndarray:
 def _descend(
     model: Model, toys: np.ndarray, starts: np.ndarray, mask: np.ndarray, indices: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where ``minimize.descend`` ends from each start, (n, P), and the nll there, (n,)."""
+    """Where Fisher scoring ends from each start, (n, P), and the nll there, (n,), within 1e-4 of a minimum or so."""
     size = block_size(model)
     x, nll = np.empty_like(starts), np.empty(len(toys))
+    if model.kernel.fast is not None and not model.kinks.any():
+        calls = _in_calls(
+            model,
+            toys,
+            starts,
+            mask,
+            indices,
+            tolerance=0.0,
+            limit=_DESCENT,
+            wanted=_Wanted({}, False, None),
+            certify=False,
+        )
+        for rows, end in calls:
+            x[rows], nll[rows] = end.x, end.nll
+        return x, nll
     kinks = model.kinks if model.kinks.any() else None
     for block, filled in _blocks(np.arange(len(toys)), indices % size, size):
         first, data = np.ascontiguousarray(starts[block].T), np.ascontiguousarray(toys[block].T)
@@ -257,37 +314,137 @@ def _elsewhere(model: Model, parameters: np.ndarray, toys: np.ndarray) -> np.nda
     return np.where(np.isfinite(parameters), found, np.where(model.two_minima, 1.0, 0.0))
 
 
+class _Wanted(NamedTuple):
+    """What the fits of a search hold: parameters by name, whether covariances, and the covariances' column of which."""
+
+    held: dict[str, Any]
+    covariance: bool
+    column: int | None
+
+
 def _search(
     model: Model,
     toys: np.ndarray,
     starts: np.ndarray,
     mask: np.ndarray,
     indices: np.ndarray,
-    held: dict[str, float],
+    wanted: _Wanted,
     *,
     tolerance: float,
-    covariance: bool,
 ) -> Fits:
     """Fit every toy from its start, shape (n, P), in stages; the last starts afresh at the model's initial values."""
-    fits = _empty(model, held, len(toys), covariance=covariance)
+    fits = _empty(model, wanted, len(toys))
     pending = np.arange(len(toys))
-    size = block_size(model)
-    for stage, limit in enumerate(STAGES):
+    quick: tuple[int, ...] = ()
+    if model.kernel.fast is not None and not model.kinks.any():
+        quick = _FAST_STEPS[len(model.parameters) > UNROLLED]
+    for stage, limit in enumerate((*quick, *STAGES)):
         if stage:
+            pending = _pending(fits)
             continued = _finite_or(fits.parameters[pending], starts[pending])
             afresh = np.where(mask, starts[pending], model.parameters.init)
             starts = starts.copy()
-            starts[pending] = afresh if stage == len(STAGES) - 1 else continued
-        last = 0 < stage == len(STAGES) - 1
-        found = _empty(model, held, len(toys), covariance=covariance) if last else fits
-        for block, filled in _blocks(pending, indices[pending] % size, size):
-            _fit_block(model, found, block, filled, starts, toys, mask, tolerance, limit)
-        if last:
-            _keep_lower(fits, found)
-        pending = np.flatnonzero(~fits.ok & (fits.status != Status.NOT_FINITE))
+            starts[pending] = afresh if limit == STAGES[-1] else continued
         if not pending.size:
             break
+        if stage < len(quick):
+            calls = _in_calls(
+                model,
+                toys[pending],
+                starts[pending],
+                mask,
+                indices[pending],
+                tolerance=tolerance,
+                limit=limit,
+                wanted=wanted,
+                certify=True,
+            )
+            for rows, end in calls:
+                _put(fits, pending[rows], end)
+            continue
+        last = limit == STAGES[-1]
+        size = _STRAGGLERS if quick else block_size(model)
+        found = _empty(model, wanted, len(toys)) if last else fits
+        for block, filled in _blocks(pending, indices[pending] % size, size):
+            _fit_block(model, found, block, filled, starts, toys, mask, tolerance, limit, wanted.column)
+        if last:
+            _keep_lower(fits, found)
     return fits
+
+
+def _pending(fits: Fits) -> np.ndarray:
+    return np.flatnonzero(~fits.ok & (fits.status != Status.NOT_FINITE))
+
+
+def _in_calls(
+    model: Model,
+    toys: np.ndarray,
+    starts: np.ndarray,
+    mask: np.ndarray,
+    indices: np.ndarray,
+    *,
+    tolerance: float,
+    limit: int,
+    wanted: _Wanted,
+    certify: bool,
+) -> Iterator[tuple[np.ndarray, Blocks]]:
+    """``minimize_blocks`` on every toy in its lane: the rows of each call and its results, toys first, (k, …)."""
+    size, parameters = block_size(model), len(model.parameters)
+    per_toy = 8 * parameters * (parameters if wanted.covariance else 4)
+    blocks = int(np.clip(_CALL_BYTES // (per_toy * size), 1, 64))
+    slots = _slots(indices % size, size)
+    for first in range(0, len(slots), blocks):
+        chunk = slots[first : first + blocks]
+        count = len(chunk)
+        chunk = np.concatenate([chunk, np.full((blocks - count, size), -1)])
+        filled = chunk >= 0
+        rows = np.where(filled, chunk, chunk[filled][0])
+        ends = minimize_blocks(
+            model.kernel,
+            model.arrays,
+            count,
+            np.ascontiguousarray(np.swapaxes(starts[rows], 1, 2)),
+            np.ascontiguousarray(np.swapaxes(toys[rows], 1, 2)),
+            model.parameters.bounds,
+            mask,
+            tolerance,
+            limit,
+            wanted.column or 0,
+            certify,
+            full=wanted.covariance,
+        )
+
+        def toys_first(values: Any, filled: np.ndarray = filled) -> np.ndarray:
+            array = np.asarray(values)
+            kept: np.ndarray = (np.swapaxes(array, 1, 2) if array.ndim == 3 else array)[filled]
+            return kept
+
+        yield rows[filled], Blocks(*(None if item is None else toys_first(item) for item in ends))
+
+
+def _slots(lanes: np.ndarray, size: int) -> np.ndarray:
+    """The row in every lane of every block, (N, size), each row in its lane, -1 where there is none."""
+    order = np.argsort(lanes, kind="stable")
+    sorted_lanes = lanes[order]
+    block = np.empty(len(lanes), dtype=np.int64)
+    block[order] = np.arange(len(lanes)) - np.searchsorted(sorted_lanes, sorted_lanes)
+    slots = np.full((int(block.max(initial=-1)) + 1, size), -1)
+    slots[block, lanes] = np.arange(len(lanes))
+    return slots
+
+
+def _put(fits: Fits, rows: np.ndarray, end: Blocks) -> None:
+    """Put the results of blocks, toys first, into ``fits``."""
+    fits.parameters[rows] = end.x
+    fits.errors[rows] = end.errors
+    fits.nll[rows] = end.nll
+    fits.status[rows] = end.status
+    fits.edm[rows] = end.edm
+    fits.iterations[rows] += end.iterations
+    if fits.covariance is not None:
+        fits.covariance[rows] = end.covariance
+    if fits.column is not None:
+        fits.column[rows] = end.column
 
 
 def _keep_lower(fits: Fits, again: Fits, rows: np.ndarray | None = None) -> None:
@@ -302,8 +459,9 @@ def _keep_lower(fits: Fits, again: Fits, rows: np.ndarray | None = None) -> None
     better = again.ok & (hollow | (again.nll < fits.nll[rows] + margin))
     for name in ("parameters", "errors", "nll", "status", "edm"):
         getattr(fits, name)[rows[better]] = getattr(again, name)[better]
-    if fits.covariance is not None and again.covariance is not None:
-        fits.covariance[rows[better]] = again.covariance[better]
+    for name in ("covariance", "column"):
+        if getattr(fits, name) is not None and getattr(again, name) is not None:
+            getattr(fits, name)[rows[better]] = getattr(again, name)[better]
     fits.iterations[rows] += again.iterations
 
 
@@ -353,19 +511,22 @@ def fit_tests(
     toys = _rows(data, len(model.data_names), "data")
     free: list[Fits] = []
     conditional: list[list[Fits]] = [[] for _ in tests]
+    names = {name for test in tests for name in test}
+    along = names.pop() if len(names) == 1 else None
     block = block_size(model)
-    size = max(_COVARIANCE_BYTES // (8 * len(model.parameters) ** 2) // block, 1) * block
+    per_toy = 8 * len(model.parameters) * (len(model.parameters) if names else 4)
+    size = max(_COVARIANCE_BYTES // per_toy // block, 1) * block
     for begin in range(0, len(toys), size):
         chunk = toys[begin : begin + size]
         index = first + begin + np.arange(len(chunk))
-        unconditional = fit(model, chunk, index=index, tolerance=tolerance)
+        unconditional = fit(model, chunk, index=index, tolerance=tolerance, covariance=bool(names), along=along)
         for k, test in enumerate(tests):
             start = _profiled(model, unconditional, test)
             conditional[k].append(
                 fit(model, chunk, test, start=start, index=index, tolerance=tolerance, covariance=False)
             )
         fits = [parts[-1] for parts in conditional]
-        free.append(_repair(model, chunk, index, replace(unconditional, covariance=None), fits, tolerance))
+        free.append(_repair(model, chunk, index, replace(unconditional, covariance=None, column=None), fits, tolerance))
     return concatenate(free), [concatenate(parts) for parts in conditional]
 
 
@@ -405,19 +566,20 @@ def _blocks(rows: np.ndarray, lanes: np.ndarray, size: int) -> Iterator[tuple[np
         yield block, filled
 
 
-def _empty(model: Model, fixed: dict[str, float], count: int, *, covariance: bool) -> Fits:
+def _empty(model: Model, wanted: _Wanted, count: int) -> Fits:
     size = len(model.parameters)
     return Fits(
         names=model.parameters.names,
         poi=model.poi,
-        fixed=fixed,
+        fixed=wanted.held,
         parameters=np.full((count, size), np.nan),
         errors=np.full((count, size), np.nan),
         nll=np.full(count, np.nan),
         status=np.full(count, Status.NOT_CONVERGED, dtype=np.int8),
         edm=np.full(count, np.nan),
         iterations=np.zeros(count, dtype=np.int32),
-        covariance=np.empty((count, size, size)) if covariance else None,
+        covariance=np.empty((count, size, size)) if wanted.covariance else None,
+        column=None if wanted.column is None else np.empty((count, size)),
     )
 
 
@@ -431,6 +593,7 @@ def _fit_block(
     mask: np.ndarray,
     tolerance: float,
     limit: int,
+    column: int | None,
 ) -> None:
     """Fit one block of rows and put the results of its filled lanes into ``fits``."""
     end = minimize(
@@ -453,6 +616,8 @@ def _fit_block(
     fits.iterations[rows] += np.asarray(end.iterations)[filled]
     if fits.covariance is not None:
         fits.covariance[rows] = np.asarray(end.covariance)[filled]
+    if fits.column is not None:
+        fits.column[rows] = np.asarray(end.covariance)[filled][:, :, column]
 
 
 def _profiled(model: Model, free: Fits, test: Mapping[str, float]) -> np.ndarray:
@@ -460,13 +625,14 @@ def _profiled(model: Model, free: Fits, test: Mapping[str, float]) -> np.ndarray
 
     To second order the profile of θ at x_i is θ̂ + V_·i / V_ii (x_i - x̂_i).
     """
-    assert free.covariance is not None
     start = free.parameters.copy()
     for name, value in test.items():
         i = model.parameters.index(name)
-        variance = free.covariance[:, i, i]
+        column = free.column if free.covariance is None else free.covariance[:, :, i]
+        assert column is not None
+        variance = column[:, i]
         with np.errstate(divide="ignore", invalid="ignore"):
-            direction = np.where(variance[:, None] > 0, free.covariance[:, :, i] / variance[:, None], 0.0)
+            direction = np.where(variance[:, None] > 0, column / variance[:, None], 0.0)
         start = start + direction * (value - start[:, i])[:, None]
     start = np.where(np.isfinite(start), start, model.parameters.init)
     inside: np.ndarray = np.clip(start, *model.parameters.bounds.T)
@@ -508,4 +674,5 @@ def concatenate(parts: Sequence[Fits]) -> Fits:
         edm=joined("edm"),
         iterations=joined("iterations"),
         covariance=None,
+        column=None,
     )

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from toymill.models.base import Kernel
+from toymill.models.systems import SMALLEST_PIVOT, apart, inverse
 
 
 class Status(enum.IntEnum):
@@ -29,6 +30,7 @@ class Status(enum.IntEnum):
     HESSIAN_NOT_POSITIVE = 4
     NOT_FINITE = 5
     AT_FLOOR = 6
+    RESCUED = 7
 
     @property
     def advice(self) -> str:
@@ -52,13 +54,16 @@ _ADVICE = {
         "An expected count ended at or below zero, where the likelihood is not that of the model; tighten the "
         "bounds so that expectations stay positive."
     ),
+    Status.RESCUED: (
+        "A minimum that iminuit led to where no further step of our own lowered the nll; certified as the others are."
+    ),
     Status.AT_KINK: (
         "A minimum with at least one parameter at 0, where its interpolation (code 0 or 1) has a kink and the nll rises "
         "to both sides, certified in the others; codes 4 and 4p have no kink."
     ),
 }
 
-CERTIFIED_STATUSES = (Status.CERTIFIED, Status.AT_BOUND, Status.AT_KINK)
+CERTIFIED_STATUSES = (Status.CERTIFIED, Status.AT_BOUND, Status.AT_KINK, Status.RESCUED)
 
 EDM_TOLERANCE = 1e-8
 """A fit is certified with an estimated vertical distance to the minimum below this, in units of the nll."""
@@ -67,7 +72,8 @@ _ROUGH_EDM = 1e-4  # where Fisher scoring hands over to the exact Hessian: it th
 _FIRST_DAMPING = 1e-2
 _LARGEST_DAMPING = 1e12
 _BESIDE = 1e-60  # a parameter at a kink sits here on the side whose derivatives it takes
-_SMALLEST_PIVOT = 1e-10  # of the Hessian scaled to a unit diagonal: below it, two parameters do the same thing
+_NEWTON_EDM = 0.1  # below it a Newton step of the exact Hessian is taken without a look at the nll
+_SMALLEST_SCALE = 1e-8  # of a step that has been cut back again and again
 
 
 class Point(NamedTuple):
@@ -117,6 +123,207 @@ class Minimum(NamedTuple):
     covariance: Any
     errors: Any
     held: Any
+
+
+class Blocks(NamedTuple):
+    """The end of the fits of N blocks of T toys.
+
+    Attributes:
+        x: parameters, (N, P, T).
+        nll: negative log-likelihood with all constants, (N, T).
+        status: a ``Status`` for each toy, (N, T).
+        edm: estimated distance to the minimum, (N, T).
+        iterations: steps tried, (N, T).
+        errors: square roots of the diagonal of the inverse Hessian; NaN for a parameter held at a bound, (N, P, T).
+        column: the column of that inverse of one parameter, (N, P, T).
+        covariance: the inverse itself, (N, T, P, P), or None.
+    """
+
+    x: Any
+    nll: Any
+    status: Any
+    edm: Any
+    iterations: Any
+    errors: Any
+    column: Any
+    covariance: Any
+
+
+@partial(jax.jit, static_argnames=("kernel", "full"))
+def minimize_blocks(
+    kernel: Kernel,
+    arrays: Any,
+    count: Any,
+    start: Any,
+    data: Any,
+    bounds: Any,
+    fixed: Any,
+    tolerance: Any,
+    limit: Any,
+    along: Any,
+    certify: Any,
+    *,
+    full: bool,
+) -> Blocks:
+    """Fisher scoring of many blocks in a model with ``kernel.fast``, and the exact Hessian once, where it ends.
+
+    The step -H⁻¹ g is projected into the bounds, and cut to a quarter where it does not lower the nll (Armijo's rule
+    along the projection arc: Bertsekas, SIAM J. Control Optim. 20 (1982) 221). The exact Hessian's Newton step is the
+    last one: it has been paid for. A toy whose distance is above the tolerance before it is left NOT_CONVERGED after it,
+    to go on from there.
+
+    Args:
+        kernel: the model's functions.
+        arrays: the model's constants.
+        count: the number of blocks that are filled; the others are not computed.
+        start: where each toy starts, (N, P, T); fixed parameters keep these values.
+        data: the toys, (N, D, T).
+        bounds: lower and upper bounds, (P, 2).
+        fixed: True for parameters that are not fitted, (P,).
+        tolerance: the largest estimated distance to the minimum of a certified fit.
+        limit: the largest number of steps.
+        along: the parameter whose column of the covariance is wanted.
+        certify: False to stop where the search does, within about 1e-4 of a minimum, without a Hessian.
+        full: whether the whole covariance is wanted.
+    """
+    fast = kernel.fast
+    assert fast is not None
+    order, places = fast.order(arrays), fast.places(arrays)
+    low, high, held = bounds[order, :1], bounds[order, 1:], fixed[order]
+    column = places[along]
+    enough = jnp.where(certify, 0.1 * tolerance, _ROUGH_EDM)
+
+    def block(number: Any, ends: Blocks) -> Blocks:
+        toys = lax.dynamic_index_in_dim(data, number, 0, keepdims=False)
+        first = lax.dynamic_index_in_dim(start, number, 0, keepdims=False)[order]
+        at = _scored(kernel, arrays, first, toys, low, high, held, enough, limit)
+
+        def certified(at: _Scored) -> Blocks:
+            x = jnp.where(at.finished[None], jnp.clip(at.x + at.step, low, high), at.x)
+            nll, gradient, hessian, (beyond, near) = apart(limit >= 0, lambda x: fast.hessian(arrays, x, toys), x)
+            free = _free(x, gradient, low, high, held)
+            found = apart(limit >= 0, partial(inverse, full=full), hessian, gradient, free, column)
+            edm = 0.5 * jnp.sum(jnp.where(free, gradient, 0.0) * found.newton, axis=0)
+            converged = found.positive & (edm <= tolerance)
+            near_enough = found.positive & (edm < _NEWTON_EDM)
+            step = jnp.where(free & near_enough[None], found.newton, 0.0)
+            moved = jnp.clip(x - step, low, high)
+            bounded = ~free & ~held[:, None]
+            status = jnp.where(jnp.any(bounded, axis=0), Status.AT_BOUND, Status.CERTIFIED)
+            status = jnp.where(converged, status, Status.NOT_CONVERGED)
+            status = jnp.where(found.positive, status, Status.HESSIAN_NOT_POSITIVE)
+            status = jnp.where(beyond | (near & ~converged), Status.AT_FLOOR, status)
+            finite = jnp.isfinite(nll) & jnp.all(jnp.isfinite(gradient), axis=0)
+            status = jnp.where(finite, status, Status.NOT_FINITE)
+            return Blocks(
+                x=moved[places],
+                nll=nll - jnp.where(converged, edm, 0.0) + kernel.offset(arrays, toys),
+                status=status.astype(jnp.int8),
+                edm=edm,
+                iterations=at.iterations,
+                errors=jnp.where(bounded, jnp.nan, jnp.sqrt(found.variances))[places],
+                column=found.column[places],
+                covariance=None if found.covariance is None else found.covariance[:, places][:, :, places],
+            )
+
+        def uncertified(at: _Scored) -> Blocks:
+            none = jax.eval_shape(certified, at)
+            ends: Blocks = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), none)
+            nll = at.nll + kernel.offset(arrays, toys)
+            return ends._replace(x=at.x[places], nll=nll, edm=at.edm, iterations=at.iterations)
+
+        end = lax.cond(certify, certified, uncertified, at)
+
+        def put(every: Any, one: Any) -> Any:
+            return lax.dynamic_update_index_in_dim(every, one, number, 0)
+
+        updated: Blocks = jax.tree.map(put, ends, end)
+        return updated
+
+    number, size, toys = start.shape
+    empty = Blocks(
+        x=jnp.zeros_like(start),
+        nll=jnp.zeros((number, toys)),
+        status=jnp.zeros((number, toys), dtype=jnp.int8),
+        edm=jnp.zeros((number, toys)),
+        iterations=jnp.zeros((number, toys), dtype=jnp.int32),
+        errors=jnp.zeros_like(start),
+        column=jnp.zeros_like(start),
+        covariance=jnp.zeros((number, toys, size, size)) if full else None,
+    )
+    filled: Blocks = lax.fori_loop(0, count, block, empty)
+    return filled
+
+
+class _Scored(NamedTuple):
+    """Where Fisher scoring stands, in the order of ``kernel.fast``.
+
+    Attributes:
+        x: parameters, (P, T).
+        nll: negative log-likelihood less its offset, (T,).
+        gradient: its gradient, (P, T).
+        step: the next step, -H⁻¹ g, (P, T).
+        scale: the part of it that is tried, (T,).
+        edm: estimated distance to the minimum, ½ gᵀ H⁻¹ g, (T,).
+        iterations: steps tried, (T,).
+        finished: True where the next step is expected to end below the tolerance, (T,).
+    """
+
+    x: Any
+    nll: Any
+    gradient: Any
+    step: Any
+    scale: Any
+    edm: Any
+    iterations: Any
+    finished: Any
+
+
+def _scored(
+    kernel: Kernel, arrays: Any, start: Any, data: Any, low: Any, high: Any, fixed: Any, enough: Any, limit: Any
+) -> _Scored:
+    """Fisher scoring from a start until the next step ends below ``enough``, or the limit of steps."""
+    assert kernel.fast is not None
+    scoring = kernel.fast.scoring
+
+    def evaluated(x: Any) -> tuple[Any, Any, Any, Any]:
+        nll, gradient, step = scoring(arrays, x, data, lambda x, gradient: _free(x, gradient, low, high, fixed))
+        return nll, gradient, step, -0.5 * jnp.sum(gradient * step, axis=0)
+
+    toys = start.shape[1]
+    x = jnp.where(fixed[:, None], start, jnp.clip(start, low, high))
+    nll, gradient, step, edm = evaluated(x)
+    first = _Scored(x, nll, gradient, step, jnp.ones(toys), edm, jnp.zeros(toys, dtype=jnp.int32), edm <= 0.1 * enough)
+
+    def running(at: _Scored) -> Any:
+        going = ~at.finished & (at.iterations < limit) & (at.scale > _SMALLEST_SCALE)
+        return going & jnp.isfinite(at.nll) & jnp.isfinite(at.edm)
+
+    def advance(at: _Scored) -> _Scored:
+        active = running(at)
+        target = jnp.clip(at.x + at.scale[None] * at.step, low, high)
+        nll, gradient, step, edm = evaluated(target)
+        gained = at.nll - nll
+        promised = jnp.sum(at.gradient * (at.x - target), axis=0)
+        noise = 1e-12 * (1 + jnp.abs(at.nll))
+        good = (gained >= 1e-4 * promised) | (jnp.abs(promised) < noise) & (gained > -noise)
+        taken = active & good & jnp.isfinite(nll) & jnp.isfinite(edm)
+        # The distance falls by about the same factor in each of the last steps.
+        rate = jnp.where(at.scale == 1, jnp.minimum(4 * edm / at.edm, 1.0), 1.0)
+        finished = taken & ((edm * rate <= enough) | (edm <= 0.1 * enough))
+        return _Scored(
+            x=jnp.where(taken[None], target, at.x),
+            nll=jnp.where(taken, nll, at.nll),
+            gradient=jnp.where(taken[None], gradient, at.gradient),
+            step=jnp.where(taken[None], step, at.step),
+            scale=jnp.where(taken, 1.0, jnp.where(active, at.scale * 0.25, at.scale)),
+            edm=jnp.where(taken, edm, at.edm),
+            iterations=at.iterations + active,
+            finished=at.finished | finished,
+        )
+
+    last: _Scored = lax.while_loop(lambda at: jnp.any(running(at)), advance, first)
+    return last
 
 
 @partial(jax.jit, static_argnames=("kernel",))
@@ -365,7 +572,7 @@ def _inverse(curvature: Any, free: Any) -> tuple[Any, Any]:
     """
     scaled, unit = _scaled(curvature, free, jnp.zeros(curvature.shape[0]))
     factor = jnp.linalg.cholesky(scaled, symmetrize_input=False)
-    positive = jnp.min(jnp.diagonal(factor, axis1=1, axis2=2) ** 2, axis=1) > _SMALLEST_PIVOT
+    positive = jnp.min(jnp.diagonal(factor, axis1=1, axis2=2) ** 2, axis=1) > SMALLEST_PIVOT
     identity = jnp.broadcast_to(jnp.eye(curvature.shape[1]), curvature.shape)
     half = lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
     inverse = jnp.swapaxes(half, 1, 2) @ half

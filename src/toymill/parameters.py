@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,3 +59,44 @@ class Parameters:
                 raise ToymillError(msg)
             vector[position] = value
         return vector
+
+
+class Constraints(NamedTuple):
+    """Where the auxiliary data are, and what they say; all arrays.
+
+    Attributes:
+        normal_parameter: index of the parameter of each normal constraint, (K,).
+        normal_datum: index of its auxiliary datum, (K,).
+        normal_sigma: its standard deviation, (K,).
+        poisson_parameter: index of the parameter of each Poisson constraint, (L,).
+        poisson_datum: index of its auxiliary datum, (L,).
+        poisson_tau: expected count per unit of the parameter, (L,).
+        normal_of: position in the normal constraints of each parameter's, K where it has none, (P,).
+        poisson_of: position in the Poisson constraints of each parameter's, L where it has none, (P,).
+    """
+
+    normal_parameter: Any
+    normal_datum: Any
+    normal_sigma: Any
+    poisson_parameter: Any
+    poisson_datum: Any
+    poisson_tau: Any
+    normal_of: Any
+    poisson_of: Any
+
+
+def constraints_of(
+    normal: Sequence[tuple[int, int, float]], poisson: Sequence[tuple[int, int, float]], size: int
+) -> Constraints:
+    """Constraints from a (datum, parameter, σ) for each normal and (datum, parameter, τ) for each Poisson one."""
+
+    def arrays(items: Sequence[tuple[int, int, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        datum, parameter, width = zip(*items, strict=True) if items else ((), (), ())
+        of = np.full(size, len(items))
+        of[list(parameter)] = np.arange(len(items))
+        return np.array(parameter, np.int64), np.array(datum, np.int64), np.array(width, np.float64), of
+
+    *normal_arrays, normal_of = arrays(normal)
+    *poisson_arrays, poisson_of = arrays(poisson)
+    names = Constraints._fields
+    return Constraints(**dict(zip(names, (*normal_arrays, *poisson_arrays, normal_of, poisson_of), strict=True)))

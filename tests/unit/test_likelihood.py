@@ -179,9 +179,8 @@ def test_two_minima_of_a_two_minima_systematic(spec):
                 np.tile(start, (len(data), 1)),
                 np.array([name == "mu" and fixed is not None for name in model.parameters.names]),
                 np.arange(len(data)),
-                fixed or {},
+                likelihood._Wanted(fixed or {}, covariance=False, column=None),
                 tolerance=1e-8,
-                covariance=False,
             )
             assert (fits.nll <= again.nll + 1e-7).all()
 
@@ -207,12 +206,59 @@ def test_unfinished_toys_are_taken_up_again(hww, monkeypatch):
     hww = replace(hww, two_minima=np.zeros_like(hww.two_minima))
     data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 200, seed=9)
     expected = toymill.fit(hww, data)
+    monkeypatch.setattr(likelihood, "_FAST_STEPS", ((1, 2, 12), (1, 2, 12)))
+    by_scoring = toymill.fit(hww, data)
+    assert by_scoring.ok.all()
+    np.testing.assert_allclose(by_scoring.nll, expected.nll, atol=1e-8)
+    monkeypatch.setattr(likelihood, "_FAST_STEPS", ((), ()))
+    monkeypatch.setattr(likelihood, "_rescue", lambda *_: None)
     monkeypatch.setattr(likelihood, "STAGES", (1,))
     assert not toymill.fit(hww, data).ok.any()
     monkeypatch.setattr(likelihood, "STAGES", (1, 2, 400))
     fits = toymill.fit(hww, data)
     assert fits.ok.all()
     np.testing.assert_allclose(fits.nll, expected.nll, atol=1e-8)
+
+
+def test_iminuit_rescues_what_is_left(hww, monkeypatch):
+    """Toys that no stage has finished are taken to the minimum by iminuit, certified there, and say so."""
+    hww = replace(hww, two_minima=np.zeros_like(hww.two_minima))
+    data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 3, seed=9)
+    for fixed in ({}, {"mu": 0.5}):
+        expected = toymill.fit(hww, data, fixed)
+        with monkeypatch.context() as patch:
+            patch.setattr(likelihood, "_FAST_STEPS", ((), ()))
+            patch.setattr(likelihood, "STAGES", (1,))
+            fits = toymill.fit(hww, data, fixed)
+        assert (fits.status == Status.RESCUED).all()
+        assert fits.ok.all()
+        assert (fits.edm < 1e-8).all()
+        np.testing.assert_allclose(fits.nll, expected.nll, atol=1e-8)
+        np.testing.assert_allclose(fits.parameters, expected.parameters, atol=1e-5)
+        np.testing.assert_allclose(fits.errors, expected.errors, rtol=1e-5)
+
+
+def test_fast_and_plain_fits_are_the_same(hww, root):
+    """The plain minimiser, step by step with dense matrices, is the reference for Fisher scoring in blocks."""
+    atlas = root / "config/workspaces/atlas-3l-erjr"
+    other = toymill.read_workspace(atlas / "BkgOnly.json", patches=[atlas / "patch.ERJR_100p0_20p0.json"])
+    for model in (hww, other):
+        plain = replace(model, kernel=model.kernel._replace(fast=None), two_minima=np.zeros_like(model.two_minima))
+        fast = replace(plain, kernel=model.kernel)
+        data = toymill.throw(model, model.parameters.values({str(model.poi): 1.0}), 60, seed=4)
+        for fixed in ({}, {str(model.poi): 1.0}):
+            ours, reference = toymill.fit(fast, data, fixed), toymill.fit(plain, data, fixed)
+            assert ours.ok.all()
+            both = np.abs(ours.nll - reference.nll) < 1e-3  # two searches may end in two minima
+            assert both.mean() > 0.9
+            np.testing.assert_allclose(ours.nll[both], reference.nll[both], atol=2e-8)
+            unit = np.where(reference.errors > 0, reference.errors, 1.0)[both]
+            assert np.max(np.abs(ours.parameters - reference.parameters)[both] / unit) < 1e-3
+            np.testing.assert_allclose(ours.errors[both], reference.errors[both], rtol=1e-3, atol=1e-12)
+            held = np.isnan(reference.covariance[both]) | np.isnan(ours.covariance[both])
+            scale = unit[:, :, None] * unit[:, None]
+            gap = np.abs(ours.covariance - reference.covariance)[both] / scale
+            assert np.max(np.where(held, 0.0, gap)) < 1e-3
 
 
 def test_data_of_the_wrong_length_are_refused(hww):

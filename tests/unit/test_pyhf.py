@@ -13,15 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import toymill
+from toymill.models.binned import KERNEL, _inner, _main_nll, _main_offset, _rates
 from toymill.models.densities import FLOOR, constraint_nll, constraint_offset
-from toymill.models.histfactory import (
-    KERNEL,
-    _main_nll,
-    _main_offset,
-    _rates,
-)
 from toymill.models.reader import read_specification
 from toymill.models.templates import compile_specification, expectation
+from toymill.parameters import constraints_of
 
 CODES = [(norm, hist) for norm in ("code1", "code4") for hist in ("code0", "code2", "code4p")]
 ATLAS = "config/workspaces/atlas-3l-erjr"
@@ -280,7 +276,7 @@ def test_published_gradient_and_hessian(root, patch):
 
 # Random workspaces. Their arrays are padded to one shape, so that one compilation serves them all.
 
-SIZES = {"S": 3, "B": 9, "C": 3, "P": 64, "F": 8, "N": 64, "M": 32}
+SIZES = {"S": 3, "B": 9, "C": 3, "P": 64, "F": 8, "N": 64, "M": 32, "alpha": 24, "wide": 16, "own": 48, "idle": 16}
 POOLS = {"normsys": ["n0", "n1", "n2"], "histosys": ["n0", "h1", "h2"], "normfactor": ["k0", "k1"]}
 YIELD = st.one_of(st.just(0.0), st.floats(0.5, 120.0))
 
@@ -347,37 +343,62 @@ def padded(compiled):
     """The templates in the one shape, and functions that pad parameters and data."""
     t = compiled.templates
     slots, bins = t.nominal.shape
-    size, channels = t.norm_log_hi.shape[0], t.norm_log_hi.shape[2]
-    s, b, c, p, f, n, m = SIZES.values()
-
-    def pad(array, *shape):
-        return np.pad(array, [(0, want - have) for want, have in zip(shape, np.shape(array), strict=True)])
-
-    def cells(array):
-        return pad(array.reshape(slots, bins, size), s, b, p).reshape(s * b, p)
-
-    factor = np.full((f, s, b), p)
-    factor[: len(t.factor_parameter), :slots, :bins] = np.where(t.factor_parameter == size, p, t.factor_parameter)
+    s, b, c, p, f, n, m = (SIZES[key] for key in "SBCPFNM")
+    size, channels = len(compiled.parameters), t.norm_log_hi.shape[2]
+    kinds = {"alpha": len(t.alpha), "wide": len(t.wide_present), "own": len(t.own_bin)}
+    kinds["idle"] = len(t.order) - sum(kinds.values())
+    # Every parameter that interpolates has a histosys and a normsys in the one shape, without effect where it has none.
     spare, spare_datum = p - 1, b + n + m - 1  # an unused parameter at 1 with auxiliary data of 1
-    normal, poisson = len(t.normal_parameter), len(t.poisson_parameter)
+    order, place_of, old, new = [], {}, 0, 0
+    for kind, count in kinds.items():
+        place_of |= {old + i: new + i for i in range(count)}
+        order += [*t.order[old : old + count], *[spare] * (SIZES[kind] - count)]
+        assert count < SIZES[kind]
+        old, new = old + count, new + SIZES[kind]
+    places = np.full((1, p), new - 1)
+    places[0, :size] = [place_of[place] for place in t.places[0]]
+    place_of[old] = new
+
+    def pad(array, *shape, before=0):
+        return np.pad(array, [(before, shape[0] - len(array) - before), *zip_longest(array.shape[1:], shape[1:])])
+
+    def zip_longest(have, want):
+        return [(0, w - h) for h, w in zip(have, want, strict=True)]
+
+    factor = np.full((f, s, b), new)
+    factor[: len(t.factor), :slots, :bins] = np.vectorize(place_of.get, otypes=[int])(t.factor)
+    a, first = SIZES["alpha"], len(t.alpha) - len(t.norm_edge)
+    old_constraints = t.constraints
+    normal, poisson = len(old_constraints.normal_datum), len(old_constraints.poisson_datum)
+
+    def constraints(datum, parameter, width, count):
+        known = [(d - bins + b, place_of[q], v) for d, q, v in zip(datum, parameter, width, strict=True)]
+        return known + [(spare_datum, new - 1, 1.0)] * (count - len(known))
+
     arrays = t._replace(
         nominal=pad(t.nominal, s, b),
-        hist_linear=cells(t.hist_linear),
-        hist_even=cells(t.hist_even),
-        hist_shape=pad(t.hist_shape, 6, p),
-        norm_log_hi=pad(t.norm_log_hi, p, s, c),
-        norm_log_lo=pad(t.norm_log_lo, p, s, c),
-        norm_polynomial=pad(t.norm_polynomial, 6, p, s, c),
-        norm_edge=pad(t.norm_edge, p),
-        factor_parameter=factor,
-        factor_present=pad(t.factor_present, p, s, b),
         bin_channel=pad(t.bin_channel, b),
-        normal_parameter=np.concatenate([t.normal_parameter, np.full(n - normal, spare)]),
-        normal_sigma=np.concatenate([t.normal_sigma, np.ones(n - normal)]),
-        normal_datum=np.concatenate([t.normal_datum - bins + b, np.full(n - normal, spare_datum)]),
-        poisson_parameter=np.concatenate([t.poisson_parameter, np.full(m - poisson, spare)]),
-        poisson_tau=np.concatenate([t.poisson_tau, np.ones(m - poisson)]),
-        poisson_datum=np.concatenate([t.poisson_datum - bins + b, np.full(m - poisson, spare_datum)]),
+        order=np.array(order),
+        places=places,
+        alpha=np.array(order)[:a],
+        hist_linear=pad(t.hist_linear, a, s, b),
+        hist_even=pad(t.hist_even, a, s, b),
+        hist_shape=pad(t.hist_shape.T, a, 6).T,
+        norm_log_hi=pad(t.norm_log_hi, a, s, c, before=first),
+        norm_log_lo=pad(t.norm_log_lo, a, s, c, before=first),
+        norm_polynomial=np.moveaxis(pad(np.moveaxis(t.norm_polynomial, 0, -1), a, s, c, 6, before=first), -1, 0),
+        norm_edge=pad(t.norm_edge, a, before=first),
+        factor=factor,
+        wide_present=pad(t.wide_present, SIZES["wide"], s, b),
+        own_bin=pad(t.own_bin, SIZES["own"]),
+        own_present=pad(t.own_present, SIZES["own"], s),
+        unconstrained=np.zeros(0, dtype=np.int64),
+        constraints=constraints_of(
+            constraints(*old_constraints[1::-1], old_constraints.normal_sigma, n),
+            constraints(*old_constraints[4:2:-1], old_constraints.poisson_tau, m),
+            new,
+        ),
+        two_sided=np.zeros(0, dtype=np.int64),
     )
     assert size < p
     assert channels <= c
@@ -398,9 +419,11 @@ def padded(compiled):
 
 @functools.partial(jax.jit)
 def evaluate(arrays, x, data):
-    main = _main_nll(_rates(arrays, x), data) + _main_offset(arrays, data)
-    auxiliary = constraint_nll(arrays, x, data) + constraint_offset(arrays, data)
-    return _rates(arrays, x), main, auxiliary, KERNEL.exact(arrays, x, data), KERNEL.quadratic(arrays, x, data)[:2]
+    inner = _inner(arrays, x)
+    rates, constraints = _rates(arrays, inner), arrays.constraints
+    main = _main_nll(rates, data) + _main_offset(arrays, data)
+    auxiliary = constraint_nll(constraints, inner, data) + constraint_offset(constraints, data)
+    return rates, main, auxiliary, KERNEL.exact(arrays, x, data), KERNEL.quadratic(arrays, x, data)[:2]
 
 
 STENCIL = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 0.0, 4 / 5, -1 / 5, 4 / 105, -1 / 280])

@@ -16,6 +16,24 @@ from toymill.errors import ToymillError
 from toymill.parameters import Parameters
 
 
+class Fast(NamedTuple):
+    """What a model with structure gives the minimiser beside its ``Kernel``, with parameters in an order of its own.
+
+    Attributes:
+        order: the model's parameter at each place of that order, (P,), from ``arrays``.
+        places: the place of each of the model's parameters, (P,), from ``arrays``.
+        scoring: nll (T,), its gradient (P, T), and a step of Fisher scoring, -H⁻¹ g over the free parameters, (P, T),
+            from ``(arrays, x, data, free)``, where ``free(x, gradient)`` is True for parameters that may move, (P, T).
+        hessian: nll (T,), its gradient (P, T), its exact Hessian, (P, P, T), and what ``Kernel.at_floor`` says, from
+            ``(arrays, x, data)``.
+    """
+
+    order: Callable[..., Any]
+    places: Callable[..., Any]
+    scoring: Callable[..., Any]
+    hessian: Callable[..., Any]
+
+
 class Kernel(NamedTuple):
     """The pure functions that the minimiser calls; hashable, so that jit sees one static argument.
 
@@ -31,6 +49,7 @@ class Kernel(NamedTuple):
             holds an expectation, so that the likelihood is not the model's; True where one is next to it.
         elsewhere: how likely a second minimum is along a parameter, shape (P, T), from ``(arrays, x, data)``: there
             is none well below 1. Called only for a model with any ``two_minima``.
+        fast: further functions of a model whose structure makes its fits faster, or None.
     """
 
     nll: Callable[..., Any]
@@ -39,6 +58,7 @@ class Kernel(NamedTuple):
     exact: Callable[..., Any]
     at_floor: Callable[..., Any]
     elsewhere: Callable[..., Any]
+    fast: Fast | None = None
 
 
 class Sampling(NamedTuple):

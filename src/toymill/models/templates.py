@@ -9,7 +9,7 @@ import numpy as np
 
 from toymill.errors import ToymillError
 from toymill.models.specification import Channel, Sample, Specification, place
-from toymill.parameters import Parameters
+from toymill.parameters import Constraints, Parameters, constraints_of
 
 
 class Templates(NamedTuple):
@@ -17,31 +17,41 @@ class Templates(NamedTuple):
 
     Axes: S sample slots (the largest number of samples in a channel), B bins of all channels, C
     channels, P parameters. The expectation of a bin is the sum over its slots; an empty slot has
-    zero yield. The parameter index P stands for the constant 1.
+    zero yield. Parameters stand in an order of their own, by what they do: first A that interpolate between templates,
+    of these first those with a histosys, H, and last those with a normsys, N (in the middle those with both); then W
+    that multiply yields in several bins (normfactor, lumi), O that multiply yields in one bin, their own (staterror,
+    shapesys, shapefactor), and those that do nothing.
 
     Attributes:
         nominal: nominal yields, (S, B).
-        hist_linear: what α times this adds to a yield, (S·B, P); zero where there is no histosys.
-        hist_even: what g(α) times this adds to a yield, (S·B, P); g is even.
-        hist_shape: g of each parameter, (6, P): it is c₂α² + c₄α⁴ + c₆α⁶ for |α| < e and s|α| + t
-            beyond; the rows are e, c₂, c₄, c₆, s, t.
-        norm_log_hi: logarithm of a normsys factor at α = +1, (P, S, C); zero where there is none.
-        norm_log_lo: logarithm of a normsys factor at α = -1, (P, S, C).
-        norm_polynomial: coefficients of α to α⁶ of a normsys factor within ±1, (6, P, S, C).
-        norm_edge: |α| from which a parameter's normsys factors are exponential, (P,): 1 or 0.
-        factor_parameter: the parameters that multiply a yield, (F, S, B), padded with P.
-        factor_present: how often a parameter multiplies a yield, (P, S, B).
         bin_channel: the channel of each bin, (B,).
-        normal_parameter: parameter of each normal auxiliary datum, (N,).
-        normal_sigma: its standard deviation, (N,).
-        normal_datum: its position in the data, (N,).
-        poisson_parameter: parameter of each Poisson auxiliary datum, (M,).
-        poisson_tau: its expectation per unit of the parameter, (M,).
-        poisson_datum: its position in the data, (M,).
-        two_sided: parameters along which interpolation may make two minima, see ``_two_sided``, (K,).
+        order: the model's parameter at each place of that order, (P,); longer if a parameter is of two kinds.
+        places: the place of each of the model's parameters, (R, P): in the first row one, in the next another one of
+            a parameter of two kinds, padded with the number of places.
+        alpha: the first of them, those that interpolate, (A,).
+        hist_linear: what α times this adds to a yield, (H, S, B).
+        hist_even: what g(α) times this adds to a yield, (H, S, B); g is even.
+        hist_shape: g of each of them, (6, H): it is c₂α² + c₄α⁴ + c₆α⁶ for |α| < e and s|α| + t
+            beyond; the rows are e, c₂, c₄, c₆, s, t.
+        norm_log_hi: logarithm of a normsys factor at α = +1, (N, S, C); zero where there is none.
+        norm_log_lo: logarithm of a normsys factor at α = -1, (N, S, C).
+        norm_polynomial: coefficients of α to α⁶ of a normsys factor within ±1, (6, N, S, C).
+        norm_edge: |α| from which a parameter's normsys factors are exponential, (N,): 1 or 0.
+        factor: places of the parameters that multiply a yield, (F, S, B), padded with the number of places, which
+            stands for the constant 1.
+        wide_present: 1 where a parameter that multiplies several bins multiplies a yield, (W, S, B).
+        own_bin: the bin of each parameter that multiplies one, (O,).
+        own_present: 1 where it multiplies a sample's yield there, (O, S).
+        unconstrained: places of the parameters without a constraint, (U,).
+        constraints: the auxiliary data, with places for parameters.
+        two_sided: places of the parameters along which interpolation may make two minima, see ``_two_sided``, (K,).
     """
 
     nominal: Any
+    bin_channel: Any
+    order: Any
+    places: Any
+    alpha: Any
     hist_linear: Any
     hist_even: Any
     hist_shape: Any
@@ -49,15 +59,12 @@ class Templates(NamedTuple):
     norm_log_lo: Any
     norm_polynomial: Any
     norm_edge: Any
-    factor_parameter: Any
-    factor_present: Any
-    bin_channel: Any
-    normal_parameter: Any
-    normal_sigma: Any
-    normal_datum: Any
-    poisson_parameter: Any
-    poisson_tau: Any
-    poisson_datum: Any
+    factor: Any
+    wide_present: Any
+    own_bin: Any
+    own_present: Any
+    unconstrained: Any
+    constraints: Constraints
     two_sided: Any
 
 
@@ -133,11 +140,10 @@ def compile_specification(specification: Specification) -> Compiled:
     names = [f"{channel.name}[{i}]" for channel in specification.channels for i in range(len(channel.observed))]
     with np.errstate(all="ignore"):  # what overflows is refused below
         templates = _templates(specification, len(main))
-        kinks = _kinks(templates)
+        kinks = _kinks(templates, len(items))
         two_sided = _two_sided(templates, kinks)
-    templates = templates._replace(two_sided=np.flatnonzero(two_sided & ~parameters.fixed))
-    weak = np.zeros(len(items), dtype=bool)
-    weak[templates.poisson_parameter[templates.poisson_tau < 1]] = True
+    templates = templates._replace(two_sided=np.flatnonzero((two_sided & ~parameters.fixed)[templates.alpha]))
+    weak = np.array([item.constraint == "poisson" and item.width < 1 for item in items])
     compiled = Compiled(
         parameters=parameters,
         poi=specification.poi,
@@ -192,6 +198,7 @@ def _templates(specification: Specification, bins: int) -> Templates:
     log_hi = np.zeros((parameters, slots, channels))
     log_lo = np.zeros_like(log_hi)
     factors: dict[tuple[int, int], list[int]] = {}
+    constrained = [(i, item) for i, item in enumerate(specification.parameters) if item.constraint != "none"]
     codes = _Codes(specification.source, {}, {})
     first = 0
     for number, channel in enumerate(specification.channels):
@@ -228,33 +235,66 @@ def _templates(specification: Specification, bins: int) -> Templates:
                         raise ToymillError(msg)
                     cell.append(index[name])
         first += size
-    factor_parameter = _padded_factors(factors, slots, bins, parameters)
-    present = np.zeros((parameters + 1, slots, bins))
-    np.put_along_axis(present, factor_parameter, 1.0, axis=0)
-    constrained = [item for item in specification.parameters if item.constraint != "none"]
-    normal = [(i, item) for i, item in enumerate(constrained) if item.constraint == "normal"]
-    poisson = [(i, item) for i, item in enumerate(constrained) if item.constraint == "poisson"]
-    names_of = list(index)
+    hist = np.any(linear, axis=(0, 1)) | np.any(even, axis=(0, 1))
+    norm = np.any(log_hi, axis=(1, 2)) | np.any(log_lo, axis=(1, 2))
+    hist_alpha = np.concatenate([np.flatnonzero(hist & ~norm), np.flatnonzero(hist & norm)])
+    norm_alpha = np.concatenate([np.flatnonzero(hist & norm), np.flatnonzero(norm & ~hist)])
+    alpha = np.concatenate([hist_alpha, np.flatnonzero(norm & ~hist)])
+    present = np.zeros((parameters, slots, bins))
+    for (slot, bin_), items in factors.items():
+        present[items, slot, bin_] = 1.0
+    bins_of = np.any(present, axis=1).sum(axis=1)
+    wide, own = np.flatnonzero(bins_of > 1), np.flatnonzero(bins_of == 1)
+    order = np.concatenate([alpha, wide, own])
+    order = np.concatenate([order, np.setdiff1d(np.arange(parameters), order)])
+    place_of = np.full(parameters, -1)
+    place_of[order] = np.arange(len(order))  # a parameter of two kinds: where it multiplies
+    own_bin = np.argmax(np.any(present[own], axis=1), axis=1)
+    codes_of = [codes.histosys.get(specification.parameters[p].name, "code4p") for p in hist_alpha]
+    edges_of = [codes.normsys.get(specification.parameters[p].name, "code4") for p in norm_alpha]
+    log_hi, log_lo = log_hi[norm_alpha], log_lo[norm_alpha]
     return Templates(
         nominal=nominal,
-        hist_linear=linear.reshape(slots * bins, parameters),
-        hist_even=even.reshape(slots * bins, parameters),
-        hist_shape=np.array([EVEN_SHAPES[codes.histosys.get(name, "code4p")] for name in names_of]).T,
+        bin_channel=np.repeat(np.arange(channels), [len(channel.observed) for channel in specification.channels]),
+        order=order,
+        places=_places(order, parameters),
+        alpha=alpha,
+        hist_linear=np.moveaxis(linear[:, :, hist_alpha], -1, 0).copy(),
+        hist_even=np.moveaxis(even[:, :, hist_alpha], -1, 0).copy(),
+        hist_shape=np.array([EVEN_SHAPES[code] for code in codes_of]).reshape(-1, 6).T,
         norm_log_hi=log_hi,
         norm_log_lo=log_lo,
         norm_polynomial=_code4_polynomial(log_hi, log_lo),
-        norm_edge=np.array([NORM_EDGES[codes.normsys.get(name, "code4")] for name in names_of]),
-        factor_parameter=factor_parameter,
-        factor_present=present[:-1],
-        bin_channel=np.repeat(np.arange(channels), [len(channel.observed) for channel in specification.channels]),
-        normal_parameter=np.array([index[item.name] for _, item in normal], dtype=np.int64),
-        normal_sigma=np.array([item.width for _, item in normal], dtype=np.float64),
-        normal_datum=np.array([bins + i for i, _ in normal], dtype=np.int64),
-        poisson_parameter=np.array([index[item.name] for _, item in poisson], dtype=np.int64),
-        poisson_tau=np.array([item.width for _, item in poisson], dtype=np.float64),
-        poisson_datum=np.array([bins + i for i, _ in poisson], dtype=np.int64),
+        norm_edge=np.array([NORM_EDGES[code] for code in edges_of]),
+        factor=_padded_factors(factors, slots, bins, place_of, len(order)),
+        wide_present=present[wide],
+        own_bin=own_bin,
+        own_present=present[own, :, own_bin],
+        unconstrained=place_of[[i for i, item in enumerate(specification.parameters) if item.constraint == "none"]],
+        constraints=constraints_of(
+            [
+                (bins + k, place_of[i], item.width)
+                for k, (i, item) in enumerate(constrained)
+                if item.constraint == "normal"
+            ],
+            [
+                (bins + k, place_of[i], item.width)
+                for k, (i, item) in enumerate(constrained)
+                if item.constraint == "poisson"
+            ],
+            len(order),
+        ),
         two_sided=np.zeros(0, dtype=np.int64),
     )
+
+
+def _places(order: np.ndarray, size: int) -> np.ndarray:
+    """``Templates.places``; the first place of a parameter of two kinds is where it multiplies."""
+    found = [np.flatnonzero(order == parameter)[::-1] for parameter in range(size)]
+    places = np.full((max(map(len, found)), size), len(order))
+    for parameter, row in enumerate(found):
+        places[: len(row), parameter] = row
+    return places
 
 
 @dataclass
@@ -274,16 +314,17 @@ class _Codes:
 
 def expectation(templates: Templates, x: np.ndarray) -> np.ndarray:
     """Expected main data at one point, (P,) to (B,): the plain twin of ``histfactory``'s rates."""
-    slots, bins = templates.nominal.shape
     edge, two, four, six, slope, offset = templates.hist_shape
-    square = x * x
-    even = np.where(np.abs(x) < edge, square * (two + square * (four + square * six)), slope * np.abs(x) + offset)
-    shift = (templates.hist_linear @ x + templates.hist_even @ even).reshape(slots, bins)
-    alpha = x[:, None, None]
+    inner = x[templates.order]
+    hist = inner[: templates.hist_linear.shape[0]]
+    square = hist * hist
+    even = np.where(np.abs(hist) < edge, square * (two + square * (four + square * six)), slope * np.abs(hist) + offset)
+    shift = np.tensordot(hist, templates.hist_linear, 1) + np.tensordot(even, templates.hist_even, 1)
+    alpha = x[templates.alpha][len(templates.alpha) - len(templates.norm_edge) :, None, None]
     polynomial = sum(c * alpha ** (k + 1) for k, c in enumerate(templates.norm_polynomial))
     exponential = np.exp(np.where(alpha > 0, templates.norm_log_hi, -templates.norm_log_lo) * alpha)
     norm = np.prod(np.where(np.abs(alpha) < templates.norm_edge[:, None, None], 1 + polynomial, exponential), axis=0)
-    factor = np.prod(np.append(x, 1.0)[templates.factor_parameter], axis=0)
+    factor = np.prod(np.append(inner, 1.0)[templates.factor], axis=0)
     found: np.ndarray = np.sum((templates.nominal + shift) * norm[:, templates.bin_channel] * factor, axis=0)
     return found
 
@@ -293,9 +334,7 @@ def _check_expectation(compiled: Compiled, source: str) -> None:
     templates = compiled.templates
     with np.errstate(all="ignore"):
         rates = expectation(templates, compiled.parameters.init)
-    moved = np.abs(templates.nominal) + np.sum(
-        np.abs(templates.hist_linear) + np.abs(templates.hist_even), axis=1
-    ).reshape(templates.nominal.shape)
+    moved = np.abs(templates.nominal) + np.sum(np.abs(templates.hist_linear) + np.abs(templates.hist_even), axis=0)
     empty = np.sum(moved, axis=0) == 0
     for i, rate in enumerate(rates):
         name = compiled.data_names[i]
@@ -313,13 +352,29 @@ def _check_expectation(compiled: Compiled, source: str) -> None:
             raise ToymillError(msg)
 
 
-def _kinks(templates: Templates) -> np.ndarray:
+def _kinks(templates: Templates, size: int) -> np.ndarray:
     """Parameters with a kink at 0: interpolation codes 0 and 1, where up and down are not mirror images, (P,)."""
-    hist = (templates.hist_shape[0] == 0) & np.any(templates.hist_even != 0, axis=0)
+    hist = (templates.hist_shape[0] == 0) & np.any(templates.hist_even != 0, axis=(1, 2))
     mirrored = np.isclose(templates.norm_log_hi, -templates.norm_log_lo, rtol=1e-12, atol=0)
     norm = (templates.norm_edge == 0) & ~np.all(mirrored, axis=(1, 2))
-    kinks: np.ndarray = hist | norm
+    kinks = np.zeros(size, dtype=bool)
+    kinks[templates.alpha] = whole(templates, hist, np.False_) | whole(templates, np.False_, norm)
     return kinks
+
+
+def whole(templates: Templates, hist: Any, norm: Any) -> np.ndarray:
+    """Values of the parameters with a histosys, (H, …), plus values of those with a normsys, (N, …), as (A, …).
+
+    The one or the other may be a zero, of the type of the result.
+    """
+    size = len(templates.alpha)
+    given = hist if np.ndim(hist) else norm
+    found = np.zeros((size, *np.shape(given)[1:]), dtype=np.asarray(given).dtype)
+    if np.ndim(hist):
+        found[: len(hist)] += hist
+    if np.ndim(norm):
+        found[size - len(norm) :] += norm
+    return found
 
 
 def _two_sided(templates: Templates, kinks: np.ndarray) -> np.ndarray:
@@ -330,22 +385,23 @@ def _two_sided(templates: Templates, kinks: np.ndarray) -> np.ndarray:
     more: within five standard deviations of the counts too much only where √(Σ_b e_b²/ν_b) > 0.05. With a
     kink, g = |α|, any such sum does; below 0.005 the lower of two minima is less than 4e-4 deeper.
     """
-    slots, bins = templates.nominal.shape
-    size = templates.hist_linear.shape[1]
     up, down = np.exp(templates.norm_log_hi) - 1, np.exp(templates.norm_log_lo) - 1
     norm_even = ((up + down) / 2)[:, :, templates.bin_channel] * templates.nominal[None]
-    even = np.sum(templates.hist_even.T.reshape(size, slots, bins) + norm_even, axis=1)
+    even = np.sum(whole(templates, templates.hist_even, norm_even), axis=1)
     total = np.maximum(templates.nominal.sum(axis=0), 1e-3)
-    mask: np.ndarray = np.sqrt(np.sum(even**2 / total, axis=1)) > np.where(kinks, 0.005, 0.05)
+    mask = np.zeros(len(kinks), dtype=bool)
+    mask[templates.alpha] = np.sqrt(np.sum(even**2 / total, axis=1)) > np.where(kinks[templates.alpha], 0.005, 0.05)
     return mask
 
 
-def _padded_factors(factors: dict[tuple[int, int], list[int]], slots: int, bins: int, padding: int) -> np.ndarray:
+def _padded_factors(
+    factors: dict[tuple[int, int], list[int]], slots: int, bins: int, place_of: np.ndarray, padding: int
+) -> np.ndarray:
     depth = max((len(items) for items in factors.values()), default=0)
-    parameter = np.full((depth, slots, bins), padding, dtype=np.int64)
+    places = np.full((depth, slots, bins), padding, dtype=np.int64)
     for (slot, bin_), items in factors.items():
-        parameter[: len(items), slot, bin_] = items
-    return parameter
+        places[: len(items), slot, bin_] = place_of[items]
+    return places
 
 
 def _code4_polynomial(log_hi: np.ndarray, log_lo: np.ndarray) -> np.ndarray:

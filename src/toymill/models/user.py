@@ -17,7 +17,6 @@ from toymill.errors import ToymillError
 from toymill.models.base import Kernel, Model, Sampling, columns, require_x64
 from toymill.models.densities import (
     FLOOR,
-    Constraints,
     at_floor,
     bins_nll,
     constraint_information,
@@ -27,7 +26,7 @@ from toymill.models.densities import (
     poisson_offset,
 )
 from toymill.models.sums import RowDerivatives, derivatives, negative_log_likelihood
-from toymill.parameters import Parameters
+from toymill.parameters import Constraints, Parameters, constraints_of
 
 _PER_BLOCK = 4096  # data of one toy that the derivatives of a sum over rows look at together
 
@@ -338,14 +337,7 @@ def _constraints(
     ]
     normal = [(size + k, i, c[0]) for k, (i, _, _, c) in enumerate(constrained) if isinstance(c, NormalConstraint)]
     poisson = [(size + k, i, c[0]) for k, (i, _, _, c) in enumerate(constrained) if isinstance(c, PoissonConstraint)]
-    arrays = Constraints(
-        normal_parameter=np.array([i for _, i, _ in normal], dtype=np.int64),
-        normal_datum=np.array([datum for datum, _, _ in normal], dtype=np.int64),
-        normal_sigma=np.array([sigma for *_, sigma in normal], dtype=np.float64),
-        poisson_parameter=np.array([i for _, i, _ in poisson], dtype=np.int64),
-        poisson_datum=np.array([datum for datum, _, _ in poisson], dtype=np.int64),
-        poisson_tau=np.array([tau for *_, tau in poisson], dtype=np.float64),
-    )
+    arrays = constraints_of(normal, poisson, len(parameters))
 
     def whole(main: Any, auxiliary: Sequence[Any]) -> np.ndarray:
         if not auxiliary:
