@@ -125,7 +125,7 @@ def run(fitter: str, folder: Path, cores: set[int], options: argparse.Namespace)
             env=environment,
             capture_output=True,
             text=True,
-            timeout=options.patience,
+            timeout=None if fitter == "toymill" else options.patience,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -158,11 +158,12 @@ def judged(model: toymill.Model, folder: Path, ours: Path | None) -> dict:
         parameters, nll, bad = fits["parameters"], fits["nll"], fits["bad"]
     found["fitted"] = len(nll)
     found["bad"] = float(bad.any(axis=1).mean())
-    found["least_t_mu"] = _number(np.nanmin(2 * (nll[:, 1] - nll[:, 0])) if np.isfinite(nll).all(axis=1).any() else np.nan)
+    found["least_t_mu"] = _least_t_mu(nll)
     if ours and ours != folder:
         with np.load(ours / "fits.npz") as fits:
             count = min(len(nll), len(fits["nll"]))
             best = fits["nll"][:count]
+        found["least_t_mu_ours"] = _least_t_mu(best)
         toys = np.load(folder.parent / "toys.npy", mmap_mode="r")[:count]
         theirs = np.stack([-np.asarray(model.logpdf(parameters[:count, k], toys)) for k in (0, 1)], axis=1)
         found["toys_in_common"] = count
@@ -180,8 +181,8 @@ def _spread(values: np.ndarray) -> dict[str, float | None]:
     return {"min": float(finite.min()), "median": float(np.median(finite)), "max": float(finite.max())}
 
 
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _least_t_mu(nll: np.ndarray) -> float | None:
+    return _spread(2 * (nll[:, 1] - nll[:, 0]))["min"]
 
 
 def line(workload: str, fitter: str, found: dict) -> str:
@@ -189,9 +190,7 @@ def line(workload: str, fitter: str, found: dict) -> str:
     if "why" in found and "toys_per_s" not in found:
         return f"{workload:15}{fitter:12}{found['why']}"
     rate, above = found["toys_per_s"], found.get("above_ours")
-    throw, store = (
-        f"{found[name]['median']:.2f} s" if name in found else "" for name in ("throw_s", "store_s")
-    )
+    throw, store = (f"{found[name]['median']:.2f} s" if name in found else "" for name in ("throw_s", "store_s"))
     spread = f"{rate['min']:.4g} to {rate['max']:.4g}"
     ratio = f"{found['ratio']:.3g}" if "ratio" in found else ""
     worst = (f"{above[name]:.2g}" if above and above[name] is not None else "" for name in ("median", "max"))
@@ -236,11 +235,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--fitters", nargs="+", choices=FITTERS, default=list(FITTERS))
-    parser.add_argument("--seconds", type=float, default=4.0, help="what a repeat takes, about: sets its number of toys")
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="what a repeat takes, about: sets its number of toys"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--toys", type=int, default=2**18, help="the most toys of a repeat")
-    parser.add_argument("--patience", type=float, default=120.0, help="seconds after which a fitter is stopped")
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="where toymill computes; peers on the CPU")
+    parser.add_argument(
+        "--patience", type=float, default=120.0, help="seconds after which a peer is stopped, a workload"
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "gpu"), default="cpu", help="where toymill computes; peers on the CPU"
+    )
     parser.add_argument("--output", type=Path, default=HERE / "results" / "bench.json")
     options = parser.parse_args()
     fitters = [name for name in FITTERS if name in options.fitters]  # toymill first: the others are held against it
@@ -253,7 +258,10 @@ def main() -> None:
     print(f"{results['processor']}, one core; a toy is a free and a conditional fit at μ = {MU:g}\n{HEAD}")
     with tempfile.TemporaryDirectory() as place:
         for name in options.workloads:
-            results["workloads"][name] = compare(name, fitters, Path(place), options)
+            load = (
+                os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+            )  # of others, before the first: not 0 is busy
+            results["workloads"][name] = {"load": load, "fitters": compare(name, fitters, Path(place), options)}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"written: {options.output}")

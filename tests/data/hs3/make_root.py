@@ -15,7 +15,7 @@ import ROOT
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "benchmarks"))
 
-from roofit import build  # noqa: E402
+from roofit import build
 
 
 def evaluate(workspace, count, seed):
