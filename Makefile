@@ -1,8 +1,11 @@
 # make study: set up and run the default study, or another: make study CONFIG=config/studies/tiny.yaml
 # make test: set up and run the tests.
+# make bench: set up the peers in an environment of their own, and time toymill beside them; BENCH="--help" tells more.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
+BENCH ?=
 CORES ?= all
 CONFIG ?=
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
@@ -24,8 +27,8 @@ lint: setup-dev
 	$(BIN)/codespell
 	$(BIN)/snakemake --lint
 
-bench: setup-dev
-	$(BIN)/python benchmarks/throughput.py
+bench: $(PEERS)/.run
+	$(PEERS)/bin/python benchmarks/bench.py $(BENCH)
 
 format: setup-dev
 	$(BIN)/ruff check --fix $(LINTED)
@@ -39,16 +42,16 @@ lock:
 	envs/lock.sh
 
 clean:
-	rm -rf $(VENV) .snakemake/toymill .snakemake/conda .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .snakemake/toymill .snakemake/conda .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 setup: $(VENV)/.run
 
 setup-dev: $(VENV)/.dev
 
-$(VENV)/.python:
+$(VENV)/.python $(PEERS)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "toymill needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V). Try: make PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@D)
 	touch $@
 
 $(VENV)/.run: envs/requirements.txt pyproject.toml | $(VENV)/.python
@@ -59,4 +62,11 @@ $(VENV)/.run: envs/requirements.txt pyproject.toml | $(VENV)/.python
 
 $(VENV)/.dev: envs/requirements-dev.txt $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-dev.txt
+	touch $@
+
+$(PEERS)/.run: envs/requirements-peers.txt envs/requirements-dev.txt pyproject.toml | $(PEERS)/.python
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-peers.txt || \
+	  { echo "Not all peers can be installed here: going on without ROOT." >&2; \
+	    $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-dev.txt; }
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@

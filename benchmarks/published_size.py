@@ -12,11 +12,11 @@ import numpy as np
 BINS = (1, 2, 3, 3, 4, 4, 4, 4, 5, 5, 6)
 SAMPLES = 11
 NORMSYS, HISTOSYS = 2000, 1600
-SYSTEMATICS = 130
+SYSTEMATICS = 138
 
 
 def published_size(seed: int = 1) -> dict:
-    """The workspace as pyhf's JSON: some 176 parameters, of the sizes that published ones have."""
+    """The workspace as pyhf's JSON: 184 parameters, of the sizes that published ones have."""
     rng = np.random.default_rng(seed)
     pairs = [(c, s) for c in range(len(BINS)) for s in range(SAMPLES)]
     normsys = _spread(rng, NORMSYS, len(pairs))

@@ -10,5 +10,6 @@ lock() {
 }
 lock requirements.txt
 lock requirements-dev.txt --group dev
+lock requirements-peers.txt --group peers
 lock requirements-cuda12.txt --extra cuda12
 lock requirements-cuda13.txt --extra cuda13

@@ -1,0 +1,275 @@
+"""toymill and its peers on the same toys, one after the other on one core. See benchmarks/README.md."""
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jsonpatch
+from fitters import FITTERS, MU, POINTS, SEED
+from machine import described
+from published_size import published_size
+from teaching import teaching
+
+from toymill.job import prepare
+
+prepare()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+import toymill  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+WORKSPACES = HERE.parent / "config" / "workspaces"
+PEER_TOYS = 16384
+"""Toys that are thrown for peers: more than any of them fits."""
+
+PACKAGES = {"roofit": "ROOT", "iminuit": "iminuit", "pyhf-jax": "pyhf", "pyhf-minuit": "pyhf"}
+HEAD = (
+    f"{'workload':15}{'fitter':12}{'first call':>11}{'toys':>8}{'throw':>8}{'fit':>9}{'store':>8}"
+    f"{'toys/s':>11}{'min to max':>20}{'ratio':>8}{'bad':>8}{'Δ2NLL median':>14}{'largest':>10}{'least t_μ':>11}"
+)
+
+
+def hww() -> dict:
+    """The default study's workspace."""
+    return json.loads((WORKSPACES / "hww.json").read_text(encoding="utf-8"))
+
+
+def atlas() -> dict:
+    """The published ATLAS workspace with one signal."""
+    folder = WORKSPACES / "atlas-3l-erjr"
+    names = ("BkgOnly.json", "patch.ERJR_100p0_20p0.json")
+    background, patch = (json.loads((folder / name).read_text(encoding="utf-8")) for name in names)
+    return jsonpatch.apply_patch(background, patch)
+
+
+WORKLOADS: dict[str, Callable[[], dict]] = {
+    "teaching": teaching,
+    "hww": hww,
+    "atlas-3l-erjr": atlas,
+    "published": published_size,
+}
+
+
+def hand_over(workspace: dict, folder: Path) -> toymill.Model:
+    """Write what every fitter reads to a folder: the workspace, toys, points, and the order of data and parameters."""
+    (folder / "workspace.json").write_text(json.dumps(workspace), encoding="utf-8")
+    model = toymill.read_workspace(folder / "workspace.json")
+    parameters, sampling = model.parameters, model.sampling
+    mains = [name.removesuffix("]").rpartition("[") for name in np.array(model.data_names)[~sampling.auxiliary]]
+    about = {
+        "names": list(parameters.names),
+        "init": parameters.init.tolist(),
+        "bounds": parameters.bounds.tolist(),
+        "fixed": parameters.fixed.tolist(),
+        "poi": model.poi,
+        "main": [[channel, int(number)] for channel, _, number in mains],
+        "constrained": sampling.parameter[sampling.auxiliary].tolist(),
+    }
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+    truth = parameters.values({model.poi: MU})
+    np.save(folder / "toys.npy", toymill.throw(model, truth, PEER_TOYS, seed=SEED))
+    np.save(folder / "points.npy", points(model, truth))
+    return model
+
+
+def points(model: toymill.Model, truth: np.ndarray) -> np.ndarray:
+    """Random points about the truth, as far as constraints let parameters go, (POINTS, P)."""
+    sampling = model.sampling
+    auxiliary = np.flatnonzero(sampling.auxiliary)
+    width = np.full(len(truth), 0.1)
+    relative = 1 / np.sqrt(np.maximum(sampling.scale[auxiliary], 1.0))
+    width[sampling.parameter[auxiliary]] = np.where(sampling.poisson[auxiliary], relative, sampling.sigma[auxiliary])
+    drawn = truth + width * np.random.default_rng(SEED).normal(size=(POINTS, len(truth)))
+    return np.where(model.parameters.fixed, truth, np.clip(drawn, *model.parameters.bounds.T))
+
+
+def same_likelihood(model: toymill.Model, folder: Path, nlls: np.ndarray) -> float:
+    """Spread of a fitter's nll less toymill's over random points of as many toys; SystemExit where it is not rounding.
+
+    A term n log ν of a Poisson constraint with 10¹¹ counts is rounded at 1e-3: that much may be.
+    """
+    toys = np.load(folder / "toys.npy", mmap_mode="r")[:POINTS]
+    difference = nlls + np.asarray(model.logpdf(np.load(folder / "points.npy"), toys))
+    spread = float(np.ptp(difference))
+    counts = np.maximum(toys[:, model.sampling.poisson], 2.0)
+    allowed = 1e-6 + 16 * np.finfo(float).eps * float(np.max(counts * np.log(counts)))
+    if not spread <= allowed:
+        msg = (
+            f"{folder.name}: its nll less toymill's varies by {spread:.3g} over {POINTS} random points and toys; expected "
+            f"less than {allowed:.1g}. It is not the same likelihood, so a comparison means nothing."
+        )
+        raise SystemExit(msg)
+    return spread
+
+
+def run(fitter: str, folder: Path, cores: set[int], options: argparse.Namespace) -> str | None:
+    """Run a fitter in a process of its own: None, or why it did not end."""
+    gpu = fitter == "toymill" and options.device == "gpu"
+    environment = {**os.environ, "JAX_PLATFORMS": "cuda" if gpu else "cpu"}
+    arguments = ["--seconds", options.seconds, "--repeats", options.repeats, "--toys", options.toys]
+    patience = options.patience * (5 if fitter == "toymill" else 1)  # it compiles, and every ratio is to it
+    command = [sys.executable, HERE / "fitters.py", fitter, folder, *arguments]
+    if not gpu:
+        pin({max(cores)})
+    try:
+        done = subprocess.run(
+            [str(part) for part in command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=patience,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"stopped after {patience:g} s"
+    finally:
+        pin(cores)
+    return None if done.returncode == 0 else f"failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}"
+
+
+def cores() -> set[int]:
+    """The cores that this process may use; none where the system does not tell."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
+
+
+def pin(places: set[int]) -> None:
+    """Keep this process, and those that it starts, to some cores, where the system can."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, places)
+
+
+def judged(model: toymill.Model, folder: Path, ours: Path | None) -> dict:
+    """Times of a fitter, and what its fits are worth beside toymill's of the same toys, all in toymill's likelihood."""
+    found = json.loads((folder / "times.json").read_text(encoding="utf-8"))
+    for name in ("toys_per_s", "fit_s", "throw_s", "store_s"):
+        values = [repeat[name] for repeat in found["repeats"] if name in repeat]
+        if values:
+            found[name] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    found["toys"] = found["repeats"][0]["toys"]
+    with np.load(folder / "fits.npz") as fits:
+        parameters, nll, bad = fits["parameters"], fits["nll"], fits["bad"]
+    found["fitted"] = len(nll)
+    found["bad"] = float(bad.any(axis=1).mean())
+    found["least_t_mu"] = _least_t_mu(nll)
+    if ours and ours != folder:
+        with np.load(ours / "fits.npz") as fits:
+            count = min(len(nll), len(fits["nll"]))
+            best = fits["nll"][:count]
+        found["least_t_mu_ours"] = _least_t_mu(best)
+        toys = np.load(folder.parent / "toys.npy", mmap_mode="r")[:count]
+        theirs = np.stack([-np.asarray(model.logpdf(parameters[:count, k], toys)) for k in (0, 1)], axis=1)
+        found["toys_in_common"] = count
+        for k, name in enumerate(("free", "conditional")):
+            found[f"above_ours_{name}"] = _spread(2 * (theirs[:, k] - best[:, k]))
+        found["above_ours"] = _spread(2 * (theirs - best))
+    return found
+
+
+def _spread(values: np.ndarray) -> dict[str, float | None]:
+    """Least, median and largest of the finite ones."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return {"min": None, "median": None, "max": None}
+    return {"min": float(finite.min()), "median": float(np.median(finite)), "max": float(finite.max())}
+
+
+def _least_t_mu(nll: np.ndarray) -> float | None:
+    return _spread(2 * (nll[:, 1] - nll[:, 0]))["min"]
+
+
+def line(workload: str, fitter: str, found: dict) -> str:
+    """One line of the table."""
+    if "why" in found and "toys_per_s" not in found:
+        return f"{workload:15}{fitter:12}{found['why']}"
+    rate, above = found["toys_per_s"], found.get("above_ours")
+    throw, store = (f"{found[name]['median']:.2f} s" if name in found else "" for name in ("throw_s", "store_s"))
+    spread = f"{rate['min']:.4g} to {rate['max']:.4g}"
+    ratio = f"{found['ratio']:.3g}" if "ratio" in found else ""
+    worst = (f"{above[name]:.2g}" if above and above[name] is not None else "" for name in ("median", "max"))
+    median, largest = worst
+    least = "" if found["least_t_mu"] is None else f"{found['least_t_mu']:.1e}"
+    return (
+        f"{workload:15}{fitter:12}{found['first_call_s']:>9.2f} s{found['toys']:>8}{throw:>8}"
+        f"{found['fit_s']['median']:>7.2f} s{store:>8}{rate['median']:>11.4g}{spread:>20}{ratio:>8}"
+        f"{found['bad']:>8.2%}{median:>14}{largest:>10}{least:>11}{'  ' + found['why'] if 'why' in found else ''}"
+    )
+
+
+def compare(name: str, fitters: Sequence[str], place: Path, options: argparse.Namespace) -> dict[str, dict]:
+    """Every fitter on one workload."""
+    folder = place / name
+    folder.mkdir()
+    model = hand_over(WORKLOADS[name](), folder)
+    found: dict[str, dict] = {}
+    for fitter in fitters:
+        where = folder / fitter
+        where.mkdir()
+        for item in ("workspace.json", "about.json", "toys.npy", "points.npy"):
+            (where / item).symlink_to(folder / item)
+        why = run(fitter, where, cores(), options)
+        entry: dict = {}
+        if (where / "nll.npy").exists():
+            entry["likelihood_spread"] = same_likelihood(model, where, np.load(where / "nll.npy"))
+        if (where / "times.json").exists():
+            ours = folder / "toymill"
+            entry |= judged(model, where, ours if "toymill" in found and (ours / "fits.npz").exists() else None)
+            if fitter != "toymill" and "toys_per_s" in found.get("toymill", {}):
+                entry["ratio"] = found["toymill"]["toys_per_s"]["median"] / entry["toys_per_s"]["median"]
+        if why:
+            entry["why"] = why
+        found[fitter] = entry
+        print(line(name, fitter, entry), flush=True)
+    return found
+
+
+def main() -> None:
+    """Run every workload and write the table and its JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--fitters", nargs="+", choices=FITTERS, default=list(FITTERS))
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="what a repeat takes, about: sets its number of toys"
+    )
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--toys", type=int, default=2**18, help="the most toys of a repeat")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=120.0,
+        help="seconds after which a peer is stopped; toymill five times as many",
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "gpu"), default="cpu", help="where toymill computes; peers on the CPU"
+    )
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "bench.json")
+    options = parser.parse_args()
+    fitters = [name for name in FITTERS if name in options.fitters]  # toymill first: the others are held against it
+    for name in fitters.copy():
+        if name in PACKAGES and not importlib.util.find_spec(PACKAGES[name]):
+            print(f"{name} is left out: {PACKAGES[name]} is not installed; see benchmarks/README.md")
+            fitters.remove(name)
+    asked = {key: value for key, value in vars(options).items() if key not in {"output", "workloads", "fitters"}}
+    results: dict = {**described(toymill, jax, np), "options": asked, "workloads": {}}
+    print(f"{results['processor']}, one core; a toy is a free and a conditional fit at μ = {MU:g}\n{HEAD}")
+    with tempfile.TemporaryDirectory() as place:
+        for name in options.workloads:
+            load = (
+                os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+            )  # of others, before the first: not 0 is busy
+            results["workloads"][name] = {"load": load, "fitters": compare(name, fitters, Path(place), options)}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(f"written: {options.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The workspaces that benchmarks make from a seed are what their documentation says, and the same every time."""
+
+import json
+from collections import Counter
+
+import pytest
+
+import toymill
+
+
+def numbers(workspace):
+    samples = [sample for channel in workspace["channels"] for sample in channel["samples"]]
+    kinds = Counter(modifier["type"] for sample in samples for modifier in sample["modifiers"])
+    bins = sum(len(item["data"]) for item in workspace["observations"])
+    return len(workspace["channels"]), bins, len(samples), kinds
+
+
+@pytest.fixture
+def opened(tmp_path):
+    def read(workspace):
+        path = tmp_path / "workspace.json"
+        path.write_text(json.dumps(workspace))
+        return toymill.read_workspace(path)
+
+    return read
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(root, monkeypatch):
+    monkeypatch.syspath_prepend(root / "benchmarks")
+
+
+def test_teaching(opened):
+    from teaching import teaching
+
+    channels, bins, samples, kinds = numbers(teaching())
+    assert (channels, bins, samples) == (1, 20, 4)
+    assert set(kinds) == {"normfactor", "normsys", "histosys"}
+    parameters = opened(teaching()).parameters
+    assert len(parameters) == 9
+    assert not parameters.fixed.any()
+    assert teaching() == teaching(seed=1) != teaching(seed=2)
+
+
+def test_published_size(opened):
+    from published_size import published_size
+
+    channels, bins, samples, kinds = numbers(published_size())
+    assert (channels, bins, samples) == (11, 41, 121)
+    assert (kinds["normsys"], kinds["histosys"]) == (2000, 1600)
+    assert kinds["staterror"] > 0
+    assert len(opened(published_size()).parameters) == 184
+    assert published_size() == published_size(seed=1) != published_size(seed=2)
