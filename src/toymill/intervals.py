@@ -1,0 +1,354 @@
+"""Profile likelihood intervals: where t = 2 (conditional nll - free nll) passes a level, for many toys at once."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from toymill.errors import ToymillError
+from toymill.likelihood import REPAIR, Fits, block_size, concatenate, fit
+from toymill.models.base import Model
+
+T_TOLERANCE = 1e-6
+"""An end is found where t is this close to its level: 5e-7 σ/√level in the parameter, where t is a parabola."""
+
+_STEPS = 60  # conditional fits of one end; three to five are enough where t is smooth
+_HALVING = 10  # from this step on, every other one halves the bracket
+_FAILURES = 12  # conditional fits of one end that may fail: after each, the next goes half the way
+_GROWTH = 4.0  # until t has passed the level, a step goes this many times as far as the last at most
+_CLOSED = 1e-9  # a bracket narrower than this, of its distance, holds no end: t jumps
+_REPEATS = 5  # times that a toy's free fit is repeated from below
+_CHUNK_BYTES = 2**27  # covariances, and data of all ends, that are held at once
+
+
+class EndStatus(enum.IntEnum):
+    """How the search for one end of an interval ended; ``advice`` says what to make of it."""
+
+    FOUND = 0
+    AT_BOUND = 1
+    NOT_FOUND = 2
+
+    @property
+    def advice(self) -> str:
+        """One sentence: what this means, and what to do."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    EndStatus.FOUND: "t equals the level here, within the tolerance, and both of its fits are certified.",
+    EndStatus.AT_BOUND: "t is below the level at the parameter's bound, which is inside the interval and its end.",
+    EndStatus.NOT_FOUND: (
+        "The free fit is not certified, or the conditional fits on the way fail, or t jumps across the level or "
+        "never reaches it: look at the free fit's status, then at t along the parameter."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Profile likelihood intervals of one parameter, of n toys at L levels.
+
+    Attributes:
+        parameter: name of the parameter.
+        levels: the levels of t, length L.
+        free: the free fits, without covariances; ``free.parameter(parameter)`` is the best fit, (n,).
+        low: lower ends, (n, L): the bound where it is inside the interval, NaN where no end was found.
+        high: upper ends, (n, L).
+        low_status: how the search for each lower end ended, an ``EndStatus``, (n, L).
+        high_status: the same of the upper ends, (n, L).
+    """
+
+    parameter: str
+    levels: tuple[float, ...]
+    free: Fits
+    low: np.ndarray
+    high: np.ndarray
+    low_status: np.ndarray
+    high_status: np.ndarray
+
+    @property
+    def ok(self) -> np.ndarray:
+        """True where both ends are known, (n, L)."""
+        known: np.ndarray = (self.low_status != EndStatus.NOT_FOUND) & (self.high_status != EndStatus.NOT_FOUND)
+        return known
+
+
+@dataclass
+class _Search:
+    """The search for m = n · 2 · L ends, ordered by toy, side and level; distances are from the best fit, outwards.
+
+    Attributes:
+        toy: row of the toy, (m,).
+        index: gives each end a lane of its own, whichever toys are computed along with it, (m,).
+        side: -1 for a lower end, 1 for an upper one, (m,).
+        root: √level, (m,).
+        room: distance to the parameter's bound, (m,).
+        sigma: the parameter's error; 0 for a best fit at a bound or a kink, where t begins linearly, (m,).
+        inside: the largest distance at which t is known to be below the level, (m,).
+        outside: the smallest one at which it is known to be above; infinite at first, (m,).
+        barrier: where the last fit failed; infinite if it did not, since from nearer by it may succeed, (m,).
+        distance: of the last two certified conditional fits, the newest first; NaN if there are none, (m, 2).
+        s: their √t, (m, 2).
+        at: parameters of the newest one, at first of the free fit, (m, P).
+        steps: conditional fits tried, (m,).
+        failures: those of them that failed, (m,).
+        end: the parameter's value at the end, (m,).
+        status: an ``EndStatus``, or -1 as long as the search goes on, (m,).
+    """
+
+    toy: np.ndarray
+    index: np.ndarray
+    side: np.ndarray
+    root: np.ndarray
+    room: np.ndarray
+    sigma: np.ndarray
+    inside: np.ndarray
+    outside: np.ndarray
+    barrier: np.ndarray
+    distance: np.ndarray
+    s: np.ndarray
+    at: np.ndarray
+    steps: np.ndarray
+    failures: np.ndarray
+    end: np.ndarray
+    status: np.ndarray
+
+
+def profile_interval(
+    model: Model,
+    data: Any,
+    parameter: str | None = None,
+    *,
+    levels: Sequence[float] = (1.0, 3.84),
+    index: Any = None,
+    tolerance: float = T_TOLERANCE,
+) -> Intervals:
+    """Profile likelihood interval of a parameter for every dataset: where t_μ ≤ level, around the best fit.
+
+    The ends are where t(μ) = 2 (nll of the fit with μ held - nll of the free fit), CCGV eq. 8, equals the level
+    (MINOS; James and Roos, Comput. Phys. Commun. 10 (1975) 343): 1 for 68.27 % and 3.84 for 95 % where t follows χ²₁.
+    A search goes outwards from the best fit. If t has several minima, the interval is the piece around the lowest
+    that the free fit finds, as far as the steps see: a rise and fall of t between two of them goes unnoticed.
+
+    Args:
+        model: the model.
+        data: main and auxiliary data, shape (n, D) or (D,).
+        parameter: whose interval; the model's parameter of interest if None.
+        levels: values of t, each above the tolerance.
+        index: index of each toy in its ensemble, shape (n,), as in ``fit``: an interval has the same bits
+            whichever toys are computed along with it.
+        tolerance: how close t is to its level at an end that is found.
+
+    Returns:
+        The intervals; none raises, each end has a status.
+
+    Raises:
+        ToymillError: what ``fit`` refuses, a parameter that the model fixes, levels that are not such numbers.
+
+    Example:
+        >>> import jax, toymill
+        >>> jax.config.update("jax_enable_x64", True)
+        >>> model = toymill.read_workspace("tests/data/onoff.json")
+        >>> found = toymill.profile_interval(model, model.observed, levels=[1.0])
+        >>> found.low.round(4).tolist(), found.high.round(4).tolist(), found.high_status.tolist()
+        ([[0.6848]], [[1.3179]], [[0]])
+    """
+    name = model.parameters.names[model.poi_index] if parameter is None else parameter
+    position = model.parameters.index(name)
+    if model.parameters.fixed[position]:
+        msg = f"Parameter {name!r} is fixed by the model: it has no interval. Free it there, or name another parameter."
+        raise ToymillError(msg)
+    wanted = np.asarray(levels, dtype=np.float64)
+    if wanted.ndim != 1 or not wanted.size or not np.all(np.isfinite(wanted) & (wanted > tolerance)):
+        msg = f"levels are {levels!r}; expected a list of finite numbers above the tolerance, {tolerance:g}."
+        raise ToymillError(msg)
+    toys = np.atleast_2d(np.asarray(data, dtype=np.float64))
+    indices = np.arange(len(toys)) if index is None else np.asarray(index)
+    ends_of_toy = 2 * len(wanted)
+    per_toy = 8 * max(len(model.parameters) ** 2, ends_of_toy * toys.shape[-1])
+    size = max(_CHUNK_BYTES // per_toy // block_size(model), 1) * block_size(model)
+    free, searches = [], []
+    for first in range(0, max(len(toys), 1), size):
+        rows = slice(first, first + size)
+        fits, search = _searched(model, toys[rows], position, wanted, indices[rows], tolerance)
+        free.append(replace(fits, covariance=None))
+        searches.append(search)
+    end, status = (
+        np.concatenate([getattr(search, item) for search in searches]).reshape(-1, 2, len(wanted))
+        for item in ("end", "status")
+    )
+    return Intervals(
+        parameter=name,
+        levels=tuple(wanted.tolist()),
+        free=concatenate(free),
+        low=end[:, 0],
+        high=end[:, 1],
+        low_status=status[:, 0],
+        high_status=status[:, 1],
+    )
+
+
+def _searched(
+    model: Model, toys: np.ndarray, position: int, levels: np.ndarray, index: np.ndarray, tolerance: float
+) -> tuple[Fits, _Search]:
+    """Free fits and finished searches of some toys: every step fits all ends that are still searched for."""
+    free = fit(model, toys, index=index)
+    search = _started(model, free, position, levels, index)
+    repeats = np.zeros(len(toys), dtype=np.int64)
+    while (search.status < 0).any():
+        rows = np.flatnonzero(search.status < 0)
+        toy = search.toy[rows]
+        distance = _proposed(search, model, position)[rows]
+        value = _value(search, rows, distance, free.parameters[toy, position], model.parameters.bounds[position])
+        start = search.at[rows] + _direction(free, position)[toy] * (value - search.at[rows, position])[:, None]
+        conditional = fit(
+            model,
+            toys[toy],
+            {model.parameters.names[position]: value},
+            start=np.clip(start, *model.parameters.bounds.T),
+            index=search.index[rows],
+            covariance=False,
+        )
+        _advance(search, rows, distance, value, conditional, free.nll[toy], tolerance)
+        below = np.flatnonzero(conditional.ok & (conditional.nll < free.nll[toy] - REPAIR))
+        if below.size:
+            lowest = below[np.lexsort((conditional.nll[below], toy[below]))]
+            again, first = np.unique(toy[lowest], return_index=True)
+            lower = _repeated(model, toys, free, again, conditional.parameters[lowest[first]], index)
+            repeats[again] += 1
+            lower &= repeats[again] <= _REPEATS
+            _put(search, _started(model, free, position, levels, index), np.isin(search.toy, again[lower]))
+            _give_up(search, np.isin(search.toy, again[~lower]))
+    return free, search
+
+
+def _started(model: Model, free: Fits, position: int, levels: np.ndarray, index: np.ndarray) -> _Search:
+    """The search at its start; it is over for a free fit that is not certified, and on the side of a bound it is at."""
+    count = len(free.nll)
+    ends = 2 * len(levels)
+    toy = np.repeat(np.arange(count), ends)
+    side = np.tile(np.repeat([-1.0, 1.0], len(levels)), count)
+    low, high = model.parameters.bounds[position]
+    best = free.parameters[toy, position]
+    sigma = free.errors[toy, position]
+    search = _Search(
+        toy=toy,
+        index=np.repeat(index, ends) * ends + np.tile(np.arange(ends), count),
+        side=side,
+        root=np.tile(np.sqrt(levels), 2 * count),
+        room=np.where(side < 0, best - low, high - best),
+        sigma=np.where(np.isfinite(sigma), sigma, 0.0),
+        inside=np.zeros(len(toy)),
+        outside=np.full(len(toy), np.inf),
+        barrier=np.full(len(toy), np.inf),
+        distance=np.full((len(toy), 2), np.nan),
+        s=np.full((len(toy), 2), np.nan),
+        at=free.parameters[toy],
+        steps=np.zeros(len(toy), dtype=np.int64),
+        failures=np.zeros(len(toy), dtype=np.int64),
+        end=np.full(len(toy), np.nan),
+        status=np.full(len(toy), -1, dtype=np.int8),
+    )
+    bounded = search.room <= 0
+    search.end[bounded] = np.where(side < 0, low, high)[bounded]
+    search.status[bounded] = EndStatus.AT_BOUND
+    _give_up(search, ~free.ok[toy])
+    return search
+
+
+def _proposed(search: _Search, model: Model, position: int) -> np.ndarray:
+    """How far to go next, (m,).
+
+    Inverse interpolation of distance d as a function of s = √t, nearly a straight line: d(s) = σ s + g(s) s² with g
+    linear through the last two fits, which holds d = 0 and d' = σ at s = 0. With σ = 0 it is the straight line of t.
+    A proposal outside the bracket gives way to the bracket's middle, and so does every other one of a long search.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        g = (search.distance - search.sigma[:, None] * search.s) / search.s**2
+        slope = (g[:, 0] - g[:, 1]) / (search.s[:, 0] - search.s[:, 1])
+        at_root = g[:, 0] + np.where(np.isfinite(slope), slope, 0.0) * (search.root - search.s[:, 0])
+    at_root = np.where(np.isnan(search.s[:, 0]), 0.0, at_root)
+    proposal = search.sigma * search.root + at_root * search.root**2
+    scale = 0.1 * max(abs(model.parameters.init[position]), 1.0)
+    farthest = np.where(search.inside > 0, _GROWTH * search.inside, np.where(search.sigma > 0, np.inf, scale))
+    proposal = np.where(proposal > search.inside, np.minimum(proposal, farthest), farthest)
+    limit = np.minimum(search.outside, search.barrier)
+    halve = np.isfinite(limit) & ((proposal >= limit) | (search.steps >= _HALVING) & (search.steps % 2 == 1))
+    proposal = np.where(halve, 0.5 * (search.inside + limit), proposal)
+    distance: np.ndarray = np.minimum(proposal, search.room)
+    return distance
+
+
+def _value(search: _Search, rows: np.ndarray, distance: np.ndarray, best: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """The parameter's value at a distance from its best fit: exactly the bound where it is reached."""
+    low, high = bounds
+    bound = np.where(search.side[rows] < 0, low, high)
+    inside = np.clip(best + search.side[rows] * distance, low, high)
+    value: np.ndarray = np.where(distance >= search.room[rows], bound, inside)
+    return value
+
+
+def _direction(free: Fits, position: int) -> np.ndarray:
+    """How the other parameters follow this one to first order, V_·i / V_ii, (n, P); only itself without an error."""
+    assert free.covariance is not None
+    column = free.covariance[:, :, position]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        direction: np.ndarray = column / column[:, position, None]
+    direction = np.where(np.isfinite(direction), direction, 0.0)
+    direction[:, position] = 1.0
+    return direction
+
+
+def _advance(
+    search: _Search,
+    rows: np.ndarray,
+    distance: np.ndarray,
+    value: np.ndarray,
+    conditional: Fits,
+    free_nll: np.ndarray,
+    tolerance: float,
+) -> None:
+    """Take in what the conditional fits of some ends say."""
+    level = search.root[rows] ** 2
+    t = np.where(conditional.ok, 2 * (conditional.nll - free_nll), np.inf)
+    found = np.abs(t - level) <= tolerance
+    at_bound = ~found & (t < level) & (distance >= search.room[rows])
+    search.inside[rows] = np.where(t < level, distance, search.inside[rows])
+    search.outside[rows] = np.where(conditional.ok & (t >= level), distance, search.outside[rows])
+    search.barrier[rows] = np.where(conditional.ok, np.inf, distance)
+    certified = rows[conditional.ok]
+    search.distance[certified] = np.stack([distance[conditional.ok], search.distance[certified, 0]], axis=1)
+    search.s[certified] = np.stack([np.sqrt(np.maximum(t[conditional.ok], 0.0)), search.s[certified, 0]], axis=1)
+    search.at[certified] = conditional.parameters[conditional.ok]
+    search.steps[rows] += 1
+    search.failures[rows] += ~conditional.ok
+    closed = search.outside - search.inside <= _CLOSED * search.inside
+    _give_up(search, rows[(closed | (search.failures > _FAILURES) | (search.steps >= _STEPS))[rows]])
+    for which, status in ((found, EndStatus.FOUND), (at_bound, EndStatus.AT_BOUND)):
+        search.end[rows[which]] = value[which]
+        search.status[rows[which]] = status
+
+
+def _give_up(search: _Search, rows: np.ndarray) -> None:
+    search.end[rows] = np.nan
+    search.status[rows] = EndStatus.NOT_FOUND
+
+
+def _put(search: _Search, other: _Search, rows: np.ndarray) -> None:
+    for field in fields(search):
+        getattr(search, field.name)[rows] = getattr(other, field.name)[rows]
+
+
+def _repeated(
+    model: Model, toys: np.ndarray, free: Fits, rows: np.ndarray, start: np.ndarray, index: np.ndarray
+) -> np.ndarray:
+    """Repeat free fits that a conditional fit lies below, from there: which of them, shape of rows, ended lower."""
+    again = fit(model, toys[rows], start=start, index=index[rows])
+    lower: np.ndarray = again.ok & (again.nll < free.nll[rows] - REPAIR)
+    for name in ("parameters", "errors", "nll", "status", "edm", "iterations", "covariance"):
+        getattr(free, name)[rows[lower]] = getattr(again, name)[lower]
+    return lower
