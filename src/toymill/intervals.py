@@ -16,11 +16,11 @@ from toymill.models.base import Model
 T_TOLERANCE = 1e-6
 """An end is found where t is this close to its level: 5e-7 σ/√level in the parameter, where t is a parabola."""
 
-_STEPS = 60  # conditional fits of one end; three to five are enough where t is smooth
-_HALVING = 10  # from this step on, every other one halves the bracket
+_STEPS = 48  # conditional fits of one end; three to five are enough where t is smooth
+_ROUND = 16  # steps after which a search that goes on mistrusts the fits with t above the level
+_HALVING = 8  # steps of a round from which on every other one halves the bracket
 _FAILURES = 12  # conditional fits of one end that may fail: after each, the next goes half the way
 _GROWTH = 4.0  # until t has passed the level, a step goes this many times as far as the last at most
-_CLOSED = 1e-9  # a bracket narrower than this, of its distance, holds no end: t jumps
 _REPEATS = 5  # times that a toy's free fit is repeated from below
 _CHUNK_BYTES = 2**27  # covariances, and data of all ends, that are held at once
 
@@ -93,7 +93,7 @@ class _Search:
         barrier: where the last fit failed; infinite if it did not, since from nearer by it may succeed, (m,).
         distance: of the last two certified conditional fits, the newest first; NaN if there are none, (m, 2).
         s: their √t, (m, 2).
-        at: parameters of the newest one, at first of the free fit, (m, P).
+        at: parameters of the farthest one with t below the level, at first of the free fit, (m, P).
         steps: conditional fits tried, (m,).
         failures: those of them that failed, (m,).
         end: the parameter's value at the end, (m,).
@@ -265,7 +265,7 @@ def _proposed(search: _Search, model: Model, position: int) -> np.ndarray:
 
     Inverse interpolation of distance d as a function of s = √t, nearly a straight line: d(s) = σ s + g(s) s² with g
     linear through the last two fits, which holds d = 0 and d' = σ at s = 0. With σ = 0 it is the straight line of t.
-    A proposal outside the bracket gives way to the bracket's middle, and so does every other one of a long search.
+    A proposal outside the bracket gives way to the bracket's middle, and so does every other one of a long round.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         g = (search.distance - search.sigma[:, None] * search.s) / search.s**2
@@ -277,7 +277,8 @@ def _proposed(search: _Search, model: Model, position: int) -> np.ndarray:
     farthest = np.where(search.inside > 0, _GROWTH * search.inside, np.where(search.sigma > 0, np.inf, scale))
     proposal = np.where(proposal > search.inside, np.minimum(proposal, farthest), farthest)
     limit = np.minimum(search.outside, search.barrier)
-    halve = np.isfinite(limit) & ((proposal >= limit) | (search.steps >= _HALVING) & (search.steps % 2 == 1))
+    slow = (search.steps % _ROUND >= _HALVING) & (search.steps % 2 == 1)
+    halve = np.isfinite(limit) & (slow | (proposal >= limit))
     proposal = np.where(halve, 0.5 * (search.inside + limit), proposal)
     distance: np.ndarray = np.minimum(proposal, search.room)
     return distance
@@ -312,22 +313,29 @@ def _advance(
     free_nll: np.ndarray,
     tolerance: float,
 ) -> None:
-    """Take in what the conditional fits of some ends say."""
+    """Take in what the conditional fits of some ends say.
+
+    t jumps where a fit misses the lower of two minima. Every fit starts from one with t below the level, and after a
+    round without an end those above it are forgotten: the next ones start from nearer by, and stay in that minimum.
+    """
     level = search.root[rows] ** 2
     t = np.where(conditional.ok, 2 * (conditional.nll - free_nll), np.inf)
-    found = np.abs(t - level) <= tolerance
-    at_bound = ~found & (t < level) & (distance >= search.room[rows])
-    search.inside[rows] = np.where(t < level, distance, search.inside[rows])
-    search.outside[rows] = np.where(conditional.ok & (t >= level), distance, search.outside[rows])
+    below = t < level
+    search.inside[rows[below]] = distance[below]
+    search.at[rows[below]] = conditional.parameters[below]
+    search.outside[rows] = np.where(conditional.ok & ~below, distance, search.outside[rows])
     search.barrier[rows] = np.where(conditional.ok, np.inf, distance)
-    certified = rows[conditional.ok]
-    search.distance[certified] = np.stack([distance[conditional.ok], search.distance[certified, 0]], axis=1)
-    search.s[certified] = np.stack([np.sqrt(np.maximum(t[conditional.ok], 0.0)), search.s[certified, 0]], axis=1)
-    search.at[certified] = conditional.parameters[conditional.ok]
+    ok = conditional.ok
+    search.distance[rows[ok]] = np.stack([distance[ok], search.distance[rows[ok], 0]], axis=1)
+    search.s[rows[ok]] = np.stack([np.sqrt(np.maximum(t[ok], 0.0)), search.s[rows[ok], 0]], axis=1)
     search.steps[rows] += 1
-    search.failures[rows] += ~conditional.ok
-    closed = search.outside - search.inside <= _CLOSED * search.inside
-    _give_up(search, rows[(closed | (search.failures > _FAILURES) | (search.steps >= _STEPS))[rows]])
+    search.failures[rows] += ~ok
+    anew = rows[search.steps[rows] % _ROUND == 0]
+    search.outside[anew] = np.inf
+    search.distance[anew] = search.s[anew] = np.nan
+    _give_up(search, rows[(search.failures[rows] > _FAILURES) | (search.steps[rows] >= _STEPS)])
+    found = np.abs(t - level) <= tolerance
+    at_bound = ~found & below & (distance >= search.room[rows])
     for which, status in ((found, EndStatus.FOUND), (at_bound, EndStatus.AT_BOUND)):
         search.end[rows[which]] = value[which]
         search.status[rows[which]] = status

@@ -364,23 +364,39 @@ def test_a_free_fit_that_stays_above_has_no_interval(hww, monkeypatch):
     assert np.isnan(found.low[1]).all()
 
 
-def test_a_jump_of_t_is_no_end(hww, monkeypatch):
-    """t that jumps across the level, as fits that miss minima make it, gives no end."""
-    right = intervals.fit
-    jump = 1.2
+def conditional_fits_spoilt(monkeypatch, beyond, *, times):
+    """Make the first conditional fits beyond a value end far too high, as if they missed the lower of two minima."""
+    right, left = intervals.fit, [times]
 
     def fit(model, data, fixed=None, **options):
         fits = right(model, data, fixed, **options)
-        if fixed is not None:
-            fits.nll[np.asarray(fixed["mu"]) > jump] += 10.0
+        bad = np.zeros(len(fits.nll), dtype=bool) if fixed is None else fixed["mu"] > beyond
+        if bad.any() and left[0]:
+            left[0] -= 1
+            fits.nll[bad] += 10.0
         return fits
 
-    data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 1, mode="asimov")
-    assert toymill.profile_interval(hww, data, levels=[1.0]).high[0, 0] > jump
     monkeypatch.setattr(intervals, "fit", fit)
+
+
+def test_a_jump_of_t_is_no_end(hww, monkeypatch):
+    data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 1, mode="asimov")
+    right = toymill.profile_interval(hww, data, levels=[1.0])
+    assert right.high[0, 0] > 1.2
+    conditional_fits_spoilt(monkeypatch, 1.2, times=1000)
     found = toymill.profile_interval(hww, data, levels=[1.0])
     assert found.low_status.tolist() == [[EndStatus.FOUND]]
     assert found.high_status.tolist() == [[EndStatus.NOT_FOUND]]
+
+
+def test_a_missed_minimum_on_the_way_is_got_over(hww, monkeypatch):
+    """The first fits beyond the jump are wrong: the end, farther out, is found all the same."""
+    data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 1, mode="asimov")
+    right = toymill.profile_interval(hww, data, levels=[1.0])
+    conditional_fits_spoilt(monkeypatch, 1.2, times=2)
+    found = toymill.profile_interval(hww, data, levels=[1.0])
+    assert found.high_status.tolist() == [[EndStatus.FOUND]]
+    np.testing.assert_allclose(found.high, right.high, rtol=1e-6)
 
 
 def test_fits_hold_a_value_for_each_toy(hww):
