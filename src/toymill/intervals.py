@@ -130,7 +130,7 @@ def profile_interval(
     """Profile likelihood interval of a parameter for every dataset: where t_μ ≤ level, around the best fit.
 
     The ends are where t(μ) = 2 (nll of the fit with μ held - nll of the free fit), CCGV eq. 8, equals the level
-    (MINOS; James and Roos, Comput. Phys. Commun. 10 (1975) 343): 1 for 68.27 % and 3.84 for 95 % where t follows χ²₁.
+    (MINOS; James and Roos, Computer Physics Communications 10 (1975) 343): 1 for 68.27 % and 3.84 for 95 % where t follows χ²₁.
     A search goes outwards from the best fit. If t has several minima, the interval is the piece around the lowest
     that the free fit finds, as far as the steps see: a rise and fall of t between two of them goes unnoticed.
 
