@@ -16,7 +16,7 @@ from toymill.models.base import Model
 T_TOLERANCE = 1e-6
 """An end is found where t is this close to its level: 5e-7 σ/√level in the parameter, where t is a parabola."""
 
-_STEPS = 48  # conditional fits of one end; three to five are enough where t is smooth
+_STEPS = 48  # conditional fits of one end; four to six are enough where t is smooth
 _ROUND = 16  # steps after which a search that goes on mistrusts the fits with t above the level
 _HALVING = 8  # steps of a round from which on every other one halves the bracket
 _FAILURES = 12  # conditional fits of one end that may fail: after each, the next goes half the way
@@ -94,6 +94,8 @@ class _Search:
         distance: of the last two certified conditional fits, the newest first; NaN if there are none, (m, 2).
         s: their √t, (m, 2).
         at: parameters of the farthest one with t below the level, at first of the free fit, (m, P).
+        beyond: those of the farthest one with t above it, (m, P).
+        confirming: True where t was found to be the level, and the fit is repeated from ``beyond``, (m,).
         steps: conditional fits tried, (m,).
         failures: those of them that failed, (m,).
         end: the parameter's value at the end, (m,).
@@ -112,6 +114,8 @@ class _Search:
     distance: np.ndarray
     s: np.ndarray
     at: np.ndarray
+    beyond: np.ndarray
+    confirming: np.ndarray
     steps: np.ndarray
     failures: np.ndarray
     end: np.ndarray
@@ -204,7 +208,8 @@ def _searched(
         toy = search.toy[rows]
         distance = _proposed(search, model, position)[rows]
         value = _value(search, rows, distance, free.parameters[toy, position], model.parameters.bounds[position])
-        start = search.at[rows] + _direction(free, position)[toy] * (value - search.at[rows, position])[:, None]
+        near = np.where(search.confirming[rows, None], search.beyond[rows], search.at[rows])
+        start = near + _direction(free, position)[toy] * (value - near[:, position])[:, None]
         conditional = fit(
             model,
             toys[toy],
@@ -248,6 +253,8 @@ def _started(model: Model, free: Fits, position: int, levels: np.ndarray, index:
         distance=np.full((len(toy), 2), np.nan),
         s=np.full((len(toy), 2), np.nan),
         at=free.parameters[toy],
+        beyond=free.parameters[toy],
+        confirming=np.zeros(len(toy), dtype=bool),
         steps=np.zeros(len(toy), dtype=np.int64),
         failures=np.zeros(len(toy), dtype=np.int64),
         end=np.full(len(toy), np.nan),
@@ -280,7 +287,7 @@ def _proposed(search: _Search, model: Model, position: int) -> np.ndarray:
     slow = (search.steps % _ROUND >= _HALVING) & (search.steps % 2 == 1)
     halve = np.isfinite(limit) & (slow | (proposal >= limit))
     proposal = np.where(halve, 0.5 * (search.inside + limit), proposal)
-    distance: np.ndarray = np.minimum(proposal, search.room)
+    distance: np.ndarray = np.where(search.confirming, search.distance[:, 0], np.minimum(proposal, search.room))
     return distance
 
 
@@ -315,27 +322,36 @@ def _advance(
 ) -> None:
     """Take in what the conditional fits of some ends say.
 
-    t jumps where a fit misses the lower of two minima. Every fit starts from one with t below the level, and after a
-    round without an end those above it are forgotten: the next ones start from nearer by, and stay in that minimum.
+    A fit may miss the lower of two minima, so that t is too large there. Every fit starts from one with t below the
+    level, and after a round without an end those above it are forgotten: the next ones start from nearer by, and stay in
+    that minimum. An end counts only after a fit from farther out, which may stay in another minimum, ended no lower.
     """
-    level = search.root[rows] ** 2
-    t = np.where(conditional.ok, 2 * (conditional.nll - free_nll), np.inf)
+    level, ok = search.root[rows] ** 2, conditional.ok
+    t = np.where(ok, 2 * (conditional.nll - free_nll), np.inf)
     below = t < level
+    near = np.abs(t - level) <= tolerance
+    confirmed = search.confirming[rows] & (near | ~below)
+    asked = near & ~confirmed & np.isfinite(search.outside[rows])
+    found = confirmed | near & ~asked
+    lowered = rows[search.confirming[rows] & ~confirmed]
+    above = ok & ~below & ~near
+    search.confirming[rows] = asked
     search.inside[rows[below]] = distance[below]
     search.at[rows[below]] = conditional.parameters[below]
-    search.outside[rows] = np.where(conditional.ok & ~below, distance, search.outside[rows])
-    search.barrier[rows] = np.where(conditional.ok, np.inf, distance)
-    ok = conditional.ok
+    farthest = above & np.isinf(search.outside[rows])
+    search.beyond[rows[farthest]] = conditional.parameters[farthest]
+    search.outside[rows[above]] = distance[above]
+    search.barrier[rows] = np.where(ok, np.inf, distance)
     search.distance[rows[ok]] = np.stack([distance[ok], search.distance[rows[ok], 0]], axis=1)
     search.s[rows[ok]] = np.stack([np.sqrt(np.maximum(t[ok], 0.0)), search.s[rows[ok], 0]], axis=1)
     search.steps[rows] += 1
     search.failures[rows] += ~ok
-    anew = rows[search.steps[rows] % _ROUND == 0]
-    search.outside[anew] = np.inf
+    anew = rows[(search.steps[rows] % _ROUND == 0) & ~asked]
+    search.outside[anew] = search.outside[lowered] = np.inf
     search.distance[anew] = search.s[anew] = np.nan
+    search.distance[lowered, 1] = search.s[lowered, 1] = np.nan
     _give_up(search, rows[(search.failures[rows] > _FAILURES) | (search.steps[rows] >= _STEPS)])
-    found = np.abs(t - level) <= tolerance
-    at_bound = ~found & below & (distance >= search.room[rows])
+    at_bound = ~near & below & (distance >= search.room[rows])
     for which, status in ((found, EndStatus.FOUND), (at_bound, EndStatus.AT_BOUND)):
         search.end[rows[which]] = value[which]
         search.status[rows[which]] = status

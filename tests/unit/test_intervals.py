@@ -399,6 +399,27 @@ def test_a_missed_minimum_on_the_way_is_got_over(hww, monkeypatch):
     np.testing.assert_allclose(found.high, right.high, rtol=1e-6)
 
 
+def test_an_end_is_confirmed_from_farther_out(hww, monkeypatch):
+    """Fits that start from inside miss the lower minimum: the one from outside finds it, and the end moves."""
+    right = intervals.fit
+    data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 1, mode="asimov")
+    expected = toymill.profile_interval(hww, data, levels=[1.0])
+    missed = []
+
+    def fit(model, data, fixed=None, **options):
+        fits = right(model, data, fixed, **options)
+        if fixed is not None:
+            beyond = fixed["mu"] > 1.1
+            missed.append(beyond.any() and len(missed) < 3)  # the three fits before the confirmation
+            fits.nll[beyond & missed[-1]] += 0.2
+        return fits
+
+    monkeypatch.setattr(intervals, "fit", fit)
+    found = toymill.profile_interval(hww, data, levels=[1.0])
+    assert missed[:4] == [True, True, True, False]
+    np.testing.assert_allclose(found.high, expected.high, rtol=1e-6)
+
+
 def test_fits_hold_a_value_for_each_toy(hww):
     data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 3, seed=11)
     values = np.array([0.0, 1.0, 2.5])
