@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from toymill.errors import ToymillError as ToymillError
     from toymill.information import derivatives as derivatives
+    from toymill.intervals import EndStatus as EndStatus
+    from toymill.intervals import Intervals as Intervals
+    from toymill.intervals import profile_interval as profile_interval
     from toymill.likelihood import Fits as Fits
     from toymill.likelihood import fit as fit
     from toymill.likelihood import fit_tests as fit_tests
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "EndStatus": "toymill.intervals",
     "Fits": "toymill.likelihood",
+    "Intervals": "toymill.intervals",
     "Model": "toymill.models.base",
     "NormalConstraint": "toymill.models.user",
     "Parameter": "toymill.models.user",
@@ -47,6 +52,7 @@ _HOMES = {
     "fit": "toymill.likelihood",
     "fit_tests": "toymill.likelihood",
     "load_model": "toymill.models.load",
+    "profile_interval": "toymill.intervals",
     "q_0": "toymill.statistics",
     "q_mu": "toymill.statistics",
     "qtilde_mu": "toymill.statistics",
@@ -57,7 +63,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "EndStatus",
     "Fits",
+    "Intervals",
     "Model",
     "NormalConstraint",
     "Parameter",
@@ -71,6 +79,7 @@ __all__ = [
     "fit",
     "fit_tests",
     "load_model",
+    "profile_interval",
     "q_0",
     "q_mu",
     "qtilde_mu",

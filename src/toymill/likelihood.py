@@ -53,7 +53,7 @@ class Fits:
     Attributes:
         names: names of the P parameters.
         poi: name of the parameter of interest, or None.
-        fixed: values of the parameters that this fit held fixed, by name.
+        fixed: values of the parameters that this fit held fixed, by name: a number, or one for each toy, (n,).
         parameters: fitted values, (n, P).
         errors: square roots of the covariance's diagonal, (n, P): 0 for a fixed parameter, NaN for
             one held at a bound and for a fit without a positive-definite Hessian.
@@ -67,7 +67,7 @@ class Fits:
 
     names: tuple[str, ...]
     poi: str | None
-    fixed: dict[str, float]
+    fixed: dict[str, Any]
     parameters: np.ndarray
     errors: np.ndarray
     nll: np.ndarray
@@ -93,7 +93,7 @@ class Fits:
 def fit(
     model: Model,
     data: Any,
-    fixed: Mapping[str, float] | None = None,
+    fixed: Mapping[str, Any] | None = None,
     *,
     start: Any = None,
     index: Any = None,
@@ -109,7 +109,7 @@ def fit(
     Args:
         model: the model.
         data: main and auxiliary data, shape (n, D) or (D,).
-        fixed: parameters to hold, by name, beside those that the model fixes.
+        fixed: parameters to hold, by name, beside those that the model fixes: a number, or one for each toy, (n,).
         start: initial values, shape (P,) or (n, P); the model's if None.
         index: index of each toy in its ensemble, shape (n,); 0 … n-1 if None. A toy is always computed
             in the lane ``index`` mod the block's size: vector units may round differently from lane to
@@ -137,7 +137,7 @@ def fit(
     held = dict(fixed or {})
     size = len(model.parameters)
     toys = _rows(data, len(model.data_names), "data")
-    values = model.parameters.values(held)
+    values = _values(model, held, len(toys))
     starts = values[None] if start is None else _rows(start, size, "start")
     if len(toys) == 0 or len(starts) not in (1, len(toys)):
         msg = f"There are {len(toys)} datasets and {len(starts)} starts; expected at least one dataset, and a start for each."
@@ -193,6 +193,19 @@ def _rescue(
         again = search(one, found.parameters[None])
         again.status[again.ok] = Status.RESCUED
         _keep_lower(fits, again, one)
+
+
+def _values(model: Model, held: Mapping[str, Any], count: int) -> np.ndarray:
+    """The initial values with the held ones put in, (P,), the largest where toys differ; ToymillError for wrong ones."""
+    for name, value in held.items():
+        if np.shape(value) not in ((), (count,)) or not np.size(value):
+            msg = (
+                f"fixed[{name!r}] has shape {np.shape(value)}; expected a number, or one for each of {count} datasets."
+            )
+            raise ToymillError(msg)
+    for extreme in (np.min, np.max):
+        values = model.parameters.values({name: float(extreme(value)) for name, value in held.items()})
+    return values
 
 
 def _try_elsewhere(

@@ -85,7 +85,7 @@ def _estimate(free: Fits) -> np.ndarray:
     return free.parameter(free.poi)
 
 
-def _held(conditional: Fits) -> float:
+def _held(conditional: Fits) -> Any:
     if conditional.poi is None or conditional.poi not in conditional.fixed:
         msg = f"The conditional fits hold {sorted(conditional.fixed)}; expected the parameter of interest {conditional.poi!r}."
         raise ToymillError(msg)
@@ -93,8 +93,8 @@ def _held(conditional: Fits) -> float:
 
 
 def _require_zero(background: Fits) -> None:
-    if _held(background) != 0:
-        msg = f"The background fits hold {background.poi} at {_held(background):g}; expected 0."
+    if np.any(_held(background) != 0):
+        msg = f"The background fits hold {background.poi} at {_held(background)}; expected 0."
         raise ToymillError(msg)
 
 

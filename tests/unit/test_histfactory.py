@@ -11,8 +11,8 @@ import pytest
 
 import toymill
 from toymill.models import binned
-from toymill.models.densities import FLOOR
 from toymill.models.binned import KERNEL
+from toymill.models.densities import FLOOR
 from toymill.models.templates import EVEN_SHAPES
 
 

@@ -6,7 +6,9 @@ import toymill
 
 def test_public_names():
     assert toymill.__all__ == [
+        "EndStatus",
         "Fits",
+        "Intervals",
         "Model",
         "NormalConstraint",
         "Parameter",
@@ -20,6 +22,7 @@ def test_public_names():
         "fit",
         "fit_tests",
         "load_model",
+        "profile_interval",
         "q_0",
         "q_mu",
         "qtilde_mu",
@@ -44,3 +47,5 @@ def test_configuration_does_not_import_jax():
 def test_every_status_has_advice():
     for status in toymill.Status:
         assert status.advice.endswith(".")
+    for end in toymill.EndStatus:
+        assert end.advice.endswith(".")

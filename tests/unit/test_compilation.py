@@ -1,0 +1,130 @@
+"""Each program is compiled once a model: no number of toys, tested value or way of cutting makes another.
+
+JAX tells every trace and every compilation to listeners of ``jax.monitoring``.
+"""
+
+import contextlib
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+
+import toymill
+from toymill.models import extended, normal, poisson
+
+COMPILE = "/jax/core/compile/"
+COUNTS = (1, 7, 100, 1000)
+
+
+@contextlib.contextmanager
+def compilations():
+    """What is traced, lowered and compiled inside the block, as a Counter of (stage, function)."""
+    seen = Counter()
+
+    def listen(name, duration, **details):  # noqa: ARG001
+        if name.startswith(COMPILE):
+            seen[name.removeprefix(COMPILE), details.get("fun_name")] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def toys_of(model, count=1000):
+    return toymill.throw(model, model.parameters.init, count, seed=1)
+
+
+@pytest.fixture(params=["hww", "every-modifier", "normal", "poisson"])
+def model(request, spec):
+    builders = {
+        "hww": lambda: request.getfixturevalue("hww"),
+        "every-modifier": lambda: toymill.read_workspace(spec),
+        "normal": lambda: normal.build(n=5),
+        "poisson": poisson.build,
+    }
+    return builders[request.param]()
+
+
+def test_compilations_are_seen():
+    """Both a new function and a new shape of an old one are noticed; the same again is not."""
+    function = jax.jit(lambda x: 3 * x + 1)
+    small, large = np.zeros(3), np.zeros(4)
+    for values in (small, large):
+        with compilations() as seen:
+            function(values)
+        assert {stage for stage, _ in seen} == {
+            "jaxpr_trace_duration",
+            "jaxpr_to_mlir_module_duration",
+            "backend_compile_duration",
+        }
+    with compilations() as seen:
+        function(small)
+        function(large)
+    assert not seen
+
+
+def test_fits(model):
+    """Free and conditional fits at any value, of any number of toys, with and without covariances and indices."""
+    data, poi = toys_of(model), model.poi
+    init = float(model.parameters.init[model.poi_index])
+    toymill.fit_tests(model, data[:300], [{poi: init}])
+    with compilations() as seen:
+        for count in COUNTS:
+            free = toymill.fit(model, data[:count])
+            toymill.fit(model, data[:count], {poi: init + 0.1}, start=free.parameters, covariance=False)
+        for count in COUNTS[:-1]:
+            toymill.fit(model, data[:count], tolerance=1e-7, index=np.arange(count) + 13)
+            for value in (round(init), np.float64(init), init + np.arange(count) / count):
+                toymill.fit(model, data[:count], {poi: value})
+    assert not seen
+
+
+def test_chunks_and_shards(model):
+    """However an ensemble is cut into shards, and however many test points a study has."""
+    data, poi = toys_of(model, 300), model.poi
+    tests = [{poi: float(model.parameters.init[model.poi_index]) + shift} for shift in (0.0, 0.05, 0.2)]
+    toymill.fit_tests(model, data, tests[:1])
+    with compilations() as seen:
+        for size in (299, 256, 77):
+            for first in range(0, len(data), size):
+                toymill.fit_tests(model, data[first : first + size], tests[:1], first=first)
+        for count in (1, 7, 100):
+            toymill.fit_tests(model, data[:count], tests[: 1 + count % 3])
+    assert not seen
+
+
+def test_intervals(model):
+    """The ends that are still searched for become fewer with every step."""
+    data = toys_of(model, 100)
+    toymill.fit_tests(model, data, [{model.poi: float(model.parameters.init[model.poi_index])}])
+    with compilations() as seen:
+        for count in (1, 7, 100):
+            toymill.profile_interval(model, data[:count], levels=[1.0])
+        toymill.profile_interval(model, data[:7], levels=[0.5, 2.0, 3.84])
+    assert not seen
+
+
+@pytest.mark.parametrize("build", [normal.build, extended.build])
+def test_throws(build):
+    """A density's toys are drawn by JAX, in blocks of one shape."""
+    model = build()
+    toys_of(model, 10)
+    with compilations() as seen:
+        for count in COUNTS:
+            toys_of(model, count)
+            toymill.throw(model, model.parameters.init, count, seed=2, first=5)
+    assert not seen
+
+
+def test_a_workspace_read_twice_is_compiled_once(root, hww):
+    """The program has the model's constants as arguments."""
+    data = toys_of(hww, 300)
+    toymill.fit_tests(hww, data, [{"mu": 1.0}])
+    again = toymill.read_workspace(root / "config/workspaces/hww.json")
+    assert again is not hww
+    with compilations() as seen:
+        toymill.fit_tests(again, data, [{"mu": 1.0}])
+    assert not seen
