@@ -517,7 +517,7 @@ def _verdict(t: Distribution, cdf: CDF | None, why_none: str | None = None) -> d
         ),
         "ks_distance": distance,
         "ks_p_value": float(scipy.stats.kstwo.sf(distance, positive.size)) if continuous else None,
-        "at_zero": 1 - t.above(_ZERO) / t.size,
+        "at_zero": (t.size - t.above(_ZERO)) / t.size,
         "at_zero_asymptotic": float(cdf(0.0)),
     }
 

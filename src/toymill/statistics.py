@@ -254,9 +254,9 @@ class Distribution:
         """Sample quantiles, interpolated between order statistics as NumPy does by default."""
         at = np.asarray(probability) * (self.size - 1)
         below = np.floor(at)
-        value = self._ordered(below)
-        found: np.ndarray = value + (at - below) * (self._ordered(np.ceil(at)) - value)
-        return found
+        value, following = self._ordered(below), self._ordered(np.ceil(at))
+        with np.errstate(invalid="ignore"):  # in a cell without an end
+            return np.where(following > value, value + (at - below) * (following - value), value)
 
     def _ordered(self, number: np.ndarray) -> np.ndarray:
         """Order statistics, counted from 0."""
