@@ -65,7 +65,8 @@ class Tally:
         profile: toys whose profile interval holds the truth, (L,).
         t_sums: Σ tᵏ, (K, 4).
         smallest: smallest t, before values below 0 by rounding are put to 0, (K,).
-        roots: toys by √t, for t_μ and t̃_μ, with μ̂ ≤ μ and above, (K, 2, 2, cells); t̃_μ where 0 is tested too.
+        roots: toys by √t, for t_μ and t̃_μ, with μ̂ ≤ μ and above, (K, 2, 2, cells); t̃_μ at
+            μ > 0, where 0 is tested too.
         iterations: Σ steps of the free fit, ().
         most_iterations: most steps of any fit, ().
         kept: index of each kept toy, ascending, (k,).
@@ -202,7 +203,7 @@ class Tally:
         background = next((fits for mu, fits in zip(self.tests, tests, strict=True) if mu == 0), None)
         for k, (mu, fits) in enumerate(zip(self.tests, tests, strict=True)):
             statistics = {T: t[:, k]}
-            if background is not None:
+            if background is not None and mu > 0:
                 statistics[T_TILDE] = ttilde_mu(free, fits, background)
             above = (free.parameters[ok, i] > mu).astype(np.intp)
             for which, values in statistics.items():
