@@ -231,6 +231,9 @@ class ShardReader:
             cells, counts = (_read(self.file, self.path, f"tally/roots/{name}") for name in ("cell", "count"))
             tally.roots.reshape(-1)[cells] = counts
             tally = replace(tally, **arrays)
+            if tally.toys != self.key.toys:
+                msg = f"{self.path}: its tally is of {tally.toys} toys; expected {self.key.toys}. Delete the file and run again."
+                raise ToymillError(msg)
             kept = self.file["kept"]
             if "free" in kept:
                 tally.kept, tally.kept_t = (np.asarray(_read(kept, self.path, name)) for name in ("toy", "t"))

@@ -12,10 +12,13 @@ from toymill.store import (
     ShardKey,
     read_shard,
     read_toys,
+    reading_shard,
     write_shard,
     write_summary,
+    writing_shard,
     writing_toys,
 )
+from toymill.tally import ADDITIVE, CONTEXT, Tally
 
 KEY = ShardKey("one", "d" * 64, "m" * 64, 7, 20, 6)
 
@@ -101,6 +104,51 @@ def test_missing_rows_are_found(path):
         file["free/edm"] = short
     with pytest.raises(toymill.ToymillError, match="free/edm has 5 rows; expected 6"):
         read_shard(path)
+
+
+def test_a_shard_that_lacks_toys_is_not_written(shard, tmp_path):
+    with pytest.raises(toymill.ToymillError, match="6 toys were written; expected 7"):
+        write_shard(tmp_path / "shard.h5", shard._replace(key=KEY._replace(toys=7)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def summary(shard, tmp_path):
+    """The shard of a study that keeps a summary."""
+    tally = Tally.empty([1.0, 1.0], [0.0, 1.0], [0.95])
+    tally.add(KEY.first, shard.free, shard.tests)
+    with writing_shard(tmp_path / "summary.h5", KEY, "summary") as file:
+        file.add(shard.free, shard.tests)
+        file.finish(shard.audit, tally)
+    return tmp_path / "summary.h5", tally
+
+
+def test_a_tally_is_read_as_it_was_written(summary):
+    path, tally = summary
+    with reading_shard(path, KEY) as reader:
+        found = reader.tally()
+    assert reader.keep == "summary"
+    for name in (*CONTEXT, *ADDITIVE, "smallest", "most_iterations", "kept"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(tally, name), err_msg=name)
+
+
+def test_a_damaged_tally_is_found(summary):
+    path, _tally = summary
+    with h5py.File(path, "a") as file:
+        place = file["tally/sums"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[place.byte_offset] ^= 1
+    path.write_bytes(content)
+    with reading_shard(path, KEY) as reader, pytest.raises(toymill.ToymillError, match="tally/sums is damaged"):
+        reader.tally()
+
+
+def test_a_tally_of_other_toys_is_refused(summary):
+    path, _ = summary
+    with h5py.File(path, "a") as file:
+        file["tally/toys"][...] = 5
+    with reading_shard(path, KEY) as reader, pytest.raises(toymill.ToymillError, match="of 5 toys; expected 6"):
+        reader.tally()
 
 
 def test_another_kind_of_file_is_refused(onoff, tmp_path):
