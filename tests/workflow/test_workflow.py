@@ -118,7 +118,7 @@ def reference(root, tmp_path_factory):
     return folder
 
 
-def test_kept_toys_are_fitted_again_at_a_new_test_point(run, root, tmp_path):
+def test_kept_toys_stay_when_a_test_point_is_added(run, root, tmp_path):
     small = study(root, ensembles={"one": {"truth": {"mu": 1.0}, "toys": 20}}, keep_toys=True)
     assert run(small).returncode == 0
     toys = tmp_path / "results/small/toys/one/000000000-000000019.h5"
