@@ -1,14 +1,12 @@
-"""Throw the toys of one shard."""
+"""Write the toys of one shard."""
 
 from toymill.job import prepare, reported
 
 prepare(snakemake.threads)
 from toymill.config import read_study, shard_named  # noqa: E402
-from toymill.store import write_toys  # noqa: E402
 from toymill.study import throw_shard  # noqa: E402
 
 with reported(snakemake.log):
     study = read_study(snakemake.config)
     shard = shard_named(study, snakemake.wildcards.ensemble, snakemake.wildcards.shard)
-    key, data, names = throw_shard(study, snakemake.wildcards.ensemble, shard)
-    write_toys(snakemake.output[0], key, data, names)
+    throw_shard(study, snakemake.wildcards.ensemble, shard, snakemake.output[0])

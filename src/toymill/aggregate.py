@@ -3,35 +3,56 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import scipy.optimize
 import scipy.stats
 
 import toymill
-from toymill.config import Shard, Study, fits_digest, shards
+from toymill.config import Study, fits_digest, shards
 from toymill.errors import ToymillError
 from toymill.likelihood import Fits, concatenate
 from toymill.minimize import CERTIFIED_STATUSES, Status
 from toymill.model_config import StatedConfig
 from toymill.opening import open_model
-from toymill.statistics import asymptotic_cdf, fraction, moments, quantile, t_mu
-from toymill.store import Audit, ShardFits, ShardKey, read_shard
+from toymill.statistics import Distribution, Moments, asymptotic_cdf, fraction, moments_of_sums, quantile, t_mu
+from toymill.store import Audit, ShardKey, ShardReader, join_audits, reading_shard
+from toymill.tally import BLOCK, PULL_EDGES, TAIL, Tally
 
 LEVELS = (0.683, 0.90, 0.95)
 """Levels at which the distribution of t_μ is compared with the asymptotic one."""
 
+SIGNIFICANCES = (1, 2, 3, 4, 5)
+"""Z at which the discovery p-value p(q_0 ≥ Z²) is counted."""
+
 CDF = Callable[[Any], Any]
 
-_ZERO = 1e-6  # t_μ below this is 0 to the fits' tolerance
+_ZERO = 2.0**-20  # t_μ below this, an end of a tally's cell, is 0 to the fits' tolerance
 _THREE_SIGMA = 0.0027
-_PULL_EDGES = np.linspace(-5, 5, 51)
 _T_BINS = 50
+_MOST_VALUES = 10**7  # toys of an ensemble whose t are held one by one: 80 MB a test point; of more, histograms
+_CHUNK_BYTES = 2**26  # fits that are read at once, if a block of toys is no larger
+_LARGEST = 10  # toys of the largest t that the summary names
+
+
+class Collected(NamedTuple):
+    """What is read of an ensemble's shards.
+
+    Attributes:
+        names: names of the parameters, in the tally's order.
+        tally: the tally of all toys.
+        t: the distribution of t_μ at each test point over the certified toys.
+        audit: the toys that were fitted again with iminuit.
+    """
+
+    names: tuple[str, ...]
+    tally: Tally
+    t: list[Distribution]
+    audit: Audit
 
 
 def summarize(
@@ -54,7 +75,7 @@ def summarize(
         "errors": "Monte Carlo errors are one standard deviation; intervals on fractions are Clopper-Pearson, 68.27 %",
         "observed": _observed(description),
         "ensembles": {
-            name: _ensemble(study, description, name, _collect(study, description, name, files[name]), derived)
+            name: _ensemble(study, description, name, _collect(study, description, name, files[name], derived))
             for name in study.ensembles
         },
     }
@@ -119,8 +140,15 @@ def failures(study: Study, summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _collect(study: Study, description: Mapping[str, Any], name: str, files: Iterable[str | Path]) -> ShardFits:
-    """All toys of an ensemble in the order of their index, from shards that are checked one by one."""
+def _collect(
+    study: Study,
+    description: Mapping[str, Any],
+    name: str,
+    files: Iterable[str | Path],
+    derived: Mapping[str, Callable[..., Any]],
+) -> Collected:
+    """All toys of an ensemble in the order of their index, from shards that are checked and read piece by piece."""
+    about = description["ensembles"][name]
     digest = fits_digest(study, name, description["digest"])
     expected = list(shards(study, name))
     found = {Path(path).stem: path for path in files}
@@ -128,86 +156,118 @@ def _collect(study: Study, description: Mapping[str, Any], name: str, files: Ite
     if missing:
         msg = f"ensemble {name!r} lacks {len(missing)} shards: {', '.join(missing[:3])} … Run the workflow again."
         raise ToymillError(msg)
-    parts = [_read(found[shard.name], study, description, name, digest, shard) for shard in expected]
-    audit = Audit(
-        *(
-            np.concatenate([getattr(part.audit, field) for part in parts], axis=1 if field == "nll_tests" else 0)
-            for field in Audit._fields
-        )
-    )
-    free = concatenate([part.free for part in parts])
-    tests = [concatenate([part.tests[k] for part in parts]) for k in range(len(parts[0].tests))]
-    return ShardFits(parts[0].key, free, tests, audit)
+    names = tuple(item["name"] for item in description["parameters"])
+    truth = np.array([about["truth"][parameter] for parameter in names])
+    tally = Tally.empty(truth, about["tests"], study.levels, [about["derived"][quantity] for quantity in derived])
+    audits: list[Audit] = []
+    values: list[list[np.ndarray]] = [[] for _ in about["tests"]]
+
+    def readers() -> Iterator[ShardReader]:
+        for shard in expected:
+            key = ShardKey(name, digest, description["digest"], study.seed, shard.first, shard.toys)
+            with reading_shard(found[shard.name], key) as reader:
+                audits.append(reader.audit)
+                if study.keep != "all":
+                    tally.merge(reader.tally())
+                yield reader
+
+    if study.keep == "summary":
+        for _ in readers():
+            pass
+    else:
+        for first, (free, *tests) in _chunks(readers(), len(names), len(about["tests"])):
+            if study.keep == "all":
+                tally.add(first, free, tests, derived)
+            if study.ensembles[name].toys <= _MOST_VALUES:
+                ok = np.logical_and.reduce([fits.ok for fits in (free, *tests)])
+                for k, fits in enumerate(tests):
+                    values[k].append(np.maximum(t_mu(free, fits)[ok], 0.0))
+    t = [Distribution.of(np.concatenate(parts)) if parts else tally.distribution(k) for k, parts in enumerate(values)]
+    return Collected(names, tally, t, join_audits(audits))
 
 
-def _read(
-    path: str | Path, study: Study, description: Mapping[str, Any], name: str, digest: str, shard: Shard
-) -> ShardFits:
-    return read_shard(path, ShardKey(name, digest, description["digest"], study.seed, shard.first, shard.toys))
+def _chunks(readers: Iterable[ShardReader], parameters: int, tests: int) -> Iterator[tuple[int, list[Fits]]]:
+    """The fits of an ensemble's toys in chunks that end at fixed indices, whatever the shards.
+
+    Yields the index of the first toy, and the free fits and those at each test point.
+    """
+    size = 2 ** int(np.log2(max(_CHUNK_BYTES // (16 * parameters * (1 + tests)), BLOCK)))
+    waiting: list[list[Fits]] = []
+    first = 0
+    for reader in readers:
+        begin, end = reader.key.first, reader.key.first + reader.key.toys
+        while begin < end:
+            upto = min(end, begin + size - begin % size)
+            waiting.append(reader.rows(begin - reader.key.first, upto - reader.key.first))
+            begin = upto
+            if begin % size == 0:
+                yield first, [concatenate(parts) for parts in zip(*waiting, strict=True)]
+                waiting, first = [], begin
+    if waiting:
+        yield first, [concatenate(parts) for parts in zip(*waiting, strict=True)]
 
 
-def _ensemble(
-    study: Study, description: Mapping[str, Any], name: str, fits: ShardFits, derived: Mapping[str, Callable[..., Any]]
-) -> dict[str, Any]:
+def _ensemble(study: Study, description: Mapping[str, Any], name: str, found: Collected) -> dict[str, Any]:
     """One ensemble's part of the summary. A toy is certified if its free and all its conditional fits are."""
     about = description["ensembles"][name]
     poi = description["poi"]
-    certified = np.logical_and.reduce([fits.free.ok, *(test.ok for test in fits.tests)])
-    worst = np.maximum.reduce([fits.free.status, *(test.status for test in fits.tests)])
-    truth = np.array([about["truth"][parameter] for parameter in fits.free.names])
+    tally = found.tally
+    toys, certified, worst = int(tally.toys), int(tally.certified), tally.status[-1]
     fixed = [item["fixed"] for item in description["parameters"]]
-    at_truth = about["tests"].index(about["truth"][poi])
-    t_truth = t_mu(fits.free, fits.tests[at_truth])
+    free = [i for i in range(len(found.names)) if not fixed[i]]
+    without = certified - int(tally.pulls[found.names.index(poi)])
     return {
         "digest": about["digest"],
-        "toys": len(certified),
-        "certified": int(certified.sum()),
-        "failed": {
-            status.name.lower(): int(np.sum(worst == status)) for status in Status if status not in CERTIFIED_STATUSES
-        },
-        "at_bound": int(np.sum(worst == Status.AT_BOUND)),
-        "at_kink": int(np.sum(worst == Status.AT_KINK)),
+        "keep": study.keep,
+        "toys": toys,
+        "certified": certified,
+        "failed": {status.name.lower(): int(worst[status]) for status in Status if status not in CERTIFIED_STATUSES},
+        "at_bound": int(worst[Status.AT_BOUND]),
+        "at_kink": int(worst[Status.AT_KINK]),
         "throw": about["throw"],
         "truth": about["truth"],
-        "parameters": {
-            parameter: _parameter(fits.free, certified, i, float(truth[i]))
-            for i, parameter in enumerate(fits.free.names)
-            if not fixed[i]
+        "parameters": {found.names[i]: _parameter(tally, i) for i in free},
+        "derived": {
+            key: _location(moments_of_sums(int(tally.derived[i]), tally.derived_sums[i], truth), truth)
+            for i, (key, truth) in enumerate(zip(about["derived"], tally.derived_truth.tolist(), strict=True))
         },
-        "derived": _derived(derived, fits.free.parameters[certified], about["derived"]),
-        "information": _information(about, fits.free, certified),
-        "pull_histogram": _pull_histogram(fits.free, certified, fits.free.names.index(poi), about["truth"][poi]),
+        "information": _information(about, found.names, tally),
+        "pull_histogram": {
+            "edges": PULL_EDGES.tolist(),
+            "counts": tally.pull_histogram[1:-1].tolist(),
+            "underflow": int(tally.pull_histogram[0]),
+            "overflow": int(tally.pull_histogram[-1]),
+        },
         "intervals": {
-            "hessian": _coverage(study.levels, _hessian_pull(fits.free, poi, about["truth"][poi]) ** 2, certified),
-            "profile": _coverage(study.levels, t_truth, certified),
+            "hessian": _coverage(study.levels, tally.hessian, without, certified, toys - certified),
+            "profile": _coverage(study.levels, tally.profile, 0, certified, toys - certified),
         },
-        "tests": [_test(description, name, k, fits, certified) for k in range(len(fits.tests))],
-        "iterations": {
-            "free": float(np.mean(fits.free.iterations)),
-            "largest": int(max(np.max(part.iterations) for part in [fits.free, *fits.tests])),
-        },
-        "audit": _audit(fits.audit),
+        "tests": [_test(description, name, k, found) for k in range(len(about["tests"]))],
+        "discovery": _discovery(tally, about["truth"][poi]),
+        "tail": _tail(tally, about["tests"].index(about["truth"][poi]), found.names.index(poi)),
+        "iterations": {"free": float(tally.iterations / toys), "largest": int(tally.most_iterations)},
+        "audit": _audit(found.audit),
     }
 
 
-def _parameter(free: Fits, certified: np.ndarray, i: int, truth: float) -> dict[str, Any]:
-    error = free.errors[certified, i]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pull = moments((free.parameters[certified, i] - truth) / error)
+def _parameter(tally: Tally, i: int) -> dict[str, Any]:
+    """Bias, spread and pull of parameter i."""
+    truth = float(tally.truth[i])
+    sums = np.array([tally.sums[i], tally.products[i, i], tally.products_21[i, i], tally.products_22[i, i]])
+    pull = moments_of_sums(int(tally.pulls[i]), tally.pull_sums[i])
     return {
-        **_location(free.parameters[certified, i], truth),
+        **_location(moments_of_sums(int(tally.certified), sums, truth), truth),
         "pulls": pull.size,
         "pull_mean": _number(pull.mean),
         "pull_mean_error": _number(pull.mean_error),
         "pull_width": _number(pull.rms),
         "pull_width_error": _number(pull.rms_error),
-        "at_bound": int(np.sum(np.isnan(error))),
+        "at_bound": int(tally.certified - tally.pulls[i]),
     }
 
 
-def _location(estimates: np.ndarray, truth: float) -> dict[str, Any]:
-    """Where estimates lie about the truth, (n,)."""
-    value = moments(estimates)
+def _location(value: Moments, truth: float) -> dict[str, Any]:
+    """Where estimates lie about the truth."""
     return {
         "truth": truth,
         "mean": _number(value.mean),
@@ -218,17 +278,7 @@ def _location(estimates: np.ndarray, truth: float) -> dict[str, Any]:
     }
 
 
-def _derived(
-    functions: Mapping[str, Callable[..., Any]], parameters: np.ndarray, truth: Mapping[str, float]
-) -> dict[str, Any]:
-    """Bias and spread of quantities that are functions of the fitted parameters, (n, P)."""
-    found = {}
-    for name, function in functions.items():
-        found[name] = _location(np.asarray(jax.jit(jax.vmap(function))(parameters)), truth[name])
-    return found
-
-
-def _information(about: Mapping[str, Any], free: Fits, certified: np.ndarray) -> dict[str, Any]:
+def _information(about: Mapping[str, Any], names: Sequence[str], tally: Tally) -> dict[str, Any]:
     """Expected information and Cramér-Rao bound at the truth, beside the toys' covariance.
 
     The error of a covariance is √((m₂₂ - c²)/n), with m₂₂ the mean of the squared products. Efficiency is the bound
@@ -237,15 +287,25 @@ def _information(about: Mapping[str, Any], free: Fits, certified: np.ndarray) ->
     data are held.
     """
     stated = about["information"]
-    columns = [free.names.index(name) for name in stated["parameters"]]
-    values = free.parameters[certified][:, columns]
-    count = len(values)
+    columns = [list(names).index(name) for name in stated["parameters"]]
+    count = int(tally.certified)
     size = len(columns)
     covariance, error = np.full((size, size), np.nan), np.full((size, size), np.nan)
     if count > 1:
-        away = values - values.mean(axis=0)
-        covariance = away.T @ away / (count - 1)
-        squares = (away**2).T @ away**2 / count
+        inside = np.ix_(columns, columns)
+        bias = tally.sums[columns] / count
+        second, m21, m22 = (part[inside] / count for part in (tally.products, tally.products_21, tally.products_22))
+        covariance = (second - np.outer(bias, bias)) * (count / (count - 1))
+        # E[(x - bx)² (y - by)²] of deviations x, y from the truth, whose means are bx and by.
+        square = np.diag(second)
+        squares = (
+            m22
+            - 2 * (m21 * bias + (m21 * bias).T)
+            + np.outer(square, bias**2)
+            + np.outer(bias**2, square)
+            + 4 * second * np.outer(bias, bias)
+            - 3 * np.outer(bias**2, bias**2)
+        )
         error = np.sqrt(np.maximum(squares - covariance**2, 0) / count)
     efficiency: dict[str, Any] = {}
     for i, name in enumerate(stated["parameters"]):
@@ -267,52 +327,78 @@ def _information(about: Mapping[str, Any], free: Fits, certified: np.ndarray) ->
     }
 
 
-def _hessian_pull(free: Fits, poi: str, truth: float) -> np.ndarray:
-    i = free.names.index(poi)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pull: np.ndarray = (free.parameters[:, i] - truth) / free.errors[:, i]
-    return pull
+def _coverage(levels: Sequence[float], inside: np.ndarray, without: int, certified: int, failed: int) -> dict[str, Any]:
+    """Fraction of toys whose interval holds the truth: those with pull² or t at the truth ≤ the χ² quantile.
 
-
-def _pull_histogram(free: Fits, certified: np.ndarray, i: int, truth: float) -> dict[str, Any]:
-    pull = _hessian_pull(free, free.names[i], truth)[certified]
-    pull = pull[np.isfinite(pull)]
-    counts, _ = np.histogram(pull, _PULL_EDGES)
-    return {
-        "edges": _PULL_EDGES.tolist(),
-        "counts": counts.tolist(),
-        "underflow": int(np.sum(pull < _PULL_EDGES[0])),
-        "overflow": int(np.sum(pull > _PULL_EDGES[-1])),
-    }
-
-
-def _coverage(levels: Sequence[float], squared: np.ndarray, certified: np.ndarray) -> dict[str, Any]:
-    """Fraction of toys whose interval holds the truth: those with ``squared`` ≤ the χ² quantile.
-
-    For the profile interval ``squared`` is t at the truth: the interval Δ(2 nll) ≤ c holds the truth
-    exactly where t ≤ c. A certified toy without an interval (its POI at a bound) does not cover.
+    The profile interval Δ(2 nll) ≤ c holds the truth exactly where t ≤ c. A certified toy without an interval
+    (its POI at a bound) does not cover.
     """
     coverage = {}
-    total, failed = int(certified.sum()), int((~certified).sum())
-    for level in levels:
-        with np.errstate(invalid="ignore"):
-            inside = certified & (squared <= scipy.stats.chi2.ppf(level, 1))
-        passed = int(inside.sum())
-        counted = fraction(passed, total)
+    for level, passed in zip(levels, inside.tolist(), strict=True):
+        counted = fraction(passed, certified)
         coverage[repr(float(level))] = {
             "level": level,
             "coverage": _number(counted.value),
             "coverage_low": counted.low,
             "coverage_high": counted.high,
             "interval": "Clopper-Pearson, 68.27 %",
-            "without_interval": int(np.sum(certified & np.isnan(squared))),
-            "if_failed_miss": passed / (total + failed),
-            "if_failed_cover": (passed + failed) / (total + failed),
+            "without_interval": without,
+            "if_failed_miss": passed / (certified + failed),
+            "if_failed_cover": (passed + failed) / (certified + failed),
         }
     return coverage
 
 
-def _test(description: Mapping[str, Any], name: str, k: int, fits: ShardFits, certified: np.ndarray) -> dict[str, Any]:
+def _discovery(tally: Tally, truth: float) -> list[dict[str, Any]] | None:
+    """p(q_0 ≥ Z²) of background-only toys, counted, beside 1 - Φ(Z) (CCGV eqs. 51-53); None at another truth.
+
+    Failed toys are not in the fraction; it is also given as it were if they all lay below the threshold or beyond.
+    """
+    if truth != 0:
+        return None
+    q = tally.one_sided(tally.tests.tolist().index(0.0), above=True)
+    failed = int(tally.toys - tally.certified)
+    found = []
+    for z in SIGNIFICANCES:
+        passed = q.above(float(z**2))
+        counted = fraction(passed, q.size)
+        found.append(
+            {
+                "z": z,
+                "q_0": float(z**2),
+                "beyond": passed,
+                "p_value": _number(counted.value),
+                "p_value_low": counted.low,
+                "p_value_high": counted.high,
+                "interval": "Clopper-Pearson, 68.27 %",
+                "asymptotic": float(scipy.stats.norm.sf(z)),
+                "significance": _number(float(scipy.stats.norm.isf(counted.value))),
+                "if_failed_below": passed / int(tally.toys),
+                "if_failed_beyond": (passed + failed) / int(tally.toys),
+            }
+        )
+    return found
+
+
+def _tail(tally: Tally, k: int, poi: int) -> dict[str, Any]:
+    """The toys of the largest t at the truth: how many, and the index of the first, to throw them again."""
+    order = np.argsort(-tally.kept_t, kind="stable")[: min(_LARGEST, int(np.sum(~np.isnan(tally.kept_t))))]
+    return {
+        "threshold": TAIL,
+        "toys": tally.distribution(k).above(TAIL),
+        "largest": [
+            {
+                "toy": int(tally.kept[row]),
+                "t": float(tally.kept_t[row]),
+                "estimate": float(tally.kept_fits[0].parameters[row, poi]),
+            }
+            for row in order
+        ],
+        "failed": tally.kept[np.isnan(tally.kept_t)][:_LARGEST].tolist(),
+    }
+
+
+def _test(description: Mapping[str, Any], name: str, k: int, found: Collected) -> dict[str, Any]:
     """The distribution of t_μ at one test point, beside the asymptotic one."""
     about = description["ensembles"][name]
     poi = description["poi"]
@@ -320,9 +406,8 @@ def _test(description: Mapping[str, Any], name: str, k: int, fits: ShardFits, ce
     bounds = next(item["bounds"] for item in description["parameters"] if item["name"] == poi)
     lower = -math.inf if bounds[0] is None else bounds[0]
     upper = math.inf if bounds[1] is None else bounds[1]
-    t = t_mu(fits.free, fits.tests[k])[certified]
-    smallest = _number(float(np.min(t, initial=math.inf)))
-    t = np.maximum(t, 0.0)
+    t = found.t[k]
+    mean = moments_of_sums(t.size, found.tally.t_sums[k])
     noncentrality = 0.0 if mu == truth else about["asimov"]["t"][k]
     sigma = about["asimov"]["sigma"]
     cdf: CDF | None = None
@@ -333,21 +418,21 @@ def _test(description: Mapping[str, Any], name: str, k: int, fits: ShardFits, ce
     top = float(np.ceil((centre + 4.2) ** 2))
     low = float(np.floor(max(0.0, centre - 4.2) ** 2))
     edges = np.linspace(low, top, _T_BINS + 1)
-    counts, _ = np.histogram(t, edges)
+    counts = t.histogram(edges).tolist()
     return {
         "poi": mu,
         "noncentrality": noncentrality,
         "noncentrality_error": 0.0 if mu == truth else about["asimov"]["t_error"][k],
-        "mean": _number(moments(t).mean),
-        "mean_error": _number(moments(t).mean_error),
-        "smallest": smallest,
-        "at_zero": int(np.sum(t <= _ZERO)),
+        "mean": _number(mean.mean),
+        "mean_error": _number(mean.mean_error),
+        "smallest": _number(float(found.tally.smallest[k])),
+        "at_zero": t.size - t.above(_ZERO),
         "histogram": {
             "edges": edges.tolist(),
-            "counts": counts.tolist(),
-            "underflow": int(np.sum(t < low)),
-            "overflow": int(np.sum(t > top)),
-            "asymptotic": None if cdf is None else _expected_counts(len(t), edges, cdf),
+            "counts": counts[1:-1],
+            "underflow": counts[0],
+            "overflow": counts[-1],
+            "asymptotic": None if cdf is None else _expected_counts(t.size, edges, cdf),
         },
         "quantiles": {repr(level): _quantile(t, level, cdf) for level in LEVELS},
         "verdict": _verdict(t, cdf, f"the upper bound of {poi}, {upper:g}, is within three sigma" if near else None),
@@ -361,17 +446,21 @@ def _expected_counts(total: int, edges: np.ndarray, cdf: CDF) -> list[float]:
     return counts
 
 
-def _quantile(t: np.ndarray, level: float, cdf: CDF | None) -> dict[str, Any]:
-    """A quantile of t_μ, and how often toys exceed the asymptotic quantile of the same level."""
+def _quantile(t: Distribution, level: float, cdf: CDF | None) -> dict[str, Any]:
+    """A quantile of t_μ, and how often toys exceed the asymptotic quantile of the same level.
+
+    ``binning`` is the most that a histogram's cells may move the quantile; 0 where every t is known.
+    """
     found = quantile(t, level)
     threshold = None if cdf is None else _asymptotic_quantile(level, cdf)
-    beyond = None if threshold is None else fraction(int(np.sum(t > threshold)), len(t))
+    beyond = None if threshold is None else fraction(t.above(threshold), t.size)
     return {
         "level": level,
         "value": _number(found.value),
         "low": _number(found.low),
         "high": _number(found.high),
         "error": _number((found.high - found.low) / 2),
+        "binning": _number(t.width(level)) if t.size else None,
         "asymptotic": threshold,
         "difference": None if threshold is None else _number(found.value - threshold),
         "beyond": None if beyond is None else _number(beyond.value),
@@ -390,7 +479,7 @@ def _asymptotic_quantile(level: float, cdf: CDF) -> float:
     return float(scipy.optimize.brentq(lambda value: float(cdf(value)) - level, 0.0, high, xtol=1e-10))
 
 
-def _verdict(t: np.ndarray, cdf: CDF | None, why_none: str | None = None) -> dict[str, Any]:
+def _verdict(t: Distribution, cdf: CDF | None, why_none: str | None = None) -> dict[str, Any]:
     """Whether the asymptotic distribution may be trusted: one sentence, and the distance from it.
 
     The formula is called off if the fraction of toys beyond its 95 % point is neither within half a
@@ -406,10 +495,10 @@ def _verdict(t: np.ndarray, cdf: CDF | None, why_none: str | None = None) -> dic
     if not t.size:
         return silent | {"sentence": "No certified toys to compare."}
     threshold = _asymptotic_quantile(0.95, cdf)
-    passed = int(np.sum(t > threshold))
-    beyond = fraction(passed, len(t))
+    passed = t.above(threshold)
+    beyond = fraction(passed, t.size)
     error = (beyond.high - beyond.low) / 2
-    p_value = scipy.stats.binomtest(passed, len(t), 0.05).pvalue
+    p_value = scipy.stats.binomtest(passed, t.size, 0.05).pvalue
     agrees = bool(abs(beyond.value - 0.05) <= 0.005 or p_value >= _THREE_SIGMA)
     resolved = error <= 0.0025
     words = "may be trusted" if agrees and resolved else "cannot be judged yet" if agrees else "is off"
@@ -417,18 +506,18 @@ def _verdict(t: np.ndarray, cdf: CDF | None, why_none: str | None = None) -> dic
         "" if resolved or not agrees else f" About {math.ceil(0.05 * 0.95 / 0.0025**2)} toys resolve half a per cent."
     )
     at_zero = float(cdf(_ZERO))
-    positive = t[t > _ZERO]
-    continuous = positive.size and len(np.unique(np.round(positive, 7))) > 0.9 * len(positive)
-    test = scipy.stats.kstest(positive, lambda x: (cdf(x) - at_zero) / (1 - at_zero)) if positive.size else None
+    positive = t.beyond(_ZERO)
+    distance = positive.distance(lambda x: (cdf(x) - at_zero) / (1 - at_zero)) if positive.size else None
+    continuous = distance is not None and positive.continuous
     return {
         "agrees": agrees if resolved or not agrees else None,
         "sentence": (
             f"At 95 % the asymptotic formula {words}: {100 * beyond.value:.2f} ± {100 * error:.2f} % of toys lie "
             f"beyond t = {threshold:.3f}, where it expects 5 %.{advice}"
         ),
-        "ks_distance": None if test is None else float(test.statistic),
-        "ks_p_value": float(test.pvalue) if test is not None and continuous else None,
-        "at_zero": float(np.mean(t <= _ZERO)),
+        "ks_distance": distance,
+        "ks_p_value": float(scipy.stats.kstwo.sf(distance, positive.size)) if continuous else None,
+        "at_zero": (t.size - t.above(_ZERO)) / t.size,
         "at_zero_asymptotic": float(cdf(0.0)),
     }
 

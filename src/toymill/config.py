@@ -95,6 +95,9 @@ class Study(Strict):
     """How toys are fitted."""
     optimisers: OptimisersConfig = OptimisersConfig()
     """What a study of kind `optimisers` compares."""
+    keep: Literal["all", "poi", "summary"] = "all"
+    """What is stored of the fits: `all` parameters of every toy, those of the parameter of interest (`poi`), or no toy
+    by itself but a `summary`: counts, sums and histograms, with the toys of the tail and the failed ones."""
     keep_toys: Annotated[bool, Field(strict=True)] = False
     """Keep the raw toys in `results/<study>/toys/`."""
 
@@ -256,7 +259,8 @@ def toys_digest(study: Study, ensemble: str, model_digest: str) -> str:
 def fits_digest(study: Study, ensemble: str, model_digest: str) -> str:
     """SHA-256 of everything that a toy of this ensemble and its fits depend on, save its index."""
     tests = study.ensembles[ensemble].tests
-    return _digest([toys_digest(study, ensemble, model_digest), tests, study.fit.edm_tolerance])
+    kept = [] if study.keep == "all" else [study.keep, study.levels]
+    return _digest([toys_digest(study, ensemble, model_digest), tests, study.fit.edm_tolerance, *kept])
 
 
 def _digest(identity: Any) -> str:

@@ -271,13 +271,44 @@ def _overview(summary: Summary) -> Figure:
             row.append(_with_error(interval["coverage"], (interval["coverage_high"] - interval["coverage_low"]) / 2))
         rows.append(row)
         sentences += [f"{name}, {poi} = {test['poi']:g}: {test['verdict']['sentence']}" for test in item["tests"]]
-    height = 0.9 + 0.42 * len(rows) + 0.24 * len(sentences)
-    figure, axes = plt.subplots(figsize=(13, height))
+    found = {name: item["discovery"] for name, item in summary["ensembles"].items() if item["discovery"]}
+    heights = [0.9 + 0.42 * len(rows) + 0.24 * len(sentences)]
+    if found:
+        heights.append(1.4 + 0.42 * len(found))
+    figure, panels = plt.subplots(
+        len(heights), 1, figsize=(13, sum(heights)), squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    axes = panels[0, 0]
     axes.axis("off")
     _fill_table(axes, rows, head)
     axes.text(0, 0, "\n".join(sentences), transform=axes.transAxes, va="bottom", fontsize=9.5)
     axes.set_title(f"{summary['study']}: bias, pulls, coverage, and the asymptotic formula", fontsize=12)
+    if found:
+        _discovery(panels[1, 0], found)
     return figure
+
+
+def _discovery(axes: Any, found: Mapping[str, Any]) -> None:
+    """Counted discovery p-values of background-only toys, beside the asymptotic ones."""
+    axes.axis("off")
+    head = ["ensemble"]
+    head += [f"Z = {item['z']}\nasymptotic {item['asymptotic']:.3g}" for item in next(iter(found.values()))]
+    rows = []
+    for name, items in found.items():
+        row = [name]
+        for item in items:
+            if item["p_value"] is None:
+                row.append("undefined")
+                continue
+            low, high = item["p_value_low"], item["p_value_high"]
+            between = f"{low:.3g} to {high:.3g}" if item["beyond"] else f"below {high:.2g}"
+            row.append(f"{item['p_value']:.4g}\n{between}, {item['beyond']} toys")
+        rows.append(row)
+    _fill_table(axes, rows, head)
+    for (line, _), cell in axes.tables[0].get_celld().items():
+        if line:
+            cell.set_height(cell.get_height() * 1.5)
+    axes.set_title("discovery: $p(q_0 \\geq Z^2)$ of background-only toys, with 68.27 % intervals", fontsize=12)
 
 
 def _optimisers(summary: Summary, ensemble: str) -> Figure:

@@ -5,6 +5,9 @@ Equation numbers are those of Cowan, Cranmer, Gross and Vitells, arXiv:1007.1727
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -187,17 +190,120 @@ def moments(values: np.ndarray) -> Moments:
     return Moments(n, mean, rms / np.sqrt(n), rms, rms_error)
 
 
-def quantile(values: np.ndarray, probability: float) -> Fraction:
+def moments_of_sums(size: int, sums: np.ndarray, origin: float = 0.0) -> Moments:
+    """``moments`` of values x of which only the sums Σ(x - origin)ᵏ are known, k = 1 to 4, shape (4,).
+
+    Sound where the origin is within some thousand rms of the mean: sums are about the truth, not about zero.
+    """
+    nan = float("nan")
+    if size < 2:
+        return Moments(size, origin + float(sums[0]) if size else nan, nan, nan, nan)
+    away, second, third, fourth = (float(item) / size for item in sums)
+    variance = max(second - away**2, 0.0) * size / (size - 1)
+    rms = float(np.sqrt(variance))
+    central = max(fourth - 4 * away * third + 6 * away**2 * second - 3 * away**4, 0.0)
+    rms_error = float(np.sqrt(max(central - rms**4, 0.0) / size) / (2 * rms)) if rms > 0 else 0.0
+    return Moments(size, origin + away, rms / np.sqrt(size), rms, rms_error)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A sample as counts in ascending cells that may be empty between; values spread evenly over their cell.
+
+    Attributes:
+        low: lower end of each cell, (K,).
+        high: its upper end, (K,); a cell of no width is a value itself.
+        count: values in each cell, (K,).
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    count: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Distribution:
+        """The values themselves, (n,)."""
+        ordered = np.sort(values)
+        return cls(ordered, ordered, np.ones(len(ordered), dtype=np.int64))
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(self._upto[-1]) if len(self.count) else 0
+
+    @cached_property
+    def _upto(self) -> np.ndarray:
+        upto: np.ndarray = np.cumsum(self.count)
+        return upto
+
+    def above(self, value: float) -> int:
+        """How many lie above a value: exact at a cell's end and where cells have no width, else interpolated."""
+        first = int(np.searchsorted(self.high, value, side="right"))
+        beyond = self.size - (int(self._upto[first - 1]) if first else 0)
+        if first < len(self.low) and self.low[first] < value:
+            below = (value - self.low[first]) / (self.high[first] - self.low[first])
+            return beyond - round(float(self.count[first] * below))
+        return beyond
+
+    def beyond(self, value: float) -> Distribution:
+        """The cells that lie wholly above a value."""
+        here = (self.low >= value) & (self.high > value)
+        return Distribution(self.low[here], self.high[here], self.count[here])
+
+    def quantile(self, probability: Any) -> np.ndarray:
+        """Sample quantiles, interpolated between order statistics as NumPy does by default."""
+        at = np.asarray(probability) * (self.size - 1)
+        below = np.floor(at)
+        value, following = self._ordered(below), self._ordered(np.ceil(at))
+        with np.errstate(invalid="ignore"):  # in a cell without an end
+            return np.where(following > value, value + (at - below) * (following - value), value)
+
+    def _ordered(self, number: np.ndarray) -> np.ndarray:
+        """Order statistics, counted from 0."""
+        cell = np.searchsorted(self._upto, number, side="right")
+        width = self.high[cell] - self.low[cell]
+        inside = (number - self._upto[cell] + self.count[cell] + 0.5) / self.count[cell]
+        ordered: np.ndarray = self.low[cell] + np.where(width > 0, inside * width, 0.0)
+        return ordered
+
+    def width(self, probability: float) -> float:
+        """Width of the cell that holds a quantile: the most that binning may move it; 0 where values are known."""
+        cell = int(np.searchsorted(self._upto, np.floor(probability * (self.size - 1)), side="right"))
+        return float(self.high[cell] - self.low[cell])
+
+    def histogram(self, edges: np.ndarray) -> np.ndarray:
+        """Counts between edges, and below the first and above the last: (len(edges) + 1,)."""
+        middle = (self.low + self.high) / 2
+        inside, _ = np.histogram(middle, edges, weights=self.count)
+        under, over = (self.count[far].sum() for far in (middle < edges[0], middle > edges[-1]))
+        counts: np.ndarray = np.concatenate([[under], inside, [over]]).astype(np.int64)
+        return counts
+
+    def distance(self, cdf: Callable[[np.ndarray], np.ndarray]) -> float:
+        """The Kolmogorov-Smirnov distance from a distribution, at the ends of the cells."""
+        after = self._upto / self.size
+        before = (self._upto - self.count) / self.size
+        return float(max(np.max(after - cdf(self.high)), np.max(cdf(self.low) - before)))
+
+    @property
+    def continuous(self) -> bool:
+        """Whether hardly any two values are the same; of cells, whether none holds more than one in a thousand."""
+        if (self.high > self.low).any():
+            return bool(self.count.max() <= 10 + 1e-3 * self.size)
+        return bool(self.size and len(np.unique(np.round(self.low, 7))) > 0.9 * self.size)
+
+
+def quantile(sample: Distribution, probability: float) -> Fraction:
     """A sample quantile and the one-sigma interval between order statistics.
 
     The interval's ends are the sample quantiles at p ± √(p(1-p)/n): distribution-free (David and
     Nagaraja, Order Statistics, 7.1). NaN where fewer than ten values are expected on either side.
     """
-    n = len(values)
+    n = sample.size
     if n * min(probability, 1 - probability) < 10:
         nan = float("nan")
-        return Fraction(float(np.quantile(values, probability)) if n else nan, nan, nan)
+        return Fraction(float(sample.quantile(probability)) if n else nan, nan, nan)
     spread = np.sqrt(probability * (1 - probability) / n)
     at = np.clip([probability, probability - spread, probability + spread], 0, 1)
-    centre, low, high = np.quantile(values, at)
+    centre, low, high = sample.quantile(at)
     return Fraction(float(centre), float(low), float(high))

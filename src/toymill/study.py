@@ -1,9 +1,13 @@
-"""The stages of a study, each as one call: describe the model, throw a shard, fit a shard."""
+"""The stages of a study, each as one call: describe the model, throw a shard, fit a shard.
+
+A shard's toys are thrown, fitted and written in chunks, so that a job's memory does not grow with its toys.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +18,19 @@ from toymill.config import Shard, Study, check_study, fits_digest, toys_digest, 
 from toymill.errors import ToymillError
 from toymill.information import Noncentrality, cramer_rao, expected_information, noncentralities, observed_information
 from toymill.inspection import Facts
-from toymill.likelihood import Fits, fit, fit_tests
+from toymill.likelihood import Fits, block_size, fit, fit_tests
 from toymill.minimize import Status
 from toymill.models.base import Model
 from toymill.opening import open_model
 from toymill.optimisers import Limits, Outcome, compare, table
-from toymill.store import Audit, ShardFits, ShardKey
+from toymill.store import Audit, ShardKey, join_audits, writing_shard, writing_toys
+from toymill.tally import Tally
 from toymill.toys import throw
+
+CHUNK = 16384
+"""Most toys that are held at once."""
+
+_CHUNK_BYTES = 2**26  # data and fits that are held at once, if a block of toys is no larger
 
 
 def checked_model(study: Study) -> Model:
@@ -66,46 +76,70 @@ def fits_key(study: Study, model: Model, ensemble: str, shard: Shard) -> ShardKe
     return toys_key(study, model, ensemble, shard)._replace(digest=fits_digest(study, ensemble, model.digest))
 
 
-def throw_shard(study: Study, ensemble: str, shard: Shard) -> tuple[ShardKey, np.ndarray, Sequence[str]]:
-    """A shard's toys: its key, data of shape (toys, D), and the names of the data."""
+def throw_chunks(study: Study, model: Model, ensemble: str, shard: Shard) -> Iterator[tuple[int, np.ndarray]]:
+    """A shard's toys in chunks: the index of the first toy, and data of shape (n, D).
+
+    A chunk ends at a multiple of its size, whatever the shard, or with the shard.
+    """
+    settings = study.ensembles[ensemble]
+    truth = truth_point(study, model, ensemble)
+    fits = 1 + len(values_tested(settings, str(model.poi)))
+    per_toy = 8 * (len(model.data_names) + 2 * fits * len(model.parameters))
+    block = block_size(model)
+    size = int(np.clip(2 ** int(np.log2(_CHUNK_BYTES / per_toy)) if per_toy < _CHUNK_BYTES else 1, block, CHUNK))
+    first, end = shard.first, shard.first + shard.toys
+    while first < end:
+        count = min(size - first % size, end - first)
+        yield first, throw(model, truth, count, seed=study.seed, first=first, stream=ensemble, mode=settings.throw)
+        first += count
+
+
+def throw_shard(study: Study, ensemble: str, shard: Shard, path: str | Path) -> None:
+    """Write the file of a shard's toys."""
     model = checked_model(study)
-    data = throw(
-        model,
-        truth_point(study, model, ensemble),
-        shard.toys,
-        seed=study.seed,
-        first=shard.first,
-        stream=ensemble,
-        mode=study.ensembles[ensemble].throw,
-    )
-    return toys_key(study, model, ensemble, shard), data, model.data_names
+    with writing_toys(path, toys_key(study, model, ensemble, shard), model.data_names) as file:
+        for _, data in throw_chunks(study, model, ensemble, shard):
+            file.add(data)
 
 
-def fit_shard(study: Study, ensemble: str, shard: Shard, data: np.ndarray, *, model: Model | None = None) -> ShardFits:
-    """Every fit of a shard's toys, data of shape (toys, D): free, at each test point, and the audit's."""
-    model = model or checked_model(study)
+def fit_shard(study: Study, ensemble: str, shard: Shard, path: str | Path) -> None:
+    """Throw a shard's toys and write the file of their fits: free, at each test point, and the audit's."""
+    model = checked_model(study)
     assert model.poi is not None
-    tests = [{model.poi: value} for value in values_tested(study.ensembles[ensemble], model.poi)]
-    free, conditional = fit_tests(model, data, tests, first=shard.first, tolerance=study.fit.edm_tolerance)
-    audit = _audit(study, model, shard, data, free, conditional)
-    return ShardFits(fits_key(study, model, ensemble, shard), free, conditional, audit)
+    settings = study.ensembles[ensemble]
+    values = values_tested(settings, model.poi)
+    tests = [{model.poi: value} for value in values]
+    tally = None
+    if study.keep != "all":
+        truth = truth_point(study, model, ensemble)
+        tally = Tally.empty(truth, values, study.levels, [float(of(truth)) for of in model.derived.values()])
+    audits = []
+    with writing_shard(path, fits_key(study, model, ensemble, shard), study.keep) as file:
+        for first, data in throw_chunks(study, model, ensemble, shard):
+            free, conditional = fit_tests(model, data, tests, first=first, tolerance=study.fit.edm_tolerance)
+            file.add(free, conditional)
+            if tally is not None:
+                tally.add(first, free, conditional, model.derived)
+            audits.append(_audit(study, model, first, data, free, conditional))
+        file.finish(join_audits(audits), tally)
 
 
 def compare_optimisers(
-    study: Study, ensemble: str, data: np.ndarray, *, model: Model
+    study: Study, ensemble: str, *, model: Model
 ) -> tuple[ShardKey, dict[str, Outcome], dict[str, Any]]:
-    """Every optimiser's fits of an ensemble's toys, data of shape (toys, D): their key, what each did, the table."""
+    """Every optimiser's fits of an ensemble's toys: their key, what each did, the table."""
+    whole = Shard("", 0, study.ensembles[ensemble].toys)
+    data = np.concatenate([part for _, part in throw_chunks(study, model, ensemble, whole)])
     limits = Limits(study.optimisers.descent_steps, study.optimisers.newton_steps)
     outcomes = compare(model, data, study.optimisers.methods, limits)
-    whole = Shard("", 0, len(data))
     return toys_key(study, model, ensemble, whole), outcomes, table(model, data, outcomes)
 
 
-def _audit(study: Study, model: Model, shard: Shard, data: np.ndarray, free: Fits, conditional: list[Fits]) -> Audit:
-    """Fit with iminuit the ensemble's first toys, as far as they lie in this shard; toys are independent."""
-    rows = np.arange(max(0, min(shard.toys, study.fit.audit - shard.first)))
+def _audit(study: Study, model: Model, first: int, data: np.ndarray, free: Fits, conditional: list[Fits]) -> Audit:
+    """Fit with iminuit the ensemble's first toys, as far as they are among these; toys are independent."""
+    rows = np.arange(max(0, min(len(data), study.fit.audit - first)))
     result = Audit(
-        toy=rows + shard.first,
+        toy=rows + first,
         nll_free=np.empty(len(rows)),
         nll_tests=np.empty((len(conditional), len(rows))),
         poi=np.empty(len(rows)),

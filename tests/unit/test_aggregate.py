@@ -12,10 +12,10 @@ from toymill.aggregate import _expected_counts, _verdict, failures, summarize
 from toymill.config import read_study, shards
 from toymill.minimize import Status
 from toymill.plots import draw
+from toymill.statistics import Distribution
 from toymill.store import read_shard, write_shard
-from toymill.study import describe, fit_shard, throw_shard
-
-STATUSES = {status.value: status.name.lower() for status in Status}
+from toymill.study import describe, fit_shard
+from toymill.tally import Tally
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,8 @@ def done(root, tmp_path_factory):
     files = {}
     for name in study.ensembles:
         for shard in shards(study, name):
-            _, data, _ = throw_shard(study, name, shard)
             path = folder / name / f"{shard.name}.h5"
-            write_shard(path, fit_shard(study, name, shard, data), STATUSES)
+            fit_shard(study, name, shard, path)
             files.setdefault(name, []).append(path)
     return study, description, files
 
@@ -56,7 +55,7 @@ def edited(path, target, **changes):
     arrays = {name: getattr(shard.free, name).copy() for name in changes}
     for name, (rows, value) in changes.items():
         arrays[name][rows] = value
-    write_shard(target, shard._replace(free=dataclasses.replace(shard.free, **arrays)), STATUSES)
+    write_shard(target, shard._replace(free=dataclasses.replace(shard.free, **arrays)))
     return target
 
 
@@ -148,7 +147,7 @@ def chi2_cdf(t):
 )
 def test_verdict(stretch, size, agrees, words):
     t = stretch * np.random.default_rng(5).chisquare(1, size)
-    verdict = _verdict(t, chi2_cdf)
+    verdict = _verdict(Distribution.of(t), chi2_cdf)
     assert verdict["agrees"] is agrees
     assert words in verdict["sentence"]
     assert (verdict["ks_p_value"] < 1e-3) is (agrees is False)
@@ -156,7 +155,7 @@ def test_verdict(stretch, size, agrees, words):
 
 def test_verdict_is_seldom_wrong():
     rng = np.random.default_rng(6)
-    wrong = [_verdict(rng.chisquare(1, 1000), chi2_cdf)["agrees"] is False for _ in range(400)]
+    wrong = [_verdict(Distribution.of(rng.chisquare(1, 1000)), chi2_cdf)["agrees"] is False for _ in range(400)]
     assert np.mean(wrong) < 0.01
 
 
@@ -166,16 +165,16 @@ def test_verdict_of_toys_at_zero_and_of_discrete_toys():
 
     rng = np.random.default_rng(7)
     t = np.where(rng.random(20000) < 0.5, 0.0, rng.chisquare(1, 20000))
-    verdict = _verdict(t, half_cdf)
+    verdict = _verdict(Distribution.of(t), half_cdf)
     assert verdict["agrees"] is True
     assert verdict["ks_p_value"] > 1e-3
     assert verdict["at_zero"] == pytest.approx(0.5, abs=0.02)
     assert verdict["at_zero_asymptotic"] == pytest.approx(0.5)
     edges = np.linspace(0, 18, 51)
     assert sum(_expected_counts(20000, edges, half_cdf)) == pytest.approx(20000, rel=1e-4)
-    assert _verdict(np.round(t, 1), half_cdf)["ks_p_value"] is None
-    assert _verdict(np.zeros(50), half_cdf)["at_zero"] == 1.0
-    assert _verdict(t, None)["agrees"] is None
+    assert _verdict(Distribution.of(np.round(t, 1)), half_cdf)["ks_p_value"] is None
+    assert _verdict(Distribution.of(np.zeros(50)), half_cdf)["at_zero"] == 1.0
+    assert _verdict(Distribution.of(t), None)["agrees"] is None
 
 
 def test_a_missing_shard_is_named(done):
@@ -224,8 +223,10 @@ def test_held_auxiliary_data_have_no_efficiency(done):
 
     study, description, files = done
     about = description["ensembles"]["one"] | {"throw": "main-only"}
-    free = read_shard(files["one"][0]).free
-    found = _information(about, free, free.ok)
+    shard = read_shard(files["one"][0])
+    tally = Tally.empty(list(about["truth"].values()), about["tests"], study.levels)
+    tally.add(0, shard.free, shard.tests)
+    found = _information(about, shard.free.names, tally)
     assert all(item["efficiency"] is None and item["bound"] > 0 for item in found["efficiency"].values())
     assert study.ensembles["one"].throw == "frequentist"
 

@@ -81,6 +81,7 @@ def test_smallest_study_has_every_default():
         (ensemble(truth={"mu": True}), ["ensembles.one.truth.mu", "valid number", "got true"]),
         ({"fit": {"edm_tolerance": "1e-4"}}, ["fit.edm_tolerance", 'got "1e-4"', "YAML reads"]),
         ({"keep_toys": "no"}, ["keep_toys", 'got "no"']),
+        ({"keep": "none"}, ["keep: input should be 'all', 'poi' or 'summary'", 'got "none"']),
         ({"seed": 2**64}, ["seed", "less than 9223372036854775808"]),
         (
             {"model": {"path": {"url": "https://x.org/a", "sha256": "1" * 64, "member": "../a"}}},
@@ -189,6 +190,15 @@ def test_digest_ignores_the_number_of_toys_and_follows_the_rest():
 
     assert digest() == digest(**ensemble(toys=99)) == digest(shard=1)
     assert len({digest(), digest(seed=1), digest(**ensemble(tests=[0.0])), digest(fit={"edm_tolerance": 1e-5})}) == 4
+    assert len({digest(keep=keep) for keep in ("all", "poi", "summary")}) == 3
+
+
+def test_levels_are_counted_in_the_shard_where_columns_are_not_kept():
+    def digest(**changes):
+        return fits_digest(read_study(study(**changes)), "one", "model")
+
+    assert digest() == digest(levels=[0.9])
+    assert digest(keep="summary") != digest(keep="summary", levels=[0.9])
 
 
 def test_schema_file_is_current(root):

@@ -7,7 +7,7 @@ import scipy.stats
 import toymill
 from toymill.likelihood import Fits
 from toymill.minimize import Status
-from toymill.statistics import asymptotic_cdf, fraction, moments, quantile
+from toymill.statistics import Distribution, asymptotic_cdf, fraction, moments, quantile
 
 
 def fits(nll, mu, fixed=None, status=None):
@@ -109,5 +109,5 @@ def test_quantile_interval_covers():
     """The interval of a sample's 90 % quantile holds the true one in 68 % of 3,000 samples."""
     truth = scipy.stats.expon.ppf(0.9)
     samples = np.random.default_rng(4).exponential(size=(3000, 500))
-    inside = [low <= truth <= high for _, low, high in (quantile(sample, 0.9) for sample in samples)]
+    inside = [low <= truth <= high for _, low, high in (quantile(Distribution.of(sample), 0.9) for sample in samples)]
     assert np.mean(inside) == pytest.approx(0.683, abs=4 * np.sqrt(0.683 * 0.317 / 3000))

@@ -6,10 +6,20 @@ import pytest
 
 import toymill
 from toymill.likelihood import fit_tests
-from toymill.minimize import Status
-from toymill.store import Audit, ShardFits, ShardKey, read_shard, read_toys, write_shard, write_summary, write_toys
+from toymill.store import (
+    Audit,
+    ShardFits,
+    ShardKey,
+    read_shard,
+    read_toys,
+    reading_shard,
+    write_shard,
+    write_summary,
+    writing_shard,
+    writing_toys,
+)
+from toymill.tally import ADDITIVE, CONTEXT, Tally
 
-STATUSES = {status.value: status.name.lower() for status in Status}
 KEY = ShardKey("one", "d" * 64, "m" * 64, 7, 20, 6)
 
 
@@ -23,7 +33,7 @@ def shard(onoff):
 
 @pytest.fixture
 def path(shard, tmp_path):
-    write_shard(tmp_path / "deep" / "shard.h5", shard, STATUSES)
+    write_shard(tmp_path / "deep" / "shard.h5", shard)
     return tmp_path / "deep" / "shard.h5"
 
 
@@ -46,21 +56,21 @@ def test_h5py_reads_it_in_three_lines(path):
 
 
 def test_same_content_same_bytes(shard, path, tmp_path):
-    write_shard(tmp_path / "again.h5", shard, STATUSES)
+    write_shard(tmp_path / "again.h5", shard)
     assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
 
 
 def test_nothing_is_left_of_a_write_that_fails(shard, tmp_path):
     broken = shard._replace(audit=shard.audit._replace(toy=object()))
     with pytest.raises(TypeError):
-        write_shard(tmp_path / "shard.h5", broken, STATUSES)
+        write_shard(tmp_path / "shard.h5", broken)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_write_leaves_the_earlier_file(shard, path):
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        write_shard(path, shard._replace(audit=shard.audit._replace(toy=object())), STATUSES)
+        write_shard(path, shard._replace(audit=shard.audit._replace(toy=object())))
     assert path.read_bytes() == before
 
 
@@ -96,9 +106,56 @@ def test_missing_rows_are_found(path):
         read_shard(path)
 
 
+def test_a_shard_that_lacks_toys_is_not_written(shard, tmp_path):
+    with pytest.raises(toymill.ToymillError, match="6 toys were written; expected 7"):
+        write_shard(tmp_path / "shard.h5", shard._replace(key=KEY._replace(toys=7)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def summary(shard, tmp_path):
+    """The shard of a study that keeps a summary."""
+    tally = Tally.empty([1.0, 1.0], [0.0, 1.0], [0.95])
+    tally.add(KEY.first, shard.free, shard.tests)
+    with writing_shard(tmp_path / "summary.h5", KEY, "summary") as file:
+        file.add(shard.free, shard.tests)
+        file.finish(shard.audit, tally)
+    return tmp_path / "summary.h5", tally
+
+
+def test_a_tally_is_read_as_it_was_written(summary):
+    path, tally = summary
+    with reading_shard(path, KEY) as reader:
+        found = reader.tally()
+    assert reader.keep == "summary"
+    for name in (*CONTEXT, *ADDITIVE, "smallest", "most_iterations", "kept"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(tally, name), err_msg=name)
+
+
+def test_a_damaged_tally_is_found(summary):
+    path, _tally = summary
+    with h5py.File(path, "a") as file:
+        place = file["tally/sums"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[place.byte_offset] ^= 1
+    path.write_bytes(content)
+    with reading_shard(path, KEY) as reader, pytest.raises(toymill.ToymillError, match="tally/sums is damaged"):
+        reader.tally()
+
+
+def test_a_tally_of_other_toys_is_refused(summary):
+    path, _ = summary
+    with h5py.File(path, "a") as file:
+        file["tally/toys"][...] = 5
+    with reading_shard(path, KEY) as reader, pytest.raises(toymill.ToymillError, match="of 5 toys; expected 6"):
+        reader.tally()
+
+
 def test_another_kind_of_file_is_refused(onoff, tmp_path):
     data = toymill.throw(onoff, onoff.parameters.init, KEY.toys)
-    write_toys(tmp_path / "toys.h5", KEY, data, onoff.data_names)
+    with writing_toys(tmp_path / "toys.h5", KEY, onoff.data_names) as file:
+        file.add(data[:4])
+        file.add(data[4:])
     np.testing.assert_array_equal(read_toys(tmp_path / "toys.h5", KEY), data)
     with pytest.raises(toymill.ToymillError, match="is 'toymill-toys', schema 1; expected 'toymill-fits'"):
         read_shard(tmp_path / "toys.h5")

@@ -118,7 +118,7 @@ def reference(root, tmp_path_factory):
     return folder
 
 
-def test_kept_toys_are_fitted_again_at_a_new_test_point(run, root, tmp_path):
+def test_kept_toys_stay_when_a_test_point_is_added(run, root, tmp_path):
     small = study(root, ensembles={"one": {"truth": {"mu": 1.0}, "toys": 20}}, keep_toys=True)
     assert run(small).returncode == 0
     toys = tmp_path / "results/small/toys/one/000000000-000000019.h5"
@@ -150,6 +150,25 @@ def test_seven_shards_give_the_same_bits(run, root, tmp_path, reference):
     np.testing.assert_array_equal(*toys)
     summaries = [json.loads((folder / "results/small/summary.json").read_text()) for folder in (reference, tmp_path)]
     assert summaries[0] == summaries[1]
+
+
+def test_a_study_that_keeps_a_summary(run, root, tmp_path, reference):
+    """The same files, figures and numbers as one that keeps every fit, from shards without columns."""
+    import h5py
+
+    summary = study(root, shard=70, keep="summary")
+    done = run(summary)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to be done" in run(summary).stderr
+    results = tmp_path / "results/small"
+    with h5py.File(results / "fits/one/000000070-000000139.h5") as file:
+        assert sorted(file) == ["audit", "kept", "tally"]
+    every = json.loads((reference / "results/small/summary.json").read_text())["ensembles"]
+    alone = json.loads((results / "summary.json").read_text())["ensembles"]
+    assert (results / "plots/overview.svg").exists()
+    assert every["one"]["intervals"] == alone["one"]["intervals"]
+    assert every["zero"]["discovery"] == alone["zero"]["discovery"]
+    assert every["one"]["parameters"]["mu"]["bias"] == pytest.approx(alone["one"]["parameters"]["mu"]["bias"])
 
 
 def test_a_killed_run_is_completed_to_the_same_bytes(root, tmp_path, reference):

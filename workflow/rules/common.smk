@@ -34,7 +34,6 @@ except ToymillError as error:
 
 RESULTS = f"results/{STUDY.study}"
 SCRATCH = f".snakemake/toymill/{STUDY.study}"
-TOYS = f"{RESULTS}/toys"
 INPUTS = [str(path) for path in STUDY.model.inputs]
 if STUDY.kind == "optimisers":
     OF_STUDY, OF_ENSEMBLE = [], ["optimisers", "optimisers_table"]
@@ -59,23 +58,15 @@ if workflow.is_main_process:
 def files_of(folder):
     """The files of every shard of every ensemble in a folder."""
     return [
-        path for ensemble in STUDY.ensembles for path in files_of_one(folder, ensemble)
+        f"{folder}/{ensemble}/{shard.name}.h5"
+        for ensemble in STUDY.ensembles
+        for shard in shards(STUDY, ensemble)
     ]
-
-
-def files_of_one(folder, ensemble):
-    """The files of every shard of one ensemble in a folder."""
-    return [f"{folder}/{ensemble}/{shard.name}.h5" for shard in shards(STUDY, ensemble)]
-
-
-def toys_of_ensemble(wildcards):
-    """The raw toys of every shard of one ensemble."""
-    return files_of_one(TOYS, wildcards.ensemble)
 
 
 def kept_toys():
     """The raw toys, if the study keeps them."""
-    return files_of(TOYS) if STUDY.keep_toys else []
+    return files_of(f"{RESULTS}/toys") if STUDY.keep_toys else []
 
 
 def remote_of(wildcards):
@@ -107,6 +98,8 @@ def fit_settings(wildcards):
         "ensemble": settings,
         "audit": STUDY.fit.audit,
         "edm_tolerance": tolerance,
+        "keep": STUDY.keep,
+        "levels": None if STUDY.keep == "all" else STUDY.levels,
     }
 
 

@@ -1,8 +1,7 @@
-# Maximum-likelihood fits of every toy: free, conditional at each test point, and the audited ones.
+# A shard's toys, thrown and fitted chunk by chunk: free, conditional at each test point, and the audited ones.
 rule fit:
     input:
         INPUTS,
-        toys=f"{TOYS}/{{ensemble}}/{{shard}}.h5",
     output:
         ensure("<results>/fits/{ensemble}/{shard}.h5", non_empty=True),
     log:

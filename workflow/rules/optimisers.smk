@@ -2,7 +2,6 @@
 rule compare:
     input:
         INPUTS,
-        toys=toys_of_ensemble,
     output:
         hdf5=ensure("<results>/optimisers/{ensemble}.h5", non_empty=True),
         json=ensure("<results>/optimisers/{ensemble}.json", non_empty=True),

@@ -1,13 +1,10 @@
-# Pseudo-datasets: toy i is a function of the seed, the ensemble's name and i.
+# Raw pseudo-datasets, only of a study that keeps them: a fit throws its own, which are the same, since toy i is a
+# function of the seed, the ensemble's name and i.
 rule throw:
     input:
         INPUTS,
     output:
-        (
-            f"{TOYS}/{{ensemble}}/{{shard}}.h5"
-            if STUDY.keep_toys
-            else temp(f"{TOYS}/{{ensemble}}/{{shard}}.h5")
-        ),
+        ensure("<results>/toys/{ensemble}/{shard}.h5", non_empty=True),
     log:
         "<logs>/throw/{ensemble}/{shard}.log",
     benchmark:
