@@ -26,7 +26,7 @@ from toymill.models.systems import UNROLLED
 STAGES = (12, 60, 400)
 """Step limits: toys unfinished after one are repacked into full blocks; the last stage starts afresh."""
 
-_FAST_STEPS = ((4, 8, 8), (12, 12, 12, 12))
+_FAST_STEPS = ((4, 8, 8), (8, 4, 4, 4))
 """The same for Fisher scoring, whose blocks go on until their slowest toy: few steps where one costs about as much as
 the exact Hessian, which ends a stage with a Newton step, and more where that costs much more."""
 

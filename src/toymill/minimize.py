@@ -196,7 +196,7 @@ def minimize_blocks(
     def block(number: Any, ends: Blocks) -> Blocks:
         toys = lax.dynamic_index_in_dim(data, number, 0, keepdims=False)
         first = lax.dynamic_index_in_dim(start, number, 0, keepdims=False)[order]
-        at = _scored(kernel, arrays, first, toys, low, high, held, enough, limit)
+        at = _scored(kernel, arrays, first, toys, low, high, held, enough, limit, foresee=certify)
 
         def certified(at: _Scored) -> Blocks:
             x = jnp.where(at.finished[None], jnp.clip(at.x + at.step, low, high), at.x)
@@ -280,9 +280,21 @@ class _Scored(NamedTuple):
 
 
 def _scored(
-    kernel: Kernel, arrays: Any, start: Any, data: Any, low: Any, high: Any, fixed: Any, enough: Any, limit: Any
+    kernel: Kernel,
+    arrays: Any,
+    start: Any,
+    data: Any,
+    low: Any,
+    high: Any,
+    fixed: Any,
+    enough: Any,
+    limit: Any,
+    foresee: Any,
 ) -> _Scored:
-    """Fisher scoring from a start until the next step ends below ``enough``, or the limit of steps."""
+    """Fisher scoring from a start until the distance is below ``enough``, or the limit of steps.
+
+    If ``foresee``, until the next step, which is not taken, is expected to end there.
+    """
     assert kernel.fast is not None
     scoring = kernel.fast.scoring
 
@@ -309,7 +321,7 @@ def _scored(
         good = (gained >= 1e-4 * promised) | (jnp.abs(promised) < noise) & (gained > -noise)
         taken = active & good & jnp.isfinite(nll) & jnp.isfinite(edm)
         # The distance falls by about the same factor in each of the last steps.
-        rate = jnp.where(at.scale == 1, jnp.minimum(4 * edm / at.edm, 1.0), 1.0)
+        rate = jnp.where(foresee & (at.scale == 1), jnp.minimum(4 * edm / at.edm, 1.0), 1.0)
         finished = taken & ((edm * rate <= enough) | (edm <= 0.1 * enough))
         return _Scored(
             x=jnp.where(taken[None], target, at.x),

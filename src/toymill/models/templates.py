@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -142,6 +143,8 @@ def compile_specification(specification: Specification) -> Compiled:
         templates = _templates(specification, len(main))
         kinks = _kinks(templates, len(items))
         two_sided = _two_sided(templates, kinks)
+        if two_sided.any():
+            two_sided &= kinks | ~_one_sided(templates, parameters.init, np.flatnonzero(two_sided))
     templates = templates._replace(two_sided=np.flatnonzero((two_sided & ~parameters.fixed)[templates.alpha]))
     weak = np.array([item.constraint == "poisson" and item.width < 1 for item in items])
     compiled = Compiled(
@@ -313,19 +316,62 @@ class _Codes:
 
 
 def expectation(templates: Templates, x: np.ndarray) -> np.ndarray:
-    """Expected main data at one point, (P,) to (B,): the plain twin of ``histfactory``'s rates."""
-    edge, two, four, six, slope, offset = templates.hist_shape
+    """Expected main data at one point, (P,) to (B,): the plain twin of ``binned``'s rates."""
+    yields, multiplier = _yields(templates, x)
+    found: np.ndarray = np.sum(yields * multiplier, axis=0)
+    return found
+
+
+def _yields(templates: Templates, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The additive part and the factors of every cell's expectation at one point, (S, B) each."""
     inner = x[templates.order]
-    hist = inner[: templates.hist_linear.shape[0]]
-    square = hist * hist
-    even = np.where(np.abs(hist) < edge, square * (two + square * (four + square * six)), slope * np.abs(hist) + offset)
-    shift = np.tensordot(hist, templates.hist_linear, 1) + np.tensordot(even, templates.hist_even, 1)
-    alpha = x[templates.alpha][len(templates.alpha) - len(templates.norm_edge) :, None, None]
-    polynomial = sum(c * alpha ** (k + 1) for k, c in enumerate(templates.norm_polynomial))
-    exponential = np.exp(np.where(alpha > 0, templates.norm_log_hi, -templates.norm_log_lo) * alpha)
-    norm = np.prod(np.where(np.abs(alpha) < templates.norm_edge[:, None, None], 1 + polynomial, exponential), axis=0)
+    hist = x[templates.alpha][: templates.hist_linear.shape[0]]
+    even = _even(templates.hist_shape, hist)
+    yields = (
+        templates.nominal + np.tensordot(hist, templates.hist_linear, 1) + np.tensordot(even, templates.hist_even, 1)
+    )
+    alpha = x[templates.alpha][len(templates.alpha) - len(templates.norm_edge) :]
+    norm = np.prod(_norm(templates, alpha[:, None, None]), axis=0)
     factor = np.prod(np.append(inner, 1.0)[templates.factor], axis=0)
-    found: np.ndarray = np.sum((templates.nominal + shift) * norm[:, templates.bin_channel] * factor, axis=0)
+    return yields, norm[:, templates.bin_channel] * factor
+
+
+def _even(shape: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """g(α), see ``Templates.hist_shape``."""
+    edge, two, four, six, slope, offset = shape
+    square = alpha * alpha
+    inside = square * (two + square * (four + square * six))
+    found: np.ndarray = np.where(np.abs(alpha) < edge, inside, slope * np.abs(alpha) + offset)
+    return found
+
+
+def _norm(templates: Templates, alpha: np.ndarray, which: Any = slice(None)) -> np.ndarray:
+    """Factors of some normsys parameters at α, whose shape goes with (N, S, C)."""
+    polynomial = sum(c * alpha ** (k + 1) for k, c in enumerate(templates.norm_polynomial[:, which]))
+    hi, lo = templates.norm_log_hi[which], templates.norm_log_lo[which]
+    exponential = np.exp(np.where(alpha > 0, hi, -lo) * alpha)
+    edge = templates.norm_edge[which].reshape(-1, 1, 1)
+    found: np.ndarray = np.where(np.abs(alpha) < edge, 1 + polynomial, exponential)
+    return found
+
+
+def _along(templates: Templates, x: np.ndarray, k: int, alphas: np.ndarray) -> np.ndarray:
+    """Expected main data with the k-th of the parameters that interpolate at each of some values, (m,) to (m, B)."""
+    yields, multiplier = (part[None] for part in _yields(templates, x))
+    here = x[templates.alpha[k]]
+    if k < templates.hist_linear.shape[0]:
+        shape = templates.hist_shape[:, k]
+        even = _even(shape, alphas) - _even(shape, here)
+        yields = (
+            yields
+            + (alphas - here)[:, None, None] * templates.hist_linear[k]
+            + even[:, None, None] * templates.hist_even[k]
+        )
+    n = k - (len(templates.alpha) - len(templates.norm_edge))
+    if n >= 0:
+        factor = _norm(templates, alphas[:, None, None], [n]) / _norm(templates, here, [n])
+        multiplier = multiplier * factor[:, :, templates.bin_channel]
+    found: np.ndarray = np.sum(yields * multiplier, axis=1)
     return found
 
 
@@ -392,6 +438,66 @@ def _two_sided(templates: Templates, kinks: np.ndarray) -> np.ndarray:
     mask = np.zeros(len(kinks), dtype=bool)
     mask[templates.alpha] = np.sqrt(np.sum(even**2 / total, axis=1)) > np.where(kinks[templates.alpha], 0.005, 0.05)
     return mask
+
+
+_SCANNED = np.linspace(-3.0, 3.0, 31)  # of a parameter that interpolates
+_FLUCTUATION = 5.0  # standard deviations by which the data may be off
+_LEAST_RATE = 5.0  # below it counts are not near enough to normal
+
+
+def _one_sided(templates: Templates, init: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Which of the candidates have one minimum, however the data fluctuate within five standard deviations, (P,).
+
+    With the other parameters adapted to first order, and counts taken as normal, the nll along α is
+    ½ rᵀ K⁻¹ r + ½ (α - a)²/σ² with r = n - ν(α) and K = ν + Σ J Jᵀ/D over the other constrained parameters (see
+    ``systems.solve``). It is looked at for data from any α, off in the direction that most favours two minima,
+    ∂²ν/∂α², and auxiliary data off as well. Unconstrained parameters are kept, as a conditional fit may, also five
+    standard deviations away from the truth.
+    """
+    found = np.zeros(len(init), dtype=bool)
+    nominal = expectation(templates, init)
+    if np.min(nominal, initial=np.inf) < _LEAST_RATE:
+        return found
+    constraints = templates.constraints
+    variance = np.zeros(len(templates.order))
+    variance[constraints.normal_parameter] = constraints.normal_sigma**2
+    variance[constraints.poisson_parameter] = 1 / constraints.poisson_tau
+    step = np.sqrt(variance) * 1e-3
+    step[templates.unconstrained] = 1e-3
+    moved = [expectation(templates, init + unit * step[k]) for k, unit in _units(templates, len(init), step > 0)]
+    rows = np.zeros((len(step), len(nominal)))
+    rows[step > 0] = (np.array(moved) - nominal) / step[step > 0, None]
+    whole_kernel = np.diag(nominal) + (rows * variance[:, None]).T @ rows
+    for parameter in candidates:
+        place = int(np.flatnonzero(templates.alpha == parameter)[0])
+        kernel = np.linalg.inv(whole_kernel - variance[place] * np.outer(rows[place], rows[place]))
+        rates = _along(templates, init, place, _SCANNED)
+        bent = np.diff(rates, 2, axis=0)
+        largest = int(np.argmax(np.einsum("ab,bc,ac->a", bent, kernel, bent)))
+        directions = bent[np.array([largest, len(bent) // 2])]
+        size = np.sqrt(np.einsum("ab,bc,ac->a", directions, kernel, directions))
+        directions = directions / np.maximum(size, 1e-300)[:, None]
+        off = np.linspace(-_FLUCTUATION, _FLUCTUATION, 5)
+        shifts = np.concatenate([off[:, None] * direction for direction in directions])
+        loose = rows[templates.unconstrained]
+        loose = loose / np.sqrt(np.maximum(np.einsum("ab,bc,ac->a", loose, kernel, loose), 1e-300))[:, None]
+        away = np.concatenate([_FLUCTUATION * loose, -_FLUCTUATION * loose, np.zeros((1, len(nominal)))])
+        shifts = (shifts[:, None] + away).reshape(-1, len(nominal))
+        data = (rates[5:26:4, None] + shifts).reshape(-1, len(nominal))
+        residual = data[:, None] - rates  # (data, α, B)
+        main = 0.5 * np.sum((residual @ np.linalg.cholesky(kernel)) ** 2, axis=-1)
+        sigma = np.sqrt(variance[place])
+        auxiliary = 0.5 * ((_SCANNED - np.linspace(-3.0, 3.0, 7)[:, None]) / sigma) ** 2
+        nll = main[:, None] + auxiliary
+        slope = np.sign(np.diff(nll, axis=-1))
+        found[parameter] = bool(np.all(np.sum(np.diff(slope, axis=-1) > 0, axis=-1) <= 1))
+    return found
+
+
+def _units(templates: Templates, size: int, chosen: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The places that are chosen, and the unit vector of each place's parameter."""
+    for where in np.flatnonzero(chosen):
+        yield int(where), np.eye(size)[templates.order[where]]
 
 
 def _padded_factors(
