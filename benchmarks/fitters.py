@@ -58,12 +58,10 @@ def toymill(folder: Path) -> Fitter:
     """``toymill.fit_tests``: all toys in one call; throwing and storing are timed apart."""
     model = _toymill_model(folder)
     from toymill import fit_tests, throw
-    from toymill.minimize import Status
     from toymill.store import Audit, ShardFits, ShardKey, write_shard
 
     truth = model.parameters.values({model.poi: MU})
     last: list[ShardFits] = []
-    statuses = {status.value: status.name.lower() for status in Status}
 
     def fit(toys: np.ndarray, first: int) -> Fitted:
         free, (conditional,) = fit_tests(model, toys, [{model.poi: MU}], first=first)
@@ -80,7 +78,7 @@ def toymill(folder: Path) -> Fitter:
 
     def store() -> None:
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            write_shard(Path(place) / "shard.h5", last[0], statuses)
+            write_shard(Path(place) / "shard.h5", last[0])
 
     def thrown(count: int, first: int) -> np.ndarray:
         return throw(model, truth, count, seed=SEED, first=first)

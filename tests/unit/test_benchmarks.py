@@ -30,8 +30,10 @@ def benchmarks(root, monkeypatch):
     monkeypatch.syspath_prepend(root / "benchmarks")
 
 
-def test_teaching(opened):
+def test_teaching(opened, root):
     from teaching import teaching
+
+    assert json.loads((root / "config/workspaces/teaching.json").read_text()) == teaching()
 
     channels, bins, samples, kinds = numbers(teaching())
     assert (channels, bins, samples) == (1, 20, 4)
