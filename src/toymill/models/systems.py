@@ -229,13 +229,33 @@ def _lower_inverse(factor: list[list[Any]], pivot: list[Any]) -> list[Any]:
 
 
 def _lower_inverse_by_blocks(lower: Any) -> Any:
-    """L⁻¹ of L, (T, P, P), half by half: most of the work is then in matrix products."""
+    """L⁻¹ of L, (T, P, P): of the blocks of its diagonal by LAPACK, of pairs of them by matrix products, and so on.
+
+    All blocks go to LAPACK in one call: jaxlib's batched calls wait for threads of XLA's pool, and two of them at once may
+    wait for each other for ever (jaxlib 0.10.2, a pool of two threads).
+    """
     size = lower.shape[1]
-    if size <= _BLOCK:
-        identity = jnp.broadcast_to(jnp.eye(size), lower.shape)
-        return lax.linalg.triangular_solve(lower, identity, left_side=True, lower=True)
-    cut = size // 2
-    first, last = _lower_inverse_by_blocks(lower[:, :cut, :cut]), _lower_inverse_by_blocks(lower[:, cut:, cut:])
-    corner = -last @ (lower[:, cut:, :cut] @ first)
-    above = jnp.concatenate([first, jnp.zeros_like(jnp.swapaxes(corner, 1, 2))], axis=2)
+    count = 1
+    while size > count * _BLOCK:
+        count *= 2
+    block = -(-size // count)
+    spare = count * block - size
+    padded = jnp.pad(lower, ((0, 0), (0, spare), (0, spare))) + jnp.diag(jnp.arange(count * block) >= size)[None]
+    diagonal = jnp.stack([padded[:, i : i + block, i : i + block] for i in range(0, count * block, block)], axis=1)
+    identity = jnp.broadcast_to(jnp.eye(block), diagonal.shape)
+    solved = lax.linalg.triangular_solve(diagonal, identity, left_side=True, lower=True)
+    parts = [solved[:, i] for i in range(count)]
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        parts = [_joined(padded, 2 * k * block, *pair) for k, pair in enumerate(pairs)]
+        block *= 2
+    inverse: Any = parts[0][:, :size, :size]
+    return inverse
+
+
+def _joined(lower: Any, start: int, first: Any, last: Any) -> Any:
+    """The inverse of the block of L from ``start`` on whose halves have these inverses, (T, N, N) each: (T, 2N, 2N)."""
+    middle, end = start + first.shape[1], start + 2 * first.shape[1]
+    corner = -last @ (lower[:, middle:end, start:middle] @ first)
+    above = jnp.concatenate([first, jnp.zeros_like(corner)], axis=2)
     return jnp.concatenate([above, jnp.concatenate([corner, last], axis=2)], axis=1)
