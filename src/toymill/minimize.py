@@ -227,10 +227,9 @@ def minimize_blocks(
             )
 
         def uncertified(at: _Scored) -> Blocks:
-            none = jax.eval_shape(certified, at)
-            ends: Blocks = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), none)
+            none: Blocks = jax.tree.map(lambda every: jnp.zeros(every.shape[1:], every.dtype), ends)
             nll = at.nll + kernel.offset(arrays, toys)
-            return ends._replace(x=at.x[places], nll=nll, edm=at.edm, iterations=at.iterations)
+            return none._replace(x=at.x[places], nll=nll, edm=at.edm, iterations=at.iterations)
 
         end = lax.cond(certify, certified, uncertified, at)
 
@@ -304,12 +303,20 @@ def _scored(
 
     toys = start.shape[1]
     x = jnp.where(fixed[:, None], start, jnp.clip(start, low, high))
-    nll, gradient, step, edm = evaluated(x)
-    first = _Scored(x, nll, gradient, step, jnp.ones(toys), edm, jnp.zeros(toys, dtype=jnp.int32), edm <= 0.1 * enough)
+    # The first turn of the loop looks at the start: what is evaluated in two places is compiled twice.
+    first = _Scored(
+        x=x,
+        nll=jnp.full(toys, jnp.inf),
+        gradient=jnp.zeros_like(x),
+        step=jnp.zeros_like(x),
+        scale=jnp.ones(toys),
+        edm=jnp.full(toys, jnp.inf),
+        iterations=jnp.full(toys, -1, dtype=jnp.int32),
+        finished=jnp.zeros(toys, dtype=bool),
+    )
 
     def running(at: _Scored) -> Any:
-        going = ~at.finished & (at.iterations < limit) & (at.scale > _SMALLEST_SCALE)
-        return going & jnp.isfinite(at.nll) & jnp.isfinite(at.edm)
+        return ~at.finished & (at.iterations < limit) & (at.scale > _SMALLEST_SCALE)
 
     def advance(at: _Scored) -> _Scored:
         active = running(at)
@@ -319,16 +326,20 @@ def _scored(
         promised = jnp.sum(at.gradient * (at.x - target), axis=0)
         noise = 1e-12 * (1 + jnp.abs(at.nll))
         good = (gained >= 1e-4 * promised) | (jnp.abs(promised) < noise) & (gained > -noise)
-        taken = active & good & jnp.isfinite(nll) & jnp.isfinite(edm)
+        sound = jnp.isfinite(nll) & jnp.isfinite(edm)
+        taken = active & good & sound
         # The distance falls by about the same factor in each of the last steps.
-        rate = jnp.where(foresee & (at.scale == 1), jnp.minimum(4 * edm / at.edm, 1.0), 1.0)
+        followed = foresee & (at.scale == 1) & jnp.isfinite(at.edm)
+        rate = jnp.where(followed, jnp.minimum(4 * edm / at.edm, 1.0), 1.0)
         finished = taken & ((edm * rate <= enough) | (edm <= 0.1 * enough))
         return _Scored(
             x=jnp.where(taken[None], target, at.x),
             nll=jnp.where(taken, nll, at.nll),
             gradient=jnp.where(taken[None], gradient, at.gradient),
             step=jnp.where(taken[None], step, at.step),
-            scale=jnp.where(taken, 1.0, jnp.where(active, at.scale * 0.25, at.scale)),
+            scale=jnp.where(
+                taken, 1.0, jnp.where(jnp.isfinite(at.nll), jnp.where(active, at.scale * 0.25, at.scale), 0.0)
+            ),
             edm=jnp.where(taken, edm, at.edm),
             iterations=at.iterations + active,
             finished=at.finished | finished,

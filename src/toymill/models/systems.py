@@ -33,6 +33,7 @@ def apart(always: Any, function: Callable[..., Any], *arguments: Any) -> Any:
     """
     if jax.default_backend() != "cpu":
         return function(*arguments)
+    function = jax.jit(function)  # traced once for both uses
     shapes = jax.eval_shape(function, *arguments)
     return lax.cond(
         always, function, lambda *_: jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes), *arguments
