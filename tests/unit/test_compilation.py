@@ -71,6 +71,7 @@ def test_fits(model):
     data, poi = toys_of(model), model.poi
     init = float(model.parameters.init[model.poi_index])
     toymill.fit_tests(model, data[:300], [{poi: init}])
+    toymill.fit(model, data[:300])  # the whole covariance is a program of its own
     with compilations() as seen:
         for count in COUNTS:
             free = toymill.fit(model, data[:count])
