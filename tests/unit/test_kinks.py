@@ -9,12 +9,14 @@ from scipy.optimize import minimize as scipy_minimize
 
 import toymill
 from toymill.likelihood import fit_tests
+from toymill.models.reader import read_specification
+from toymill.models.templates import compile_specification
 
 CODES = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
 
 
-def model(modifiers, yields=(50.0, 80.0), signal=(10.0, 2.0)):
-    spec = {
+def workspace(modifiers, yields=(50.0, 80.0), signal=(10.0, 2.0)):
+    return {
         "channels": [
             {
                 "name": "c",
@@ -34,7 +36,10 @@ def model(modifiers, yields=(50.0, 80.0), signal=(10.0, 2.0)):
         ],
         "version": "1.0.0",
     }
-    return toymill.read_workspace(spec, modifier_settings=CODES)
+
+
+def model(*arguments):
+    return toymill.read_workspace(workspace(*arguments), modifier_settings=CODES)
 
 
 def normsys(name, hi, lo):
@@ -130,6 +135,17 @@ def test_two_minima_of_an_asymmetric_variation(monkeypatch, hi, lo, yields):
     assert fits.ok.all()
     assert np.max(fits.nll - scans.min(axis=1)) < 1e-6
     assert np.max(alone.nll - scans.min(axis=1)) > 1e-2
+
+
+def test_what_the_scan_cannot_judge_stays_a_candidate(monkeypatch):
+    """A large sample's asymmetric rate has one minimum; without a constraint the scan has no σ and says nothing."""
+    monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
+    spec = workspace([normsys("a", 1.2, 0.9)], (500.0, 800.0))
+    specification = read_specification(spec, modifier_settings=CODES)
+    assert not compile_specification(specification).two_minima.any()
+    loose = [replace(item, constraint="none") if item.name == "a" else item for item in specification.parameters]
+    compiled = compile_specification(replace(specification, parameters=loose))
+    assert compiled.two_minima.tolist() == [name == "a" for name in compiled.parameters.names]
 
 
 def test_symmetric_variations_have_no_kink():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.linalg
 
 from toymill.errors import ToymillError
 from toymill.models.specification import Channel, Sample, Specification, place
@@ -452,11 +453,11 @@ def _one_sided(templates: Templates, init: np.ndarray, candidates: np.ndarray) -
     ½ rᵀ K⁻¹ r + ½ (α - a)²/σ² with r = n - ν(α) and K = ν + Σ J Jᵀ/D over the other constrained parameters (see
     ``systems.solve``). It is looked at for data from any α, off in the direction that most favours two minima,
     ∂²ν/∂α², and auxiliary data off as well. Unconstrained parameters are kept, as a conditional fit may, also five
-    standard deviations away from the truth.
+    standard deviations away from the truth. Nothing is said of a candidate without a constraint, which has no σ.
     """
     found = np.zeros(len(init), dtype=bool)
     nominal = expectation(templates, init)
-    if np.min(nominal, initial=np.inf) < _LEAST_RATE:
+    if not np.all(np.isfinite(nominal) & (nominal >= _LEAST_RATE)):
         return found
     constraints = templates.constraints
     variance = np.zeros(len(templates.order))
@@ -467,25 +468,31 @@ def _one_sided(templates: Templates, init: np.ndarray, candidates: np.ndarray) -
     moved = [expectation(templates, init + unit * step[k]) for k, unit in _units(templates, len(init), step > 0)]
     rows = np.zeros((len(step), len(nominal)))
     rows[step > 0] = (np.array(moved) - nominal) / step[step > 0, None]
-    whole_kernel = np.diag(nominal) + (rows * variance[:, None]).T @ rows
     for parameter in candidates:
         place = int(np.flatnonzero(templates.alpha == parameter)[0])
-        kernel = np.linalg.inv(whole_kernel - variance[place] * np.outer(rows[place], rows[place]))
         rates = _along(templates, init, place, _SCANNED)
+        others = np.sqrt(np.where(np.arange(len(variance)) == place, 0.0, variance))[:, None] * rows
+        kernel = np.diag(nominal) + others.T @ others
+        if not (variance[place] > 0 and np.all(np.isfinite(kernel)) and np.all(np.isfinite(rates))):
+            continue
+        root = scipy.linalg.solve_triangular(np.linalg.cholesky(kernel), np.eye(len(kernel)), lower=True)
+
+        def length(vectors: np.ndarray, root: np.ndarray = root) -> np.ndarray:
+            """√(vᵀ K⁻¹ v), (…, B) to (…)."""
+            lengths: np.ndarray = np.linalg.norm(vectors @ root.T, axis=-1)
+            return lengths
+
         bent = np.diff(rates, 2, axis=0)
-        largest = int(np.argmax(np.einsum("ab,bc,ac->a", bent, kernel, bent)))
-        directions = bent[np.array([largest, len(bent) // 2])]
-        size = np.sqrt(np.einsum("ab,bc,ac->a", directions, kernel, directions))
-        directions = directions / np.maximum(size, 1e-300)[:, None]
+        directions = bent[np.array([int(np.argmax(length(bent))), len(bent) // 2])]
+        directions = directions / np.maximum(length(directions), 1e-300)[:, None]
         off = np.linspace(-_FLUCTUATION, _FLUCTUATION, 5)
         shifts = np.concatenate([off[:, None] * direction for direction in directions])
         loose = rows[templates.unconstrained]
-        loose = loose / np.sqrt(np.maximum(np.einsum("ab,bc,ac->a", loose, kernel, loose), 1e-300))[:, None]
+        loose = loose / np.maximum(length(loose), 1e-300)[:, None]
         away = np.concatenate([_FLUCTUATION * loose, -_FLUCTUATION * loose, np.zeros((1, len(nominal)))])
         shifts = (shifts[:, None] + away).reshape(-1, len(nominal))
         data = (rates[5:26:4, None] + shifts).reshape(-1, len(nominal))
-        residual = data[:, None] - rates  # (data, α, B)
-        main = 0.5 * np.sum((residual @ np.linalg.cholesky(kernel)) ** 2, axis=-1)
+        main = 0.5 * length(data[:, None] - rates) ** 2  # (data, α)
         sigma = np.sqrt(variance[place])
         auxiliary = 0.5 * ((_SCANNED - np.linspace(-3.0, 3.0, 7)[:, None]) / sigma) ** 2
         nll = main[:, None] + auxiliary
