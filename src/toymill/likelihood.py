@@ -13,20 +13,19 @@ from toymill.errors import ToymillError, nearest
 from toymill.minimize import (
     CERTIFIED_STATUSES,
     EDM_TOLERANCE,
-    Blocks,
     Status,
     descend,
     elsewhere,
     minimize,
-    minimize_blocks,
 )
 from toymill.models.base import Model, require_x64
 from toymill.models.systems import UNROLLED
+from toymill.scoring import Ends, fit_lanes
 
 STAGES = (12, 60, 400)
 """Step limits: toys unfinished after one are repacked into full blocks; the last stage starts afresh."""
 
-_FAST_STEPS = ((4, 8, 8), (8, 4, 4, 4))
+_FAST_STEPS = ((8, 8, 8), (40, 12, 12))
 """The same for Fisher scoring, whose blocks go on until their slowest toy: few steps where one costs about as much as
 the exact Hessian, which ends a stage with a Newton step, and more where that costs much more."""
 
@@ -400,8 +399,8 @@ def _in_calls(
     limit: int,
     wanted: _Wanted,
     certify: bool,
-) -> Iterator[tuple[np.ndarray, Blocks]]:
-    """``minimize_blocks`` on every toy in its lane: the rows of each call and its results, toys first, (k, …)."""
+) -> Iterator[tuple[np.ndarray, Ends]]:
+    """``fit_lanes`` on every toy in its lane: the rows of each call and its results, toys first, (k, …)."""
     size, parameters = block_size(model), len(model.parameters)
     per_toy = 8 * parameters * (parameters if wanted.covariance else 4)
     blocks = int(np.clip(_CALL_BYTES // (per_toy * size), 1, 64))
@@ -409,15 +408,15 @@ def _in_calls(
     for first in range(0, len(slots), blocks):
         chunk = slots[first : first + blocks]
         count = len(chunk)
-        chunk = np.concatenate([chunk, np.full((blocks - count, size), -1)])
         filled = chunk >= 0
-        rows = np.where(filled, chunk, chunk[filled][0])
-        ends = minimize_blocks(
+        places = np.zeros((blocks, size), dtype=np.int64)
+        places[:count] = np.where(filled, chunk, 0)
+        ends = fit_lanes(
             model.kernel,
             model.arrays,
-            count,
-            np.ascontiguousarray(np.swapaxes(starts[rows], 1, 2)),
-            np.ascontiguousarray(np.swapaxes(toys[rows], 1, 2)),
+            filled.sum(axis=0),
+            starts[places],
+            toys[places],
             model.parameters.bounds,
             mask,
             tolerance,
@@ -426,13 +425,7 @@ def _in_calls(
             certify,
             full=wanted.covariance,
         )
-
-        def toys_first(values: Any, filled: np.ndarray = filled) -> np.ndarray:
-            array = np.asarray(values)
-            kept: np.ndarray = (np.swapaxes(array, 1, 2) if array.ndim == 3 else array)[filled]
-            return kept
-
-        yield rows[filled], Blocks(*(None if item is None else toys_first(item) for item in ends))
+        yield chunk[filled], Ends(*(None if item is None else np.asarray(item)[:count][filled] for item in ends))
 
 
 def _slots(lanes: np.ndarray, size: int) -> np.ndarray:
@@ -446,7 +439,7 @@ def _slots(lanes: np.ndarray, size: int) -> np.ndarray:
     return slots
 
 
-def _put(fits: Fits, rows: np.ndarray, end: Blocks) -> None:
+def _put(fits: Fits, rows: np.ndarray, end: Ends) -> None:
     """Put the results of blocks, toys first, into ``fits``."""
     fits.parameters[rows] = end.x
     fits.errors[rows] = end.errors

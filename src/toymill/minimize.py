@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from toymill.models.base import Kernel
-from toymill.models.systems import SMALLEST_PIVOT, apart, inverse
+from toymill.models.systems import SMALLEST_PIVOT
 
 
 class Status(enum.IntEnum):
@@ -68,12 +68,10 @@ CERTIFIED_STATUSES = (Status.CERTIFIED, Status.AT_BOUND, Status.AT_KINK, Status.
 EDM_TOLERANCE = 1e-8
 """A fit is certified with an estimated vertical distance to the minimum below this, in units of the nll."""
 
-_ROUGH_EDM = 1e-4  # where Fisher scoring hands over to the exact Hessian: it then needs two or three steps
+ROUGH_EDM = 1e-4  # where Fisher scoring hands over to the exact Hessian: it then needs two or three steps
 _FIRST_DAMPING = 1e-2
 _LARGEST_DAMPING = 1e12
 _BESIDE = 1e-60  # a parameter at a kink sits here on the side whose derivatives it takes
-_NEWTON_EDM = 0.1  # below it a Newton step of the exact Hessian is taken without a look at the nll
-_SMALLEST_SCALE = 1e-8  # of a step that has been cut back again and again
 
 
 class Point(NamedTuple):
@@ -125,230 +123,6 @@ class Minimum(NamedTuple):
     held: Any
 
 
-class Blocks(NamedTuple):
-    """The end of the fits of N blocks of T toys.
-
-    Attributes:
-        x: parameters, (N, P, T).
-        nll: negative log-likelihood with all constants, (N, T).
-        status: a ``Status`` for each toy, (N, T).
-        edm: estimated distance to the minimum, (N, T).
-        iterations: steps tried, (N, T).
-        errors: square roots of the diagonal of the inverse Hessian; NaN for a parameter held at a bound, (N, P, T).
-        column: the column of that inverse of one parameter, (N, P, T).
-        covariance: the inverse itself, (N, T, P, P), or None.
-    """
-
-    x: Any
-    nll: Any
-    status: Any
-    edm: Any
-    iterations: Any
-    errors: Any
-    column: Any
-    covariance: Any
-
-
-@partial(jax.jit, static_argnames=("kernel", "full"))
-def minimize_blocks(
-    kernel: Kernel,
-    arrays: Any,
-    count: Any,
-    start: Any,
-    data: Any,
-    bounds: Any,
-    fixed: Any,
-    tolerance: Any,
-    limit: Any,
-    along: Any,
-    certify: Any,
-    *,
-    full: bool,
-) -> Blocks:
-    """Fisher scoring of many blocks in a model with ``kernel.fast``, and the exact Hessian once, where it ends.
-
-    The step -H⁻¹ g is projected into the bounds, and cut to a quarter where it does not lower the nll (Armijo's rule
-    along the projection arc: Bertsekas, SIAM J. Control Optim. 20 (1982) 221). The exact Hessian's Newton step is the
-    last one: it has been paid for. A toy whose distance is above the tolerance before it is left NOT_CONVERGED after it,
-    to go on from there.
-
-    Args:
-        kernel: the model's functions.
-        arrays: the model's constants.
-        count: the number of blocks that are filled; the others are not computed.
-        start: where each toy starts, (N, P, T); fixed parameters keep these values.
-        data: the toys, (N, D, T).
-        bounds: lower and upper bounds, (P, 2).
-        fixed: True for parameters that are not fitted, (P,).
-        tolerance: the largest estimated distance to the minimum of a certified fit.
-        limit: the largest number of steps.
-        along: the parameter whose column of the covariance is wanted.
-        certify: False to stop where the search does, within about 1e-4 of a minimum, without a Hessian.
-        full: whether the whole covariance is wanted.
-    """
-    fast = kernel.fast
-    assert fast is not None
-    order, places = fast.order(arrays), fast.places(arrays)
-    low, high, held = bounds[order, :1], bounds[order, 1:], fixed[order]
-    column = places[along]
-    enough = jnp.where(certify, 0.1 * tolerance, _ROUGH_EDM)
-
-    def block(number: Any, ends: Blocks) -> Blocks:
-        toys = lax.dynamic_index_in_dim(data, number, 0, keepdims=False)
-        first = lax.dynamic_index_in_dim(start, number, 0, keepdims=False)[order]
-        at = _scored(kernel, arrays, first, toys, low, high, held, enough, limit, foresee=certify)
-
-        def certified(at: _Scored) -> Blocks:
-            x = jnp.where(at.finished[None], jnp.clip(at.x + at.step, low, high), at.x)
-            nll, gradient, hessian, (beyond, near) = apart(limit >= 0, lambda x: fast.hessian(arrays, x, toys), x)
-            free = _free(x, gradient, low, high, held)
-            found = apart(limit >= 0, partial(inverse, full=full), hessian, gradient, free, column)
-            edm = 0.5 * jnp.sum(jnp.where(free, gradient, 0.0) * found.newton, axis=0)
-            converged = found.positive & (edm <= tolerance)
-            near_enough = found.positive & (edm < _NEWTON_EDM)
-            step = jnp.where(free & near_enough[None], found.newton, 0.0)
-            moved = jnp.clip(x - step, low, high)
-            bounded = ~free & ~held[:, None]
-            status = jnp.where(jnp.any(bounded, axis=0), Status.AT_BOUND, Status.CERTIFIED)
-            status = jnp.where(converged, status, Status.NOT_CONVERGED)
-            status = jnp.where(found.positive, status, Status.HESSIAN_NOT_POSITIVE)
-            status = jnp.where(beyond | (near & ~converged), Status.AT_FLOOR, status)
-            finite = jnp.isfinite(nll) & jnp.all(jnp.isfinite(gradient), axis=0)
-            status = jnp.where(finite, status, Status.NOT_FINITE)
-            return Blocks(
-                x=moved[places],
-                nll=nll - jnp.where(converged, edm, 0.0) + kernel.offset(arrays, toys),
-                status=status.astype(jnp.int8),
-                edm=edm,
-                iterations=at.iterations,
-                errors=jnp.where(bounded, jnp.nan, jnp.sqrt(found.variances))[places],
-                column=found.column[places],
-                covariance=None if found.covariance is None else found.covariance[:, places][:, :, places],
-            )
-
-        def uncertified(at: _Scored) -> Blocks:
-            none: Blocks = jax.tree.map(lambda every: jnp.zeros(every.shape[1:], every.dtype), ends)
-            nll = at.nll + kernel.offset(arrays, toys)
-            return none._replace(x=at.x[places], nll=nll, edm=at.edm, iterations=at.iterations)
-
-        end = lax.cond(certify, certified, uncertified, at)
-
-        def put(every: Any, one: Any) -> Any:
-            return lax.dynamic_update_index_in_dim(every, one, number, 0)
-
-        updated: Blocks = jax.tree.map(put, ends, end)
-        return updated
-
-    number, size, toys = start.shape
-    empty = Blocks(
-        x=jnp.zeros_like(start),
-        nll=jnp.zeros((number, toys)),
-        status=jnp.zeros((number, toys), dtype=jnp.int8),
-        edm=jnp.zeros((number, toys)),
-        iterations=jnp.zeros((number, toys), dtype=jnp.int32),
-        errors=jnp.zeros_like(start),
-        column=jnp.zeros_like(start),
-        covariance=jnp.zeros((number, toys, size, size)) if full else None,
-    )
-    filled: Blocks = lax.fori_loop(0, count, block, empty)
-    return filled
-
-
-class _Scored(NamedTuple):
-    """Where Fisher scoring stands, in the order of ``kernel.fast``.
-
-    Attributes:
-        x: parameters, (P, T).
-        nll: negative log-likelihood less its offset, (T,).
-        gradient: its gradient, (P, T).
-        step: the next step, -H⁻¹ g, (P, T).
-        scale: the part of it that is tried, (T,).
-        edm: estimated distance to the minimum, ½ gᵀ H⁻¹ g, (T,).
-        iterations: steps tried, (T,).
-        finished: True where the next step is expected to end below the tolerance, (T,).
-    """
-
-    x: Any
-    nll: Any
-    gradient: Any
-    step: Any
-    scale: Any
-    edm: Any
-    iterations: Any
-    finished: Any
-
-
-def _scored(
-    kernel: Kernel,
-    arrays: Any,
-    start: Any,
-    data: Any,
-    low: Any,
-    high: Any,
-    fixed: Any,
-    enough: Any,
-    limit: Any,
-    foresee: Any,
-) -> _Scored:
-    """Fisher scoring from a start until the distance is below ``enough``, or the limit of steps.
-
-    If ``foresee``, until the next step, which is not taken, is expected to end there.
-    """
-    assert kernel.fast is not None
-    scoring = kernel.fast.scoring
-
-    def evaluated(x: Any) -> tuple[Any, Any, Any, Any]:
-        nll, gradient, step = scoring(arrays, x, data, lambda x, gradient: _free(x, gradient, low, high, fixed))
-        return nll, gradient, step, -0.5 * jnp.sum(gradient * step, axis=0)
-
-    toys = start.shape[1]
-    x = jnp.where(fixed[:, None], start, jnp.clip(start, low, high))
-    # The first turn of the loop looks at the start: what is evaluated in two places is compiled twice.
-    first = _Scored(
-        x=x,
-        nll=jnp.full(toys, jnp.inf),
-        gradient=jnp.zeros_like(x),
-        step=jnp.zeros_like(x),
-        scale=jnp.ones(toys),
-        edm=jnp.full(toys, jnp.inf),
-        iterations=jnp.full(toys, -1, dtype=jnp.int32),
-        finished=jnp.zeros(toys, dtype=bool),
-    )
-
-    def running(at: _Scored) -> Any:
-        return ~at.finished & (at.iterations < limit) & (at.scale > _SMALLEST_SCALE)
-
-    def advance(at: _Scored) -> _Scored:
-        active = running(at)
-        target = jnp.clip(at.x + at.scale[None] * at.step, low, high)
-        nll, gradient, step, edm = evaluated(target)
-        gained = at.nll - nll
-        promised = jnp.sum(at.gradient * (at.x - target), axis=0)
-        noise = 1e-12 * (1 + jnp.abs(at.nll))
-        good = (gained >= 1e-4 * promised) | (jnp.abs(promised) < noise) & (gained > -noise)
-        sound = jnp.isfinite(nll) & jnp.isfinite(edm)
-        taken = active & good & sound
-        # The distance falls by about the same factor in each of the last steps.
-        followed = foresee & (at.scale == 1) & jnp.isfinite(at.edm)
-        rate = jnp.where(followed, jnp.minimum(4 * edm / at.edm, 1.0), 1.0)
-        finished = taken & ((edm * rate <= enough) | (edm <= 0.1 * enough))
-        return _Scored(
-            x=jnp.where(taken[None], target, at.x),
-            nll=jnp.where(taken, nll, at.nll),
-            gradient=jnp.where(taken[None], gradient, at.gradient),
-            step=jnp.where(taken[None], step, at.step),
-            scale=jnp.where(
-                taken, 1.0, jnp.where(jnp.isfinite(at.nll), jnp.where(active, at.scale * 0.25, at.scale), 0.0)
-            ),
-            edm=jnp.where(taken, edm, at.edm),
-            iterations=at.iterations + active,
-            finished=at.finished | finished,
-        )
-
-    last: _Scored = lax.while_loop(lambda at: jnp.any(running(at)), advance, first)
-    return last
-
-
 @partial(jax.jit, static_argnames=("kernel",))
 def minimize(
     kernel: Kernel,
@@ -382,7 +156,7 @@ def minimize(
         iterations = rough.iterations + end.iterations
     else:
         end, low, high, iterations = _across_kinks(exact, rough, data, bounds, fixed, kinked, tolerance, limit)
-    free = _free(end.x, end.gradient, low, high, fixed)
+    free = movable(end.x, end.gradient, low, high, fixed)
     held = ~free & ~fixed[:, None]
     covariance, positive = _inverse(end.curvature, free)
     slope = jnp.where(free, end.gradient, 0.0)
@@ -428,7 +202,7 @@ def _descended(
         _, gradient, _ = quadratic(beside, data)
         start = jnp.where(at_kink & (gradient < 0) & (high > 0), _BESIDE, beside)
         low, high = _side(start, low, high, kinked)
-    return _search(quadratic, start, data, low, high, fixed, _ROUGH_EDM, limit), kinked
+    return _search(quadratic, start, data, low, high, fixed, ROUGH_EDM, limit), kinked
 
 
 def _side(x: Any, low: Any, high: Any, kinked: Any) -> tuple[Any, Any]:
@@ -526,7 +300,7 @@ def _search(
 
     def advance(at: Point) -> Point:
         active = running(at)
-        free = _free(at.x, at.gradient, low, high, fixed)
+        free = movable(at.x, at.gradient, low, high, fixed)
         newton = _solve(at.curvature, at.gradient, free, at.damping)
         solvable = jnp.all(jnp.isfinite(newton), axis=0)
         undamped = at.damping == 0
@@ -561,7 +335,7 @@ def _search(
     return lax.while_loop(lambda at: jnp.any(running(at)), advance, first)
 
 
-def _free(x: Any, gradient: Any, low: Any, high: Any, fixed: Any) -> Any:
+def movable(x: Any, gradient: Any, low: Any, high: Any, fixed: Any) -> Any:
     """Parameters that may move: neither fixed nor at a bound with the gradient pointing outwards, (P, T)."""
     held = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
     return ~fixed[:, None] & ~held

@@ -22,8 +22,8 @@ class Fast(NamedTuple):
     Attributes:
         order: the model's parameter at each place of that order, (P,), from ``arrays``.
         places: the place of each of the model's parameters, (P,), from ``arrays``.
-        scoring: nll (T,), its gradient (P, T), and a step of Fisher scoring, -H⁻¹ g over the free parameters, (P, T),
-            from ``(arrays, x, data, free)``, where ``free(x, gradient)`` is True for parameters that may move, (P, T).
+        scoring: nll (T,), its gradient (P, T), and ``solve(g, free)``, from ``(arrays, x, data)``: H⁻¹ g with the
+            Fisher information H over the free parameters, 0 for the others; all (P, T).
         hessian: nll (T,), its gradient (P, T), its exact Hessian, (P, P, T), and what ``Kernel.at_floor`` says, from
             ``(arrays, x, data)``.
     """

@@ -300,13 +300,18 @@ def _multiplying(kinds: _Kinds, x: Any) -> tuple[Any, Any]:
     return x[kinds.alpha : end], x[end : end + kinds.own]
 
 
-def _scoring(arrays: Templates, x: Any, data: Any, free: Callable[[Any, Any], Any]) -> Any:
-    """A step of Fisher scoring: H ≈ Jᵀ W J + D, with W = 1/ν and D the constraints' expected information."""
+def _scoring(arrays: Templates, x: Any, data: Any) -> tuple[Any, Any, Callable[..., Any]]:
+    """nll, gradient, and ``solve(g, free)``: H⁻¹ g over the free parameters.
+
+    H = Jᵀ W J + D is the Fisher information, with W = 1/ν and D the constraints'.
+    """
     slopes = apart(_always(arrays), lambda x, data: _slopes(arrays, x, data), x, data)
-    mask = free(x, slopes.gradient)
     diagonal = constraint_information(arrays.constraints, slopes.cells.x)
-    step = solve(_always(arrays), slopes.jacobian, slopes.rates, diagonal, arrays.unconstrained, slopes.gradient, mask)
-    return slopes.nll, slopes.gradient, -step
+
+    def solved(gradient: Any, free: Any) -> Any:
+        return solve(_always(arrays), slopes.jacobian, slopes.rates, diagonal, arrays.unconstrained, gradient, free)
+
+    return slopes.nll, slopes.gradient, solved
 
 
 def _quadratic(arrays: Templates, x: Any, data: Any) -> Any:
