@@ -20,7 +20,7 @@ from toymill.minimize import (
 )
 from toymill.models.base import Model, require_x64
 from toymill.models.systems import UNROLLED
-from toymill.scoring import Ends, fit_lanes
+from toymill.scoring import LED, Ends, fit_lanes
 
 STAGES = (12, 60, 400)
 """Step limits: toys unfinished after one are repacked into full blocks; the last stage starts afresh."""
@@ -31,8 +31,8 @@ the exact Hessian, which ends a stage with a Newton step, and more where that co
 
 _STRAGGLERS = 8  # toys a block of the stages after these: they are few
 _ROUNDS_ELSEWHERE = 4
-_DOUBT = 0.7  # of the kernel's ``elsewhere``: from here on a second minimum is looked for
-_MOST_DOUBTS = 4  # parameters of a toy that are tried one at a time, the likeliest first
+_LIKELY = 0.25  # another minimum is looked for where it is expected less than this above the fit
+_PROMISING = 0.1  # and followed where the first steps promise it less than this above the fit
 _DESCENT = 60  # steps of a descent from elsewhere
 _WORTH = 1e-6  # a descent that ends lower than a fit by this is followed to its minimum
 
@@ -157,16 +157,7 @@ def fit(
 
     fits = search(np.arange(len(toys)), starts)
     if (model.two_minima & ~mask).any():
-
-        def improve(rows: np.ndarray, first: np.ndarray, keep: np.ndarray | None = None) -> None:
-            if keep is not None:
-                first, _ = _descend(model, toys[rows], first, mask | keep, indices[rows])
-            x, nll = _descend(model, toys[rows], first, mask, indices[rows])
-            worth = ~fits.ok[rows] | (nll < fits.nll[rows] - _WORTH)
-            if worth.any():
-                _keep_lower(fits, search(rows[worth], x[worth]), rows[worth])
-
-        _try_elsewhere(model, fits, toys, mask, improve, afresh=None if start is None else values)
+        _try_elsewhere(model, fits, toys, mask, indices, search)
     for other in model.starts:
         x, nll = _descend(model, toys, np.where(mask, starts, other), mask, indices)
         worth = ~fits.ok | (nll < fits.nll - _WORTH)
@@ -212,118 +203,131 @@ def _try_elsewhere(
     fits: Fits,
     toys: np.ndarray,
     mask: np.ndarray,
-    improve: Callable[..., None],
-    *,
-    afresh: np.ndarray | None,
+    indices: np.ndarray,
+    search: Callable[[np.ndarray, np.ndarray], Fits],
 ) -> None:
-    """Improve fits that may have a lower minimum elsewhere along some parameter.
+    """Improve fits that may have a lower minimum elsewhere along some parameter, again as long as it helps.
 
-    All such parameters of a toy are put on their other side at once, then the likeliest one at a time, and all of
-    it again as long as it helps. A parameter whose constraint expects less than one count is first kept there until the
-    others have followed: it multiplies what they do. ``improve`` takes rows, where to start each, (n, P), and
-    parameters to keep at first, (P,); ``afresh`` is one more point to start from, (P,).
+    A parameter is first held elsewhere, until the others have followed: they may lead back otherwise.
     """
     rows = np.arange(len(toys))
     for _ in range(_ROUNDS_ELSEWHERE):
-        doubt = np.where(mask, 0.0, _elsewhere(model, fits.parameters[rows], toys[rows]))
-        rows, doubt = rows[(doubt > _DOUBT).any(axis=1)], doubt[(doubt > _DOUBT).any(axis=1)]
-        doubtful = doubt > _DOUBT
+        trials = _trials(model, fits, toys, mask, rows)
+        known = np.where(fits.ok, fits.nll, np.inf)[trials.row]
+        x, nll = _descend(model, toys[trials.row], trials.start, mask, indices[trials.row], trials.parameter, known)
+        order = np.argsort(nll, kind="stable")
+        rows, lowest = np.unique(trials.row[order], return_index=True)
+        best = order[lowest]
+        worth = ~fits.ok[rows] | (nll[best] < fits.nll[rows] - _WORTH)
+        rows, best = rows[worth], best[worth]
         if not rows.size:
             return
         before = fits.nll[rows].copy()
-        if afresh is not None:
-            improve(rows, np.where(mask, fits.parameters[rows], afresh))
-            afresh = None
-        several = doubtful.sum(axis=1) > 1
-        if several.any():
-            improve(rows[several], _other_side(model, fits, rows[several], doubtful[several]))
-        for weak in np.flatnonzero(model.weak & ~mask):
-            here = doubtful[:, weak]
-            keep = np.arange(len(mask)) == weak
-            if here.any():
-                improve(rows[here], _other_side(model, fits, rows[here], doubtful[here] & keep), keep)
-        order = np.argsort(-np.where(model.weak, 0.0, doubt), axis=1, kind="stable")
-        for k in range(min(_MOST_DOUBTS, len(mask))):
-            one = doubtful & ~model.weak & (np.arange(len(mask)) == order[:, k : k + 1])
-            here = one.any(axis=1)
-            if not here.any():
-                break
-            for move in (_other_side, _same_side):
-                improve(rows[here], move(model, fits, rows[here], one[here]))
+        _keep_lower(fits, search(rows, x[best]), rows)
         rows = rows[~(fits.nll[rows] >= before - REPAIR)]
 
 
-def _other_side(model: Model, fits: Fits, rows: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """The best points with some parameters beyond their initial values, by as much or one width, (n, P)."""
-    return _moved(model, fits, rows, which, lambda away: -np.where(away < 0, -1.0, 1.0) * np.maximum(np.abs(away), 1.0))
+class _Trials(NamedTuple):
+    """Where fits may have lower minima: the row of each, a parameter to hold at first, and a point, (K,) and (K, P)."""
+
+    row: np.ndarray
+    parameter: np.ndarray
+    start: np.ndarray
 
 
-def _same_side(model: Model, fits: Fits, rows: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """The best points with some parameters nearly at their initial values, or from there one width away, (n, P)."""
-    return _moved(model, fits, rows, which, lambda away: np.where(np.abs(away) > 0.45, 0.1, 1.0) * np.sign(away))
-
-
-def _moved(
-    model: Model, fits: Fits, rows: np.ndarray, which: np.ndarray, move: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    init, (low, high) = model.parameters.init, model.parameters.bounds.T
-    width = _widths(model)
-    best = _finite_or(fits.parameters[rows], init)
-    start: np.ndarray = np.where(which, np.clip(init + width * move((best - init) / width), low, high), best)
-    return start
-
-
-def _widths(model: Model) -> np.ndarray:
-    """How far each parameter's constraint lets it go: a standard deviation, 1/τ for a Poisson below one count, (P,)."""
-    width = np.ones(len(model.parameters))
-    sampling = model.sampling
-    auxiliary = np.flatnonzero(sampling.auxiliary)
-    poisson = 1 / np.minimum(np.sqrt(sampling.scale[auxiliary]), sampling.scale[auxiliary])
-    width[sampling.parameter[auxiliary]] = np.where(sampling.poisson[auxiliary], poisson, sampling.sigma[auxiliary])
-    return width
+def _trials(model: Model, fits: Fits, toys: np.ndarray, mask: np.ndarray, rows: np.ndarray) -> _Trials:
+    """What the kernel's ``elsewhere`` names, one at a time and all together, and the model's own ``trials``."""
+    x = _finite_or(fits.parameters[rows], model.parameters.init)
+    gap, value = _elsewhere(model, x, toys[rows], mask)
+    likely = gap < _LIKELY
+    row, parameter = np.nonzero(likely)
+    start = x[row]
+    start[np.arange(len(row)), parameter] = value[row, parameter]
+    several = np.flatnonzero(likely.sum(axis=1) > 1)
+    together = np.where(likely, value, x)[several]
+    found = [
+        _Trials(rows[row], parameter, start),
+        _Trials(rows[several], np.argmin(gap[several], axis=1), together),
+    ]
+    for held, point in model.trials:
+        if not mask[held]:
+            start = np.where(mask | np.isnan(point), x, point)
+            found.append(_Trials(rows, np.full(len(rows), held), start))
+    return _Trials(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
 def _descend(
-    model: Model, toys: np.ndarray, starts: np.ndarray, mask: np.ndarray, indices: np.ndarray
+    model: Model,
+    toys: np.ndarray,
+    starts: np.ndarray,
+    mask: np.ndarray,
+    indices: np.ndarray,
+    kept: np.ndarray | None = None,
+    known: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where Fisher scoring ends from each start, (n, P), and the nll there, (n,), within 1e-4 of a minimum or so."""
-    size = block_size(model)
-    x, nll = np.empty_like(starts), np.empty(len(toys))
-    if model.kernel.fast is not None and not model.kinks.any():
-        calls = _in_calls(
-            model,
-            toys,
-            starts,
-            mask,
-            indices,
-            tolerance=0.0,
-            limit=_DESCENT,
-            wanted=_Wanted({}, False, None),
-            certify=False,
-        )
-        for rows, end in calls:
-            x[rows], nll[rows] = end.x, end.nll
+    """Where Fisher scoring ends from each start, (n, P), and the nll there, (n,), within 1e-4 of a minimum or so.
+
+    A parameter ``kept`` for each, (n,), is held at first. Where an nll is ``known``, (n,), only those are followed from
+    there on that promise to end below it, or not far above.
+    """
+    x, nll = starts.copy(), np.full(len(toys), np.inf)
+    if _is_fast(model):
+        wanted = _Wanted({}, covariance=False, column=None)
+
+        def scored(rows: np.ndarray, limit: int, kept: np.ndarray | None) -> np.ndarray:
+            promised = np.full(len(toys), np.inf)
+            calls = _in_calls(
+                model, toys, x, mask, indices, rows, kept=kept, tolerance=0.0, limit=limit, wanted=wanted, certify=False
+            )
+            for here, end in calls:
+                x[here], nll[here], promised[here] = end.x, end.nll, end.nll - end.edm
+            return promised
+
+        rows = np.arange(len(toys))
+        if kept is not None:
+            promised = scored(rows, LED - 1, kept)
+            if known is not None:
+                rows = np.flatnonzero(promised < known + _PROMISING)
+        scored(rows, _DESCENT, None)
         return x, nll
-    kinks = model.kinks if model.kinks.any() else None
-    for block, filled in _blocks(np.arange(len(toys)), indices % size, size):
-        first, data = np.ascontiguousarray(starts[block].T), np.ascontiguousarray(toys[block].T)
-        end, value = descend(model.kernel, model.arrays, first, data, model.parameters.bounds, mask, _DESCENT, kinks)
-        x[block[filled]] = np.asarray(end).T[filled]
-        nll[block[filled]] = np.asarray(value)[filled]
+    size = block_size(model)
+    for parameter in np.unique(np.full(len(toys), -1) if kept is None else kept):
+        rows = np.arange(len(toys)) if kept is None else np.flatnonzero(kept == parameter)
+        holds = [mask] if kept is None else [mask | (np.arange(len(mask)) == parameter), mask]
+        for block, filled in _blocks(rows, indices[rows] % size, size):
+            at = np.ascontiguousarray(starts[block].T)
+            for hold in holds:
+                at, end = descend(
+                    model.kernel,
+                    model.arrays,
+                    at,
+                    np.ascontiguousarray(toys[block].T),
+                    model.parameters.bounds,
+                    hold,
+                    _DESCENT,
+                    model.kinks if model.kinks.any() else None,
+                )
+            x[block[filled]], nll[block[filled]] = np.asarray(at).T[filled], np.asarray(end)[filled]
     return x, nll
 
 
-def _elsewhere(model: Model, parameters: np.ndarray, toys: np.ndarray) -> np.ndarray:
-    """The kernel's ``elsewhere`` for many toys, (n, P), in blocks of one shape; a fit that is no number counts as 1."""
+def _is_fast(model: Model) -> bool:
+    return model.kernel.fast is not None and not bool(model.kinks.any())
+
+
+def _elsewhere(model: Model, x: np.ndarray, toys: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The kernel's ``elsewhere`` for many toys, (n, P) each, in blocks of one shape."""
     size = block_size(model)
-    found = np.empty(parameters.shape)
+    gap, value = np.empty(x.shape), np.empty(x.shape)
     for first in range(0, len(toys), size):
         rows = np.minimum(np.arange(first, first + size), len(toys) - 1)
-        x = np.ascontiguousarray(_finite_or(parameters[rows], model.parameters.init).T)
-        block = elsewhere(model.kernel, model.arrays, x, np.ascontiguousarray(toys[rows].T))
+        found = elsewhere(
+            model.kernel, model.arrays, np.ascontiguousarray(x[rows].T), np.ascontiguousarray(toys[rows].T), mask
+        )
         count = min(size, len(toys) - first)
-        found[first : first + count] = np.asarray(block).T[:count]
-    return np.where(np.isfinite(parameters), found, np.where(model.two_minima, 1.0, 0.0))
+        for every, block in zip((gap, value), found, strict=True):
+            every[first : first + count] = np.asarray(block).T[:count]
+    return gap, value
 
 
 class _Wanted(NamedTuple):
@@ -348,7 +352,7 @@ def _search(
     fits = _empty(model, wanted, len(toys))
     pending = np.arange(len(toys))
     quick: tuple[int, ...] = ()
-    if model.kernel.fast is not None and not model.kinks.any():
+    if _is_fast(model):
         quick = _FAST_STEPS[len(model.parameters) > UNROLLED]
     for stage, limit in enumerate((*quick, *STAGES)):
         if stage:
@@ -362,17 +366,18 @@ def _search(
         if stage < len(quick):
             calls = _in_calls(
                 model,
-                toys[pending],
-                starts[pending],
+                toys,
+                starts,
                 mask,
-                indices[pending],
+                indices,
+                pending,
                 tolerance=tolerance,
                 limit=limit,
                 wanted=wanted,
                 certify=True,
             )
             for rows, end in calls:
-                _put(fits, pending[rows], end)
+                _put(fits, rows, end)
             continue
         last = limit == STAGES[-1]
         size = _STRAGGLERS if quick else block_size(model)
@@ -394,29 +399,31 @@ def _in_calls(
     starts: np.ndarray,
     mask: np.ndarray,
     indices: np.ndarray,
+    rows: np.ndarray,
     *,
+    kept: np.ndarray | None = None,
     tolerance: float,
     limit: int,
     wanted: _Wanted,
     certify: bool,
 ) -> Iterator[tuple[np.ndarray, Ends]]:
-    """``fit_lanes`` on every toy in its lane: the rows of each call and its results, toys first, (k, …)."""
+    """``fit_lanes`` on some rows, each in its lane: the rows of each call and its results, (k, …)."""
     size, parameters = block_size(model), len(model.parameters)
     per_toy = 8 * parameters * (parameters if wanted.covariance else 4)
-    blocks = int(np.clip(_CALL_BYTES // (per_toy * size), 1, 64))
-    slots = _slots(indices % size, size)
-    for first in range(0, len(slots), blocks):
-        chunk = slots[first : first + blocks]
-        count = len(chunk)
+    places = int(np.clip(_CALL_BYTES // (per_toy * size), 1, 64))
+    slots = _slots(indices[rows] % size, size)
+    for first in range(0, len(slots), places):
+        chunk = slots[first : first + places]
         filled = chunk >= 0
-        places = np.zeros((blocks, size), dtype=np.int64)
-        places[:count] = np.where(filled, chunk, 0)
+        at = np.zeros((places, size), dtype=np.int64)
+        at[: len(chunk)] = rows[np.where(filled, chunk, 0)]
         ends = fit_lanes(
             model.kernel,
             model.arrays,
             filled.sum(axis=0),
-            starts[places],
-            toys[places],
+            starts[at],
+            toys[at],
+            np.full(at.shape, -1) if kept is None else kept[at],
             model.parameters.bounds,
             mask,
             tolerance,
@@ -425,7 +432,10 @@ def _in_calls(
             certify,
             full=wanted.covariance,
         )
-        yield chunk[filled], Ends(*(None if item is None else np.asarray(item)[:count][filled] for item in ends))
+        yield (
+            at[: len(chunk)][filled],
+            Ends(*(None if item is None else np.asarray(item)[: len(chunk)][filled] for item in ends)),
+        )
 
 
 def _slots(lanes: np.ndarray, size: int) -> np.ndarray:

@@ -213,9 +213,10 @@ def _side(x: Any, low: Any, high: Any, kinked: Any) -> tuple[Any, Any]:
 
 
 @partial(jax.jit, static_argnames=("kernel",))
-def elsewhere(kernel: Kernel, arrays: Any, x: Any, data: Any) -> Any:
-    """How likely a second minimum is along each parameter, (P, T), for fits that ended at x; see ``Kernel.elsewhere``."""
-    return kernel.elsewhere(arrays, x, data)
+def elsewhere(kernel: Kernel, arrays: Any, x: Any, data: Any, fixed: Any) -> tuple[Any, Any]:
+    """The likeliest other minima of fits that ended at x, (P, T) each; see ``Kernel.elsewhere``."""
+    gap, value = kernel.elsewhere(arrays, x, data, fixed)
+    return gap, value
 
 
 def _across_kinks(

@@ -25,6 +25,7 @@ They spare a third of the steps and more where these are many. For fewer paramet
 """
 
 _MEMORABLE_EDM = 1.0  # farther from the minimum than this they say little about it
+LED = 4  # steps in which a parameter may be held
 _NEWTON_EDM = 0.1  # below it a Newton step of the exact Hessian is taken without a look at the nll
 _HESSIAN_BYTES = 2**20  # of the Hessians of toys that are computed at once: a part of a core's second-level cache
 _SMALLEST_SCALE = 1e-8  # of a step that has been cut back again and again
@@ -86,6 +87,7 @@ def fit_lanes(
     counts: Any,
     start: Any,
     data: Any,
+    kept: Any,
     bounds: Any,
     fixed: Any,
     tolerance: Any,
@@ -106,6 +108,7 @@ def fit_lanes(
         counts: how many toys each lane has, (T,); of its N places the first are filled.
         start: where each toy starts, (N, T, P); fixed parameters keep these values.
         data: the toys, (N, T, D).
+        kept: a parameter of each toy that is held in its first step, or -1, (N, T).
         bounds: lower and upper bounds, (P, 2).
         fixed: True for parameters that are not fitted, (P,).
         tolerance: the largest estimated distance to the minimum of a certified fit.
@@ -119,7 +122,8 @@ def fit_lanes(
     order, places = fast.order(arrays), fast.places(arrays)
     problem = _Problem(kernel, arrays, bounds[order, :1], bounds[order, 1:], fixed[order])
     enough = jnp.where(certify, 0.1 * tolerance, ROUGH_EDM)
-    rough = _scored(problem, counts, start[..., order], data, enough, limit, foresee=certify)
+    at_first = jnp.where(kept >= 0, places[kept], -1)
+    rough = _scored(problem, counts, start[..., order], data, at_first, enough, limit, foresee=certify)
     empty = Ends(
         x=jnp.zeros_like(start),
         nll=jnp.zeros(start.shape[:2]),
@@ -216,6 +220,7 @@ class _Lanes(NamedTuple):
     Attributes:
         number: the toy's place in its lane, (T,).
         data: the toy, (D, T).
+        kept: the place of a parameter that is held in the first step, or -1, (T,).
         x: parameters, (P, T).
         nll: negative log-likelihood less its offset, infinite before the first look, (T,).
         gradient: its gradient, (P, T).
@@ -229,6 +234,7 @@ class _Lanes(NamedTuple):
 
     number: Any
     data: Any
+    kept: Any
     x: Any
     nll: Any
     gradient: Any
@@ -240,7 +246,9 @@ class _Lanes(NamedTuple):
     changes: Any
 
 
-def _scored(problem: _Problem, counts: Any, start: Any, data: Any, enough: Any, limit: Any, *, foresee: Any) -> _Rough:
+def _scored(
+    problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, enough: Any, limit: Any, *, foresee: Any
+) -> _Rough:
     """Fisher scoring of every toy until its distance is below ``enough``, or the limit of steps.
 
     The step -H⁻¹ g, H corrected by the last changes of the gradient (L-BFGS, with the Fisher information for H₀), is
@@ -263,6 +271,7 @@ def _scored(problem: _Problem, counts: Any, start: Any, data: Any, enough: Any, 
         return _Lanes(
             number=number,
             data=new(data[place, lane].T, at.data),
+            kept=new(kept[place, lane], at.kept),
             x=new(x, at.x),
             nll=new(jnp.inf, at.nll),
             gradient=at.gradient,
@@ -283,19 +292,20 @@ def _scored(problem: _Problem, counts: Any, start: Any, data: Any, enough: Any, 
             jnp.concatenate([last, _chosen(near, new, 0.0)[None]])[1:]
             for last, new in ((at.steps, target - at.x), (at.changes, gradient - at.gradient))
         )
-        free = problem.free(target, gradient)
+        first = jnp.isinf(at.nll)
+        led = (at.iterations < LED - 1) & (at.kept >= 0)
+        free = problem.free(target, gradient) & ~(led[None] & (jnp.arange(size)[:, None] == at.kept[None]))
         step = -_corrected(partial(solve, free=free), steps * free[None], changes * free[None], gradient * free)
         edm = -0.5 * jnp.sum(gradient * step, axis=0)
         gained = at.nll - nll
         promised = jnp.sum(at.gradient * (at.x - target), axis=0)
         noise = 1e-12 * (1 + jnp.abs(at.nll))
         good = (gained >= 1e-4 * promised) | (jnp.abs(promised) < noise) & (gained > -noise)
-        first = jnp.isinf(at.nll)
         taken = (good | first) & jnp.isfinite(nll) & jnp.isfinite(edm)
         # The distance falls by about the same factor in each of the last steps, or by more.
         followed = foresee & (at.scale == 1) & ~first
         rate = jnp.where(followed, jnp.minimum(4 * edm / at.edm, 1.0), 1.0)
-        there = taken & ((edm * rate <= enough) | (edm <= 0.1 * enough))
+        there = taken & ~led & ((edm * rate <= enough) | (edm <= 0.1 * enough))
         scale = jnp.where(taken, 1.0, jnp.where(first, 0.0, 0.25 * at.scale))
         iterations = at.iterations + 1
         done = there | (iterations >= limit) | (scale <= _SMALLEST_SCALE)
@@ -329,7 +339,18 @@ def _scored(problem: _Problem, counts: Any, start: Any, data: Any, enough: Any, 
     memory = jnp.zeros((_REMEMBERED if size > UNROLLED else 0, size, lanes))
     count = jnp.zeros(lanes, dtype=jnp.int32)
     none = _Lanes(
-        count, jnp.zeros((data.shape[2], lanes)), vector, number, vector, vector, number, number, count, memory, memory
+        count,
+        jnp.zeros((data.shape[2], lanes)),
+        count,
+        vector,
+        number,
+        vector,
+        vector,
+        number,
+        number,
+        count,
+        memory,
+        memory,
     )
     begun = fresh(none, jnp.ones(lanes, dtype=bool), count), empty
     _, ends = lax.while_loop(lambda state: jnp.any(state[0].number < counts), advance, begun)

@@ -47,8 +47,10 @@ class Kernel(NamedTuple):
         exact: nll (T,), its gradient (P, T), and its exact Hessian (T, P, P).
         at_floor: two arrays of shape (T,), from ``(arrays, x, data)``: True where the documented floor
             holds an expectation, so that the likelihood is not the model's; True where one is next to it.
-        elsewhere: how likely a second minimum is along a parameter, shape (P, T), from ``(arrays, x, data)``: there
-            is none well below 1. Called only for a model with any ``two_minima``.
+        elsewhere: the likeliest other minimum along each parameter, for fits that ended at x, from
+            ``(arrays, x, data, fixed)`` with fixed of shape (P,): how far its nll lies above the fit's, about, (P, T),
+            infinite where there is none, and the parameter there, (P, T). Called only for a model with any
+            ``two_minima``.
         fast: further functions of a model whose structure makes its fits faster, or None.
     """
 
@@ -95,8 +97,9 @@ class Model(abc.ABC):
         kernel: the functions that the minimiser calls.
         digest: SHA-256 of everything that defines the model.
         two_minima: True for a parameter along which the likelihood may have two minima, shape (P,); fits for
-            which the kernel's ``elsewhere`` says so are then tried from elsewhere along it too.
-        weak: those of them that only a constraint which expects less than one count holds, shape (P,).
+            which the kernel's ``elsewhere`` says so are then tried from there too.
+        trials: more places from which fits are tried if any parameter has ``two_minima``: a parameter that is held
+            there at first, and a point, (P,), NaN where the fit's is meant.
         kinks: True for a parameter along which the likelihood may have a kink at 0, shape (P,): there the kernel's
             derivatives at a positive and at a negative value are those of either side.
         width: length of the largest axis, beside parameters and toys, of the kernel's temporaries.
@@ -117,7 +120,7 @@ class Model(abc.ABC):
     kernel: Kernel
     digest: str
     two_minima: np.ndarray
-    weak: np.ndarray
+    trials: Sequence[tuple[int, np.ndarray]]
     kinks: np.ndarray
     width: int
     starts: np.ndarray

@@ -19,7 +19,6 @@ from toymill.models.densities import (
     FLOOR,
     at_floor,
     bins_nll,
-    by_parameter,
     constraint_curvature,
     constraint_gradient,
     constraint_information,
@@ -29,6 +28,7 @@ from toymill.models.densities import (
     held_by_floor,
     poisson_offset,
 )
+from toymill.models.elsewhere import elsewhere
 from toymill.models.systems import apart, outer, solve, weighted_sum
 from toymill.models.templates import Templates
 
@@ -488,62 +488,9 @@ def _at_floor(arrays: Templates, x: Any, data: Any) -> tuple[Any, Any]:
     return at_floor(rates, data[: rates.shape[0]])
 
 
-_LOOKED_AT = (-0.75, -0.35, 0.0, 0.35, 0.75)  # where interpolation bends most: at 0, and back at 0.6 to 1
-_KINK_CURVATURE = 40.0  # stands for the second derivative of |α| at 0
-
-
-def _elsewhere(arrays: Templates, x: Any, data: Any) -> Any:
-    """How likely a second minimum is along a parameter, (P, T): there is none below 1, or so.
-
-    Interpolation takes C = Σ_b (n_b/ν_b - 1) ∂²ν_b/∂α² from the curvature along α, of which there is that of
-    the constraint at least. This is their ratio where it is largest, with the other parameters where they are,
-    or all such parameters at 0. (What the data add to the curvature differs between the sides: counting it at x
-    missed some.) It is infinite for a parameter whose constraint expects less than one count.
-    """
-    x, constraints, chosen = _inner(arrays, x), arrays.constraints, arrays.two_sided
-    weight = by_parameter(1 / constraints.normal_sigma[:, None] ** 2, constraints.normal_of)
-    least = jnp.where(weight > 0, weight, 1.0)[chosen]
-    taken = [_bends(arrays, point, alpha, data) for point in (x, x.at[chosen].set(0.0)) for alpha in _LOOKED_AT]
-    ratio = jnp.max(jnp.stack(taken), axis=0) / least
-    weak = jnp.where(constraints.poisson_tau < 1, jnp.inf, 0.0)[:, None]
-    found = jnp.zeros_like(x).at[constraints.poisson_parameter].set(weak).at[chosen].set(ratio)
-    padded = jnp.concatenate([found, jnp.zeros_like(found[:1])])
-    return jnp.max(jnp.stack([padded[places] for places in arrays.places]), axis=0)
-
-
-def _bends(arrays: Templates, x: Any, alpha: float, data: Any) -> Any:
-    """C of each parameter in ``two_sided`` with that parameter at α, see ``_elsewhere``; (K, T)."""
-    kinds, chosen, bins = _kinds(arrays), arrays.two_sided, arrays.nominal.shape[1]
-    first = kinds.alpha - kinds.norm
-    cells = _cells(arrays, x)
-    shape, there = arrays.hist_shape, _norm(arrays, jnp.full((kinds.norm, 1), alpha))
-    at = jnp.full((kinds.hist, 1), alpha)
-    even = _even(shape, at)
-    curve = jnp.where(shape[0][:, None] > 0, _even_bend(shape, at), _KINK_CURVATURE)
-    kink = (arrays.norm_edge == 0)[:, None, None] * (arrays.norm_log_hi + arrays.norm_log_lo) * _KINK_CURVATURE / 2
-    bend = _norm_bend(arrays, jnp.full((kinds.norm, 1), alpha), there.factor) + kink[..., None]
-
-    def hist(values: Any) -> Any:
-        """Of the chosen parameters, 0 where one has no histosys: (H, …) to (K, …)."""
-        return jnp.concatenate([values, jnp.zeros((kinds.alpha - kinds.hist, *values.shape[1:]))])[chosen]
-
-    def norm(values: Any, none: float) -> Any:
-        """Of the chosen parameters, ``none`` where one has no normsys, by bins: (N, S, C, T) to (K, S, B, T)."""
-        padded = jnp.concatenate([jnp.full((first, *values.shape[1:]), none), values])[chosen]
-        return _by_bin(arrays, padded)
-
-    def part(values: Any) -> Any:
-        return hist(values)[:, None, None]
-
-    linear, bowed = hist(arrays.hist_linear[..., None]), hist(arrays.hist_even[..., None])
-    multiplier = cells.multiplier[None] * norm(there.factor / cells.norm.factor, 1.0)
-    step = linear * part(alpha - x[: kinds.hist]) + bowed * part(even.value - cells.even.value)
-    yields = cells.yields[None] + step
-    slope = linear + bowed * part(even.slope)
-    curvature = bowed * part(curve) + 2 * slope * norm(there.slope, 0.0) + yields * norm(bend, 0.0)
-    rates = jnp.sum(yields * multiplier, axis=1)
-    residual = data[None, :bins] / jnp.maximum(rates, FLOOR) - 1
-    return jnp.sum(residual * jnp.sum(multiplier * curvature, axis=1), axis=1)
+def _elsewhere(arrays: Templates, x: Any, data: Any, fixed: Any) -> Any:
+    x = _inner(arrays, x)
+    return elsewhere(arrays, _slopes(arrays, x, data), x, data, fixed[arrays.order])
 
 
 PLAIN = Kernel(nll=_nll, offset=_offset, quadratic=_quadratic, exact=_exact, at_floor=_at_floor, elsewhere=_elsewhere)

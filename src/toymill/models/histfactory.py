@@ -119,7 +119,7 @@ def from_compiled(compiled: Compiled) -> HistFactory:
         kernel=binned.KERNEL if len(arrays.order) == len(compiled.parameters) else binned.PLAIN,
         digest=compiled.digest,
         two_minima=compiled.two_minima,
-        weak=compiled.weak,
+        trials=compiled.trials,
         kinks=compiled.kinks,
         width=arrays.nominal.size,
         starts=np.empty((0, len(compiled.parameters))),

@@ -47,6 +47,8 @@ class Templates(NamedTuple):
         unconstrained: places of the parameters without a constraint, (U,).
         constraints: the auxiliary data, with places for parameters.
         two_sided: places of the parameters along which interpolation may make two minima, see ``_two_sided``, (K,).
+        response: each cell's nominal expectation with such a parameter at each of the values ``SCANNED``, relative to
+            that at 0, (B, K · G, S).
     """
 
     nominal: Any
@@ -68,7 +70,11 @@ class Templates(NamedTuple):
     unconstrained: Any
     constraints: Constraints
     two_sided: Any
+    response: Any
 
+
+SCANNED = np.array([-2.0, -1.5, -1.2, -0.9, -0.6, -0.3, 0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 2.0])
+"""Values of a parameter that interpolates where another minimum is looked for: closer where interpolation bends."""
 
 EVEN_SHAPES = {
     "code0": (0.0, 0.0, 0.0, 0.0, 1.0, 0.0),
@@ -96,9 +102,9 @@ class Compiled:
         templates: the constants of its likelihood.
         observed: observed main data and nominal auxiliary data, (D,).
         data_names: ``channel[bin]`` and ``parameter (auxiliary)``, length D.
-        two_minima: parameters along which there may be two minima: those of ``_two_sided`` and the weak, (P,).
-        weak: parameters whose Poisson constraint expects less than one count, so that they may leave their bound
-            at 0, (P,).
+        two_minima: parameters along which there may be two minima: those of ``_two_sided``, and those whose Poisson
+            constraint expects less than one count, so that they may leave their bound at 0, (P,).
+        trials: where the latter are tried: a parameter, and a point, (P,), NaN where the fit's is meant.
         kinks: parameters along which the expectation has a kink at 0, (P,).
         digest: SHA-256 of everything that defines the model.
     """
@@ -109,7 +115,7 @@ class Compiled:
     observed: np.ndarray
     data_names: tuple[str, ...]
     two_minima: np.ndarray
-    weak: np.ndarray
+    trials: tuple[tuple[int, np.ndarray], ...]
     kinks: np.ndarray
     digest: str
 
@@ -146,16 +152,19 @@ def compile_specification(specification: Specification) -> Compiled:
         two_sided = _two_sided(templates, kinks)
         if two_sided.any():
             two_sided &= kinks | ~_one_sided(templates, parameters.init, np.flatnonzero(two_sided))
-    templates = templates._replace(two_sided=np.flatnonzero((two_sided & ~parameters.fixed)[templates.alpha]))
-    weak = np.array([item.constraint == "poisson" and item.width < 1 for item in items])
+        places = np.flatnonzero((two_sided & ~parameters.fixed)[templates.alpha])
+        responses = [_response(templates, parameters.init, int(k)) for k in places]
+    response = np.concatenate([templates.response, *responses], axis=1)
+    templates = templates._replace(two_sided=places, response=response)
+    weak = np.array([item.constraint == "poisson" and item.width < 1 for item in items]) & ~parameters.fixed
     compiled = Compiled(
         parameters=parameters,
         poi=specification.poi,
         templates=templates,
         observed=np.array(main + [item.auxiliary for item in constrained], dtype=np.float64),
         data_names=tuple(names + [f"{item.name} (auxiliary)" for item in constrained]),
-        two_minima=(two_sided | weak) & ~parameters.fixed,
-        weak=weak & ~parameters.fixed,
+        two_minima=(two_sided & ~parameters.fixed) | weak,
+        trials=tuple(trial for k in np.flatnonzero(weak) for trial in _trials(templates, parameters, int(k))),
         kinks=kinks,
         digest=specification.digest,
     )
@@ -289,6 +298,7 @@ def _templates(specification: Specification, bins: int) -> Templates:
             len(order),
         ),
         two_sided=np.zeros(0, dtype=np.int64),
+        response=np.zeros((nominal.shape[1], 0, nominal.shape[0])),
     )
 
 
@@ -357,7 +367,7 @@ def _norm(templates: Templates, alpha: np.ndarray, which: Any = slice(None)) -> 
 
 
 def _along(templates: Templates, x: np.ndarray, k: int, alphas: np.ndarray) -> np.ndarray:
-    """Expected main data with the k-th of the parameters that interpolate at each of some values, (m,) to (m, B)."""
+    """Every cell's expectation with the k-th of the parameters that interpolate at some values, (m,) to (m, S, B)."""
     yields, multiplier = (part[None] for part in _yields(templates, x))
     here = x[templates.alpha[k]]
     if k < templates.hist_linear.shape[0]:
@@ -372,8 +382,45 @@ def _along(templates: Templates, x: np.ndarray, k: int, alphas: np.ndarray) -> n
     if n >= 0:
         factor = _norm(templates, alphas[:, None, None], [n]) / _norm(templates, here, [n])
         multiplier = multiplier * factor[:, :, templates.bin_channel]
-    found: np.ndarray = np.sum(yields * multiplier, axis=1)
+    found: np.ndarray = yields * multiplier
     return found
+
+
+def _response(templates: Templates, x: np.ndarray, k: int) -> np.ndarray:
+    """``Templates.response`` of one parameter, with the others at x, (B, G, S); 1 in a cell that is empty at 0."""
+    cells = _along(templates, x, k, SCANNED)
+    zero = cells[np.flatnonzero(SCANNED == 0)]
+    ratio = np.divide(cells, zero, out=np.ones_like(cells), where=zero > 0)
+    return np.moveaxis(np.where(np.isfinite(ratio), ratio, 1.0), -1, 0)
+
+
+_STEEP = 0.7  # logarithm of a factor at one standard deviation
+
+
+def _trials(templates: Templates, parameters: Parameters, weak: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Where a parameter is tried whose constraint hardly holds it: far out, and with what multiplies its yields.
+
+    A product of two such has minima where the one is at its bound and where the other is large.
+    """
+    init, (low, high) = parameters.init, parameters.bounds.T
+    place = int(np.flatnonzero(templates.order == weak)[0])
+    cells = np.any(templates.factor == place, axis=0) & (templates.nominal > 0)
+    factors = np.stack([templates.norm_log_hi, templates.norm_log_lo])[..., templates.bin_channel]
+    largest = np.max(factors, axis=(2, 3), where=cells, initial=-np.inf)  # (2, N)
+    values: list[tuple[float, dict[int, float], np.ndarray]] = []
+    missing = np.full(len(init), np.nan)
+    if largest.size and np.max(largest) > _STEEP:
+        direction, n = np.unravel_index(np.argmax(largest), largest.shape)
+        other = int(templates.alpha[len(templates.alpha) - largest.shape[1] + n])
+        moved = {other: init[other] + (2.5 if direction == 0 else -2.5)}
+        values = [(4.0, moved, missing), (8.0, moved, missing), (8.0, moved, init)]
+    else:
+        values = [(4.0, {}, missing)]
+    for factor, others, rest in values:
+        point = rest.copy()
+        for k, value in (others | {weak: factor * init[weak]}).items():
+            point[k] = np.clip(value, low[k], high[k])
+        yield weak, point
 
 
 def _check_expectation(compiled: Compiled, source: str) -> None:
@@ -441,7 +488,7 @@ def _two_sided(templates: Templates, kinks: np.ndarray) -> np.ndarray:
     return mask
 
 
-_SCANNED = np.linspace(-3.0, 3.0, 31)  # of a parameter that interpolates
+_FINELY = np.linspace(-3.0, 3.0, 31)  # of a parameter that interpolates
 _FLUCTUATION = 5.0  # standard deviations by which the data may be off
 _LEAST_RATE = 5.0  # below it counts are not near enough to normal
 
@@ -470,7 +517,7 @@ def _one_sided(templates: Templates, init: np.ndarray, candidates: np.ndarray) -
     rows[step > 0] = (np.array(moved) - nominal) / step[step > 0, None]
     for parameter in candidates:
         place = int(np.flatnonzero(templates.alpha == parameter)[0])
-        rates = _along(templates, init, place, _SCANNED)
+        rates = np.sum(_along(templates, init, place, _FINELY), axis=1)
         others = np.sqrt(np.where(np.arange(len(variance)) == place, 0.0, variance))[:, None] * rows
         kernel = np.diag(nominal) + others.T @ others
         if not (variance[place] > 0 and np.all(np.isfinite(kernel)) and np.all(np.isfinite(rates))):
@@ -494,7 +541,7 @@ def _one_sided(templates: Templates, init: np.ndarray, candidates: np.ndarray) -
         data = (rates[5:26:4, None] + shifts).reshape(-1, len(nominal))
         main = 0.5 * length(data[:, None] - rates) ** 2  # (data, α)
         sigma = np.sqrt(variance[place])
-        auxiliary = 0.5 * ((_SCANNED - np.linspace(-3.0, 3.0, 7)[:, None]) / sigma) ** 2
+        auxiliary = 0.5 * ((_FINELY - np.linspace(-3.0, 3.0, 7)[:, None]) / sigma) ** 2
         nll = main[:, None] + auxiliary
         slope = np.sign(np.diff(nll, axis=-1))
         found[parameter] = bool(np.all(np.sum(np.diff(slope, axis=-1) > 0, axis=-1) <= 1))

@@ -220,7 +220,7 @@ def define_model(
         kernel=_kernel(main_logpdf, summed, shape, None if expected is None else _flat(expected)),
         digest=hashlib.sha256(repr(statement).encode()).hexdigest(),
         two_minima=np.zeros(len(checked), dtype=bool),
-        weak=np.zeros(len(checked), dtype=bool),
+        trials=(),
         kinks=np.zeros(len(checked), dtype=bool),
         width=min(math.prod(shape), _PER_BLOCK) if terms is not None else math.prod(shape),
         starts=points,
@@ -428,7 +428,7 @@ def _kernel(
         quadratic=exact if expected is None else scoring,
         exact=exact,
         at_floor=floors,
-        elsewhere=lambda _, x, __: jnp.zeros_like(x),
+        elsewhere=lambda _, x, *__: (jnp.full_like(x, jnp.inf), x),
     )
 
 

@@ -1,0 +1,101 @@
+"""Where a fit may have a lower minimum: the profile of the nll along each parameter that interpolates, approximately."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from toymill.models.densities import constraint_gradient, constraint_information
+from toymill.models.systems import positive_solve
+from toymill.models.templates import SCANNED, Templates
+
+_FLAT = 0.1  # curvature of a profile below which it may turn, in units of the constraint's
+_BESIDE = 0.15  # a turn this close to the fit is looked for to both sides
+_LOOSE = 1e6  # variance of a parameter without a constraint, in units of what the data say
+
+
+class Elsewhere(NamedTuple):
+    """The likeliest other minimum along each parameter.
+
+    Attributes:
+        gap: how far its nll lies above the fit's, about, (P, T); infinite where there is none.
+        value: of the parameter there, (P, T).
+    """
+
+    gap: Any
+    value: Any
+
+
+def elsewhere(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any) -> Elsewhere:
+    """Other minima along the parameters in ``two_sided``, of fits that ended at x, (P, T), in the templates' order.
+
+    With the other parameters adapted to first order and counts taken as normal, the nll along α is
+
+        p(α) = ½ rᵀ K⁻¹ r + ½ (α - a)²/σ²,    r = n - ν(α) + Σ J (θ - a),    K = ν + Σ J Jᵀ/D,
+
+    with sums over the other parameters (see ``systems.solve``). Where p is not clearly convex, the lowest value beyond
+    there is taken. How a cell's expectation goes with α, relative to that at α = 0, is the nominal one's.
+    """
+    constraints, chosen = arrays.constraints, arrays.two_sided
+    jacobian, rates = slopes.jacobian, slopes.rates
+    information = constraint_information(constraints, x)
+    constrained = information > 0
+    known = jnp.where(constrained, information, 1.0)
+    pull = jnp.where(constrained, constraint_gradient(constraints, x, data) / known, 0.0)  # θ - a
+    seen = jnp.maximum(jnp.sum(jacobian**2 / rates[None], axis=1), 1e-300)
+    variance = jnp.where(fixed[:, None], 0.0, jnp.where(constrained, 1 / known, _LOOSE / seen))
+    bins = jnp.eye(rates.shape[0])[..., None]
+    kernel = bins * rates[:, None] + jnp.einsum("pbt,pt,pct->bct", jacobian, variance, jacobian)
+    inverse = positive_solve(kernel, jnp.broadcast_to(bins, kernel.shape))
+
+    here, centre, prior = x[chosen], x[chosen] - pull[chosen], jnp.where(constrained, 0.5 * known, 0.0)[chosen]
+    own = jnp.swapaxes(jacobian[chosen], 0, 1)  # (B, K, T)
+    weighed = jnp.einsum("bkt,bct->ckt", own, inverse)
+    # Without the parameter itself in K, by the Sherman-Morrison formula.
+    part = variance[chosen] / jnp.maximum(1 - variance[chosen] * jnp.sum(weighed * own, axis=0), 1e-12)
+    residual = data[: rates.shape[0]] - rates + jnp.einsum("pbt,pt->bt", jacobian, pull)
+    residual = residual[:, None] - own * pull[chosen][None]  # r at the fit, (B, K, T)
+    start = 0.5 * jnp.einsum("bkt,bct,ckt->kt", residual, inverse, residual)
+    start = start + 0.5 * part * jnp.sum(residual * weighed, axis=0) ** 2 + prior * (here - centre) ** 2
+
+    values = len(SCANNED)
+    shares = jnp.swapaxes(slopes.cells.value / rates[None], 0, 1)  # (B, S, T)
+    response = (arrays.response @ shares).reshape(len(rates), len(chosen), values, -1)
+    now = jnp.sum(response * _interpolation(here)[None], axis=2)
+    moved = residual[:, :, None] - rates[:, None, None] * (response / now[:, :, None] - 1)  # r, (B, K, G, T)
+    rows = jnp.moveaxis(moved, -1, 0).reshape(x.shape[1], len(rates), -1)
+    whole = jnp.sum(rows * (jnp.moveaxis(inverse, -1, 0) @ rows), axis=1)
+    whole = jnp.moveaxis(whole, 0, -1).reshape(len(chosen), values, -1)
+    along = jnp.sum(moved * weighed[:, :, None], axis=0)
+    scanned = jnp.asarray(SCANNED)[None, :, None]
+    profile = 0.5 * whole + 0.5 * part[:, None] * along**2 + prior[:, None] * (scanned - centre[:, None]) ** 2
+    step = jnp.diff(SCANNED)
+    slope = jnp.diff(profile, axis=1) / step[None, :, None]
+    curvature = jnp.diff(slope, axis=1) / (0.5 * (step[1:] + step[:-1]))[None, :, None]
+    turning = curvature < _FLAT * jnp.where(constrained[chosen], known[chosen], 1.0)[:, None]
+
+    gaps, places = [], []
+    for side in (-1, 1):
+        away = side * (scanned[:, 1:-1] - here[:, None]) > -_BESIDE
+        first = jnp.min(jnp.where(turning & away, side * scanned[:, 1:-1], jnp.inf), axis=1)
+        beyond = side * scanned > first[:, None] + 1e-6
+        best = jnp.where(beyond, profile, jnp.inf)
+        gaps.append(jnp.min(best, axis=1) - start)
+        places.append(jnp.asarray(SCANNED)[jnp.argmin(best, axis=1)])
+    lower = gaps[0] < gaps[1]
+    gap, value = jnp.where(lower, gaps[0], gaps[1]), jnp.where(lower, places[0], places[1])
+    usable = ~fixed[chosen][:, None] & (variance[chosen] > 0) & jnp.isfinite(gap)
+    size = arrays.order.shape[0]
+    everywhere = jnp.full((size + 1, x.shape[1]), jnp.inf).at[chosen].set(jnp.where(usable, gap, jnp.inf))
+    at = jnp.zeros((size + 1, x.shape[1])).at[chosen].set(value)
+    return Elsewhere(jnp.min(everywhere[arrays.places], axis=0), jnp.sum(at[arrays.places], axis=0))
+
+
+def _interpolation(alpha: Any) -> Any:
+    """Weights of the scanned values in a linear interpolation to α, (K, T) to (K, G, T); beyond them, of the last."""
+    inside = jnp.clip(alpha, SCANNED[0], SCANNED[-1])[:, None]
+    low, high = SCANNED[None, :-1, None], SCANNED[None, 1:, None]
+    share = jnp.clip((inside - low) / (high - low), 0.0, 1.0)
+    one = jnp.ones_like(inside)
+    return jnp.minimum(jnp.concatenate([one, share], axis=1), jnp.concatenate([1 - share, one], axis=1))
