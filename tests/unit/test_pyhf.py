@@ -16,7 +16,7 @@ import toymill
 from toymill.models.binned import KERNEL, _inner, _main_nll, _main_offset, _rates
 from toymill.models.densities import FLOOR, constraint_nll, constraint_offset
 from toymill.models.reader import read_specification
-from toymill.models.templates import compile_specification, expectation
+from toymill.models.templates import compile_specification, expectation, norm_cells
 from toymill.parameters import constraints_of
 
 CODES = [(norm, hist) for norm in ("code1", "code4") for hist in ("code0", "code2", "code4p")]
@@ -388,6 +388,7 @@ def padded(compiled):
         norm_log_lo=pad(t.norm_log_lo, a, s, c, before=first),
         norm_polynomial=np.moveaxis(pad(np.moveaxis(t.norm_polynomial, 0, -1), a, s, c, 6, before=first), -1, 0),
         norm_edge=pad(t.norm_edge, a, before=first),
+        **norm_cells(np.ones((a, s, c), dtype=bool)),
         factor=factor,
         wide_present=pad(t.wide_present, SIZES["wide"], s, b),
         own_bin=pad(t.own_bin, SIZES["own"]),
@@ -399,6 +400,7 @@ def padded(compiled):
             new,
         ),
         two_sided=np.zeros(0, dtype=np.int64),
+        response=np.zeros((b, 0, s)),
     )
     assert size < p
     assert channels <= c

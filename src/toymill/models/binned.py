@@ -101,38 +101,60 @@ def _even_bend(shape: Any, alpha: Any) -> Any:
 
 
 class _Norm(NamedTuple):
-    """Normsys factors f(α) of every parameter and f'/f, each (N, S, C, T)."""
+    """Normsys factors f(α): those that there are, (F, T), their product, (S, C, T), and f'/f of all, (N, S, C, T)."""
 
     factor: Any
+    product: Any
     slope: Any
 
 
 def _norm(arrays: Templates, alpha: Any) -> _Norm:
-    at = alpha[:, None, None]
+    at = alpha[_norm_rows(arrays)]
     value, first = 0.0, 0.0
-    for coefficient in arrays.norm_polynomial[::-1]:
+    for coefficient in _norm_constants(arrays, arrays.norm_polynomial)[::-1]:
         first = first * at + value
-        value = value * at + coefficient[..., None]
+        value = value * at + coefficient
     first = first * at + value
     value = 1 + value * at
     rate, inside = _outside(arrays, at)
-    return _Norm(jnp.where(inside, value, jnp.exp(rate * at)), jnp.where(inside, first / value, rate))
+    factor = jnp.where(inside, value, jnp.exp(rate * at))
+    ones = jnp.ones((1, alpha.shape[1]))
+    product = jnp.prod(jnp.concatenate([factor, ones])[arrays.norm_of], axis=0)
+    return _Norm(factor, product, _everywhere(arrays, jnp.where(inside, first / value, rate)))
 
 
 def _norm_bend(arrays: Templates, alpha: Any, factor: Any) -> Any:
     """f''/f of the normsys factors f, (N, S, C, T)."""
-    at = alpha[:, None, None]
+    at = alpha[_norm_rows(arrays)]
+    polynomial = _norm_constants(arrays, arrays.norm_polynomial)
     second = 0.0
     for power in range(6, 1, -1):
-        second = second * at + power * (power - 1) * arrays.norm_polynomial[power - 1][..., None]
+        second = second * at + power * (power - 1) * polynomial[power - 1]
     rate, inside = _outside(arrays, at)
-    return jnp.where(inside, second / factor, rate * rate)
+    return _everywhere(arrays, jnp.where(inside, second / factor, rate * rate))
+
+
+def _norm_rows(arrays: Templates) -> Any:
+    """The parameter of each factor that there is, of those with a normsys, (F,)."""
+    return arrays.norm_cell // (arrays.norm_log_hi.shape[1] * arrays.norm_log_hi.shape[2])
+
+
+def _norm_constants(arrays: Templates, values: Any) -> Any:
+    """Constants of the factors that there are, (…, N, S, C) to (…, F, 1)."""
+    flat = values.reshape(*values.shape[:-3], -1)
+    return flat[..., arrays.norm_cell, None]
+
+
+def _everywhere(arrays: Templates, values: Any) -> Any:
+    """Values of the factors that there are, (F, T), as those of all, 0 for the others, (N, S, C, T)."""
+    return jnp.concatenate([values, jnp.zeros((1, values.shape[1]))])[arrays.norm_place]
 
 
 def _outside(arrays: Templates, at: Any) -> tuple[Any, Any]:
-    """The rate at which a normsys factor is exponential outside its polynomial, and whether α is inside."""
-    rate = jnp.where(at > 0, arrays.norm_log_hi[..., None], -arrays.norm_log_lo[..., None])
-    return rate, jnp.abs(at) < arrays.norm_edge[:, None, None, None]
+    """The rate at which a normsys factor is exponential outside its polynomial, and whether α is inside, (F, T)."""
+    high, low = (_norm_constants(arrays, values) for values in (arrays.norm_log_hi, arrays.norm_log_lo))
+    rate = jnp.where(at > 0, high, -low)
+    return rate, jnp.abs(at) < arrays.norm_edge[_norm_rows(arrays)][:, None]
 
 
 class _Cells(NamedTuple):
@@ -164,7 +186,7 @@ def _cells(arrays: Templates, x: Any) -> _Cells:
         for item, value in ((arrays.hist_linear, hist), (arrays.hist_even, even.value))
     )
     yields = arrays.nominal[..., None] + linear + bowed
-    multiplier = _by_bin(arrays, jnp.prod(norm.factor, axis=0)) * _factors(arrays, x)
+    multiplier = _by_bin(arrays, norm.product) * _factors(arrays, x)
     return _Cells(x, even, norm, yields, multiplier, yields * multiplier)
 
 

@@ -39,6 +39,9 @@ class Templates(NamedTuple):
         norm_log_lo: logarithm of a normsys factor at α = -1, (N, S, C).
         norm_polynomial: coefficients of α to α⁶ of a normsys factor within ±1, (6, N, S, C).
         norm_edge: |α| from which a parameter's normsys factors are exponential, (N,): 1 or 0.
+        norm_cell: of N · S · C factors those that there are, (F,); the others are 1.
+        norm_place: the place of each among these, F for the others, (N, S, C).
+        norm_of: the places of the factors of each slot and channel, padded with F, (R, S, C).
         factor: places of the parameters that multiply a yield, (F, S, B), padded with the number of places, which
             stands for the constant 1.
         wide_present: 1 where a parameter that multiplies several bins multiplies a yield, (W, S, B).
@@ -63,6 +66,9 @@ class Templates(NamedTuple):
     norm_log_lo: Any
     norm_polynomial: Any
     norm_edge: Any
+    norm_cell: Any
+    norm_place: Any
+    norm_of: Any
     factor: Any
     wide_present: Any
     own_bin: Any
@@ -279,6 +285,7 @@ def _templates(specification: Specification, bins: int) -> Templates:
         norm_log_lo=log_lo,
         norm_polynomial=_code4_polynomial(log_hi, log_lo),
         norm_edge=np.array([NORM_EDGES[code] for code in edges_of]),
+        **norm_cells((log_hi != 0) | (log_lo != 0)),
         factor=_padded_factors(factors, slots, bins, place_of, len(order)),
         wide_present=present[wide],
         own_bin=own_bin,
@@ -300,6 +307,15 @@ def _templates(specification: Specification, bins: int) -> Templates:
         two_sided=np.zeros(0, dtype=np.int64),
         response=np.zeros((nominal.shape[1], 0, nominal.shape[0])),
     )
+
+
+def norm_cells(present: np.ndarray) -> dict[str, np.ndarray]:
+    """``norm_cell``, ``norm_place`` and ``norm_of`` of ``Templates``, from which factors there are, (N, S, C)."""
+    cell = np.flatnonzero(present)
+    place = np.full(present.shape, len(cell))
+    place.flat[cell] = np.arange(len(cell))
+    ordered = np.sort(place, axis=0)
+    return {"norm_cell": cell, "norm_place": place, "norm_of": ordered[: int(present.sum(axis=0).max(initial=0))]}
 
 
 def _places(order: np.ndarray, size: int) -> np.ndarray:
