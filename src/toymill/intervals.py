@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from toymill.errors import ToymillError
-from toymill.likelihood import REPAIR, Fits, block_size, concatenate, fit
+from toymill.likelihood import REPAIR, Fits, block_size, concatenate, fit, profile_direction, replace_rows
 from toymill.models.base import Model
 
 T_TOLERANCE = 1e-6
@@ -22,7 +22,7 @@ _HALVING = 8  # steps of a round from which on every other one halves the bracke
 _FAILURES = 12  # conditional fits of one end that may fail: after each, the next goes half the way
 _GROWTH = 4.0  # until t has passed the level, a step goes this many times as far as the last at most
 _REPEATS = 5  # times that a toy's free fit is repeated from below
-_CHUNK_BYTES = 2**27  # covariances, and data of all ends, that are held at once
+_CHUNK_BYTES = 2**27  # data and parameters of all ends that are held at once
 
 
 class EndStatus(enum.IntEnum):
@@ -173,13 +173,13 @@ def profile_interval(
     toys = np.atleast_2d(np.asarray(data, dtype=np.float64))
     indices = np.arange(len(toys)) if index is None else np.asarray(index)
     ends_of_toy = 2 * len(wanted)
-    per_toy = 8 * max(len(model.parameters) ** 2, ends_of_toy * toys.shape[-1])
+    per_toy = 8 * ends_of_toy * max(len(model.parameters), toys.shape[-1])
     size = max(_CHUNK_BYTES // per_toy // block_size(model), 1) * block_size(model)
     free, searches = [], []
     for first in range(0, max(len(toys), 1), size):
         rows = slice(first, first + size)
         fits, search = _searched(model, toys[rows], position, wanted, indices[rows], tolerance)
-        free.append(replace(fits, covariance=None))
+        free.append(replace(fits, column=None))
         searches.append(search)
     end, status = (
         np.concatenate([getattr(search, item) for search in searches]).reshape(-1, 2, len(wanted))
@@ -200,7 +200,8 @@ def _searched(
     model: Model, toys: np.ndarray, position: int, levels: np.ndarray, index: np.ndarray, tolerance: float
 ) -> tuple[Fits, _Search]:
     """Free fits and finished searches of some toys: every step fits all ends that are still searched for."""
-    free = fit(model, toys, index=index)
+    name = model.parameters.names[position]
+    free = fit(model, toys, index=index, covariance=False, along=name)
     search = _started(model, free, position, levels, index)
     repeats = np.zeros(len(toys), dtype=np.int64)
     while (search.status < 0).any():
@@ -209,11 +210,11 @@ def _searched(
         distance = _proposed(search, model, position)[rows]
         value = _value(search, rows, distance, free.parameters[toy, position], model.parameters.bounds[position])
         near = np.where(search.confirming[rows, None], search.beyond[rows], search.at[rows])
-        start = near + _direction(free, position)[toy] * (value - near[:, position])[:, None]
+        start = near + profile_direction(free, position)[toy] * (value - near[:, position])[:, None]
         conditional = fit(
             model,
             toys[toy],
-            {model.parameters.names[position]: value},
+            {name: value},
             start=np.clip(start, *model.parameters.bounds.T),
             index=search.index[rows],
             covariance=False,
@@ -223,7 +224,7 @@ def _searched(
         if below.size:
             lowest = below[np.lexsort((conditional.nll[below], toy[below]))]
             again, first = np.unique(toy[lowest], return_index=True)
-            lower = _repeated(model, toys, free, again, conditional.parameters[lowest[first]], index)
+            lower = _repeated(model, toys, free, position, again, conditional.parameters[lowest[first]], index)
             repeats[again] += 1
             lower &= repeats[again] <= _REPEATS
             _put(search, _started(model, free, position, levels, index), np.isin(search.toy, again[lower]))
@@ -300,17 +301,6 @@ def _value(search: _Search, rows: np.ndarray, distance: np.ndarray, best: np.nda
     return value
 
 
-def _direction(free: Fits, position: int) -> np.ndarray:
-    """How the other parameters follow this one to first order, V_·i / V_ii, (n, P); only itself without an error."""
-    assert free.covariance is not None
-    column = free.covariance[:, :, position]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        direction: np.ndarray = column / column[:, position, None]
-    direction = np.where(np.isfinite(direction), direction, 0.0)
-    direction[:, position] = 1.0
-    return direction
-
-
 def _advance(
     search: _Search,
     rows: np.ndarray,
@@ -368,11 +358,17 @@ def _put(search: _Search, other: _Search, rows: np.ndarray) -> None:
 
 
 def _repeated(
-    model: Model, toys: np.ndarray, free: Fits, rows: np.ndarray, start: np.ndarray, index: np.ndarray
+    model: Model,
+    toys: np.ndarray,
+    free: Fits,
+    position: int,
+    rows: np.ndarray,
+    start: np.ndarray,
+    index: np.ndarray,
 ) -> np.ndarray:
     """Repeat free fits that a conditional fit lies below, from there: which of them, shape of rows, ended lower."""
-    again = fit(model, toys[rows], start=start, index=index[rows])
+    again = fit(model, toys[rows], start=start, index=index[rows], covariance=False, along=free.names[position])
     lower: np.ndarray = again.ok & (again.nll < free.nll[rows] - REPAIR)
-    for name in ("parameters", "errors", "nll", "status", "edm", "iterations", "covariance"):
-        getattr(free, name)[rows[lower]] = getattr(again, name)[lower]
+    replace_rows(free, again, rows, lower)
+    free.iterations[rows] += again.iterations
     return lower

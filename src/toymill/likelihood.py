@@ -250,9 +250,10 @@ def _trials(model: Model, fits: Fits, toys: np.ndarray, mask: np.ndarray, rows: 
         _Trials(rows[several], np.argmin(gap[several], axis=1), together),
     ]
     for held, point in model.trials:
-        if not mask[held]:
-            start = np.where(mask | np.isnan(point), x, point)
-            found.append(_Trials(rows, np.full(len(rows), held), start))
+        away = np.abs(x[:, held] - point[held]) > 0.3 * np.maximum(np.abs(x[:, held]), np.abs(point[held]))
+        if not mask[held] and away.any():
+            start = np.where(mask | np.isnan(point), x[away], point)
+            found.append(_Trials(rows[away], np.full(len(start), held), start))
     return _Trials(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
@@ -305,14 +306,18 @@ def _descend(
                     model.parameters.bounds,
                     hold,
                     _DESCENT,
-                    model.kinks if model.kinks.any() else None,
+                    _kinks(model),
                 )
             x[block[filled]], nll[block[filled]] = np.asarray(at).T[filled], np.asarray(end)[filled]
     return x, nll
 
 
+def _kinks(model: Model) -> np.ndarray | None:
+    return model.kinks if model.kinks.any() else None
+
+
 def _is_fast(model: Model) -> bool:
-    return model.kernel.fast is not None and not bool(model.kinks.any())
+    return model.kernel.fast is not None and _kinks(model) is None
 
 
 def _elsewhere(model: Model, x: np.ndarray, toys: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -473,12 +478,16 @@ def _keep_lower(fits: Fits, again: Fits, rows: np.ndarray | None = None) -> None
     margin = np.where(fits.ok[rows], -REPAIR, REPAIR)
     hollow = np.isin(fits.status[rows], (Status.AT_FLOOR, Status.NOT_FINITE)) | ~np.isfinite(fits.nll[rows])
     better = again.ok & (hollow | (again.nll < fits.nll[rows] + margin))
-    for name in ("parameters", "errors", "nll", "status", "edm"):
-        getattr(fits, name)[rows[better]] = getattr(again, name)[better]
-    for name in ("covariance", "column"):
-        if getattr(fits, name) is not None and getattr(again, name) is not None:
-            getattr(fits, name)[rows[better]] = getattr(again, name)[better]
+    replace_rows(fits, again, rows, better)
     fits.iterations[rows] += again.iterations
+
+
+def replace_rows(fits: Fits, again: Fits, rows: np.ndarray, which: np.ndarray) -> None:
+    """Put those of ``again`` which are True, (k,), in place of their ``rows`` of ``fits``; steps tried are not changed."""
+    for name in ("parameters", "errors", "nll", "status", "edm", "covariance", "column"):
+        ours, theirs = getattr(fits, name), getattr(again, name)
+        if ours is not None and theirs is not None:
+            ours[rows[which]] = theirs[which]
 
 
 def _finite_or(values: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -569,17 +578,9 @@ def _rows(values: Any, length: int, name: str) -> np.ndarray:
 
 def _blocks(rows: np.ndarray, lanes: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks of rows, each row in its lane, and which lanes hold one; an empty lane repeats a row of its block."""
-    order = np.argsort(lanes, kind="stable")
-    first_of_lane = np.searchsorted(lanes[order], lanes[order])
-    block_of = np.empty(len(rows), dtype=np.int64)
-    block_of[order] = np.arange(len(rows)) - first_of_lane
-    for number in range(int(block_of.max(initial=-1)) + 1):
-        here = block_of == number
-        block = np.full(size, rows[here][0])
-        block[lanes[here]] = rows[here]
-        filled = np.zeros(size, dtype=bool)
-        filled[lanes[here]] = True
-        yield block, filled
+    for slots in _slots(lanes, size):
+        filled = slots >= 0
+        yield rows[np.where(filled, slots, slots[filled][0])], filled
 
 
 def _empty(model: Model, wanted: _Wanted, count: int) -> Fits:
@@ -621,19 +622,31 @@ def _fit_block(
         mask,
         tolerance,
         limit,
-        model.kinks if model.kinks.any() else None,
+        _kinks(model),
     )
-    rows = block[filled]
-    fits.parameters[rows] = np.asarray(end.x).T[filled]
-    fits.errors[rows] = np.where(end.held, np.nan, end.errors).T[filled]
-    fits.nll[rows] = np.asarray(end.nll)[filled]
-    fits.status[rows] = np.asarray(end.status)[filled]
-    fits.edm[rows] = np.asarray(end.edm)[filled]
-    fits.iterations[rows] += np.asarray(end.iterations)[filled]
-    if fits.covariance is not None:
-        fits.covariance[rows] = np.asarray(end.covariance)[filled]
-    if fits.column is not None:
-        fits.column[rows] = np.asarray(end.covariance)[filled][:, :, column]
+    covariance = np.asarray(end.covariance)[filled]
+    result = Ends(
+        x=np.asarray(end.x).T[filled],
+        nll=np.asarray(end.nll)[filled],
+        status=np.asarray(end.status)[filled],
+        edm=np.asarray(end.edm)[filled],
+        iterations=np.asarray(end.iterations)[filled],
+        errors=np.where(end.held, np.nan, end.errors).T[filled],
+        column=None if column is None else covariance[:, :, column],
+        covariance=covariance,
+    )
+    _put(fits, block[filled], result)
+
+
+def profile_direction(free: Fits, position: int) -> np.ndarray:
+    """How the other parameters follow one to first order, V_·i / V_ii, (n, P); only itself without an error."""
+    column = free.column if free.covariance is None else free.covariance[:, :, position]
+    assert column is not None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        direction: np.ndarray = column / column[:, position, None]
+    direction = np.where(np.isfinite(direction), direction, 0.0)
+    direction[:, position] = 1.0
+    return direction
 
 
 def _profiled(model: Model, free: Fits, test: Mapping[str, float]) -> np.ndarray:
@@ -644,11 +657,7 @@ def _profiled(model: Model, free: Fits, test: Mapping[str, float]) -> np.ndarray
     start = free.parameters.copy()
     for name, value in test.items():
         i = model.parameters.index(name)
-        column = free.column if free.covariance is None else free.covariance[:, :, i]
-        assert column is not None
-        variance = column[:, i]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            direction = np.where(variance[:, None] > 0, column / variance[:, None], 0.0)
+        direction = profile_direction(free, i)
         start = start + direction * (value - start[:, i])[:, None]
     start = np.where(np.isfinite(start), start, model.parameters.init)
     inside: np.ndarray = np.clip(start, *model.parameters.bounds.T)

@@ -414,7 +414,7 @@ _STEEP = 0.7  # logarithm of a factor at one standard deviation
 
 
 def _trials(templates: Templates, parameters: Parameters, weak: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Where a parameter is tried whose constraint hardly holds it: far out, and with what multiplies its yields.
+    """Where a parameter is tried whose constraint hardly holds it: at 0, far out, and with what multiplies its yields.
 
     A product of two such has minima where the one is at its bound and where the other is large.
     """
@@ -423,15 +423,14 @@ def _trials(templates: Templates, parameters: Parameters, weak: int) -> Iterator
     cells = np.any(templates.factor == place, axis=0) & (templates.nominal > 0)
     factors = np.stack([templates.norm_log_hi, templates.norm_log_lo])[..., templates.bin_channel]
     largest = np.max(factors, axis=(2, 3), where=cells, initial=-np.inf)  # (2, N)
-    values: list[tuple[float, dict[int, float], np.ndarray]] = []
     missing = np.full(len(init), np.nan)
     if largest.size and np.max(largest) > _STEEP:
         direction, n = np.unravel_index(np.argmax(largest), largest.shape)
         other = int(templates.alpha[len(templates.alpha) - largest.shape[1] + n])
         moved = {other: init[other] + (2.5 if direction == 0 else -2.5)}
-        values = [(4.0, moved, missing), (8.0, moved, missing), (8.0, moved, init)]
+        values = [(0.0, {}, missing), (4.0, moved, missing), (8.0, moved, missing), (8.0, moved, init)]
     else:
-        values = [(4.0, {}, missing)]
+        values = [(0.0, {}, missing), (4.0, {}, missing)]
     for factor, others, rest in values:
         point = rest.copy()
         for k, value in (others | {weak: factor * init[weak]}).items():
