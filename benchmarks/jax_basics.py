@@ -25,7 +25,8 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import toymill  # noqa: E402
-from toymill.likelihood import STAGES, block_size  # noqa: E402
+from toymill.lanes import block_size  # noqa: E402
+from toymill.likelihood import STAGES  # noqa: E402
 from toymill.minimize import EDM_TOLERANCE, minimize  # noqa: E402
 from toymill.models import normal  # noqa: E402
 from toymill.models.base import Model  # noqa: E402

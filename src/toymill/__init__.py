@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from toymill.errors import ToymillError as ToymillError
+    from toymill.fits import Fits as Fits
     from toymill.information import derivatives as derivatives
     from toymill.intervals import EndStatus as EndStatus
     from toymill.intervals import Intervals as Intervals
     from toymill.intervals import profile_interval as profile_interval
-    from toymill.likelihood import Fits as Fits
     from toymill.likelihood import fit as fit
     from toymill.likelihood import fit_tests as fit_tests
     from toymill.minimize import Status as Status
@@ -37,7 +37,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "EndStatus": "toymill.intervals",
-    "Fits": "toymill.likelihood",
+    "Fits": "toymill.fits",
     "Intervals": "toymill.intervals",
     "Model": "toymill.models.base",
     "NormalConstraint": "toymill.models.user",

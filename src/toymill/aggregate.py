@@ -15,7 +15,7 @@ import scipy.stats
 import toymill
 from toymill.config import Study, fits_digest, shards
 from toymill.errors import ToymillError
-from toymill.likelihood import Fits, concatenate
+from toymill.fits import Fits, concatenate
 from toymill.minimize import CERTIFIED_STATUSES, Status
 from toymill.model_config import StatedConfig
 from toymill.opening import open_model

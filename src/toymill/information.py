@@ -12,7 +12,7 @@ import numpy as np
 import scipy.optimize
 
 from toymill.errors import ToymillError
-from toymill.likelihood import block_size
+from toymill.lanes import block_size
 from toymill.models.base import Model, columns
 from toymill.models.densities import constraint_information, constraint_nll, constraint_offset
 from toymill.models.sums import parallel_derivatives

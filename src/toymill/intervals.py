@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from toymill.errors import ToymillError
-from toymill.likelihood import REPAIR, Fits, block_size, concatenate, fit, profile_direction, replace_rows
+from toymill.fits import REPAIR, Fits, concatenate, profile_direction, replace_rows
+from toymill.lanes import block_size
+from toymill.likelihood import fit
 from toymill.models.base import Model
 
 T_TOLERANCE = 1e-6

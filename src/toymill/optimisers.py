@@ -16,7 +16,8 @@ from jax import lax
 
 from toymill.audit import nll_and_gradient
 from toymill.information import cramer_rao, expected_information
-from toymill.likelihood import block_size, fit
+from toymill.lanes import block_size
+from toymill.likelihood import fit
 from toymill.models.base import Kernel, Model
 
 NEAR = 1e-4

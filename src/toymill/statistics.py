@@ -17,7 +17,7 @@ import scipy.stats
 from toymill.errors import ToymillError
 
 if TYPE_CHECKING:
-    from toymill.likelihood import Fits
+    from toymill.fits import Fits
 
 ONE_SIGMA = 0.6826894921370859
 """Confidence level of every Monte Carlo error and interval on a counted fraction."""

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from toymill.errors import ToymillError
-from toymill.likelihood import Fits
+from toymill.fits import Fits
 from toymill.minimize import Status
 from toymill.tally import ADDITIVE, CONTEXT, Tally
 

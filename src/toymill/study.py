@@ -16,9 +16,11 @@ import toymill
 from toymill.audit import minuit_fit
 from toymill.config import Shard, Study, check_study, fits_digest, toys_digest, values_tested
 from toymill.errors import ToymillError
+from toymill.fits import Fits
 from toymill.information import Noncentrality, cramer_rao, expected_information, noncentralities, observed_information
 from toymill.inspection import Facts
-from toymill.likelihood import Fits, block_size, fit, fit_tests
+from toymill.lanes import block_size
+from toymill.likelihood import fit, fit_tests
 from toymill.minimize import Status
 from toymill.models.base import Model
 from toymill.opening import open_model
@@ -27,7 +29,7 @@ from toymill.store import Audit, ShardKey, join_audits, writing_shard, writing_t
 from toymill.tally import Tally
 from toymill.toys import throw
 
-CHUNK = 16384
+CHUNK = 65536
 """Most toys that are held at once."""
 
 _CHUNK_BYTES = 2**26  # data and fits that are held at once, if a block of toys is no larger

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import scipy.stats
 
-from toymill.likelihood import Fits, concatenate
+from toymill.fits import Fits, concatenate
 from toymill.minimize import Status
 from toymill.statistics import Distribution, t_mu, ttilde_mu
 

@@ -137,6 +137,23 @@ def test_two_minima_of_an_asymmetric_variation(monkeypatch, hi, lo, yields):
     assert np.max(alone.nll - scans.min(axis=1)) > 1e-2
 
 
+def test_the_other_minimum_is_foreseen(monkeypatch):
+    """From the higher of two minima, the lower one's place within a step of the scan, and its depth to a tenth."""
+    monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
+    smooth = model([normsys("a", 1.1, 0.98)], (500.0, 800.0))
+    data = toymill.throw(smooth, smooth.parameters.init, 300, seed=3)
+    fits = toymill.fit(smooth, data, {"mu": 0.0})
+    alone = toymill.fit(replace(smooth, two_minima=np.zeros_like(smooth.two_minima)), data, {"mu": 0.0})
+    higher = np.flatnonzero(alone.nll > fits.nll + 1e-2)
+    assert len(higher) >= 5
+    fixed = np.array(smooth.parameters.names) == "mu"
+    gap, value = smooth.kernel.elsewhere(smooth.arrays, alone.parameters[higher].T, data[higher].T, fixed)
+    a = smooth.parameters.index("a")
+    np.testing.assert_allclose(np.asarray(gap)[a], (fits.nll - alone.nll)[higher], atol=0.1)
+    np.testing.assert_allclose(np.asarray(value)[a], fits.parameters[higher, a], atol=0.3)
+    assert np.isinf(np.asarray(gap)[smooth.parameters.index("mu")]).all()
+
+
 def test_what_the_scan_cannot_judge_stays_a_candidate(monkeypatch):
     """A large sample's asymmetric rate has one minimum; without a constraint the scan has no σ and says nothing."""
     monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 import toymill
-from toymill.likelihood import Fits
+from toymill.fits import Fits
 from toymill.minimize import Status
 from toymill.statistics import Distribution, asymptotic_cdf, fraction, moments, quantile
 

@@ -213,7 +213,7 @@ prepare()
 import numpy as np
 from toymill import study as module
 from toymill.config import Shard, read_study
-from toymill.likelihood import Fits
+from toymill.fits import Fits
 
 def fit_tests(model, data, tests, **_):
     shape = len(data), len(model.parameters)

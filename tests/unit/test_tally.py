@@ -9,7 +9,8 @@ import scipy.stats
 
 import toymill
 from toymill import tally as module
-from toymill.likelihood import Fits, fit_tests
+from toymill.fits import Fits
+from toymill.likelihood import fit_tests
 from toymill.minimize import Status
 from toymill.statistics import Distribution, moments, moments_of_sums
 from toymill.tally import BLOCK, CELL, T_TILDE, T, Tally, _rows_of

@@ -1,0 +1,152 @@
+"""Lower minima than those that fits ended in: where to look, and descents from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from toymill.fits import REPAIR, Fits, Wanted, finite_or, keep_lower
+from toymill.lanes import block_size, blocks, in_calls, is_fast, kinks_of
+from toymill.minimize import descend as rough
+from toymill.minimize import elsewhere
+from toymill.models.base import Model
+from toymill.scoring import LED
+
+WORTH = 1e-6
+"""A descent that ends lower than a fit by this is followed to its minimum."""
+
+_ROUNDS = 4
+_LIKELY = 0.25  # another minimum is looked for where it is expected less than this above the fit
+_PROMISING = 0.1  # and followed where the first steps promise it less than this above the fit
+_DESCENT = 60  # steps of a descent
+
+
+def improve(
+    model: Model,
+    fits: Fits,
+    toys: np.ndarray,
+    mask: np.ndarray,
+    indices: np.ndarray,
+    search: Callable[[np.ndarray, np.ndarray], Fits],
+) -> None:
+    """Improve fits that may have a lower minimum elsewhere along some parameter, again as long as it helps.
+
+    A parameter is first held elsewhere, until the others have followed: they may lead back otherwise.
+    """
+    rows = np.arange(len(toys))
+    for _ in range(_ROUNDS):
+        trials = _trials(model, fits, toys, mask, rows)
+        known = np.where(fits.ok, fits.nll, np.inf)[trials.row]
+        x, nll = descend(model, toys[trials.row], trials.start, mask, indices[trials.row], trials.parameter, known)
+        order = np.argsort(nll, kind="stable")
+        rows, lowest = np.unique(trials.row[order], return_index=True)
+        best = order[lowest]
+        worth = ~fits.ok[rows] | (nll[best] < fits.nll[rows] - WORTH)
+        rows, best = rows[worth], best[worth]
+        if not rows.size:
+            return
+        before = fits.nll[rows].copy()
+        keep_lower(fits, search(rows, x[best]), rows)
+        rows = rows[~(fits.nll[rows] >= before - REPAIR)]
+
+
+class _Trials(NamedTuple):
+    """Where fits may have lower minima: the row of each, a parameter to hold at first, and a point, (K,) and (K, P)."""
+
+    row: np.ndarray
+    parameter: np.ndarray
+    start: np.ndarray
+
+
+def _trials(model: Model, fits: Fits, toys: np.ndarray, mask: np.ndarray, rows: np.ndarray) -> _Trials:
+    """What the kernel's ``elsewhere`` names, one at a time and all together, and the model's own ``trials``."""
+    x = finite_or(fits.parameters[rows], model.parameters.init)
+    gap, value = _other_minima(model, x, toys[rows], mask)
+    likely = gap < _LIKELY
+    row, parameter = np.nonzero(likely)
+    start = x[row]
+    start[np.arange(len(row)), parameter] = value[row, parameter]
+    several = np.flatnonzero(likely.sum(axis=1) > 1)
+    together = np.where(likely, value, x)[several]
+    found = [
+        _Trials(rows[row], parameter, start),
+        _Trials(rows[several], np.argmin(gap[several], axis=1), together),
+    ]
+    for held, point in model.trials:
+        away = np.abs(x[:, held] - point[held]) > 0.3 * np.maximum(np.abs(x[:, held]), np.abs(point[held]))
+        if not mask[held] and away.any():
+            start = np.where(mask | np.isnan(point), x[away], point)
+            found.append(_Trials(rows[away], np.full(len(start), held), start))
+    return _Trials(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+
+def descend(
+    model: Model,
+    toys: np.ndarray,
+    starts: np.ndarray,
+    mask: np.ndarray,
+    indices: np.ndarray,
+    kept: np.ndarray | None = None,
+    known: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where Fisher scoring ends from each start, (n, P), and the nll there, (n,), within 1e-4 of a minimum or so.
+
+    A parameter ``kept`` for each, (n,), is held at first. Where an nll is ``known``, (n,), only those are followed from
+    there on that promise to end below it, or not far above.
+    """
+    x, nll = starts.copy(), np.full(len(toys), np.inf)
+    if is_fast(model):
+        wanted = Wanted({}, covariance=False, column=None)
+
+        def scored(rows: np.ndarray, limit: int, kept: np.ndarray | None) -> np.ndarray:
+            promised = np.full(len(toys), np.inf)
+            calls = in_calls(
+                model, toys, x, mask, indices, rows, kept=kept, tolerance=0.0, limit=limit, wanted=wanted, certify=False
+            )
+            for here, end in calls:
+                x[here], nll[here], promised[here] = end.x, end.nll, end.nll - end.edm
+            return promised
+
+        rows = np.arange(len(toys))
+        if kept is not None:
+            promised = scored(rows, LED - 1, kept)
+            if known is not None:
+                rows = np.flatnonzero(promised < known + _PROMISING)
+        scored(rows, _DESCENT, None)
+        return x, nll
+    size = block_size(model)
+    for parameter in np.unique(np.full(len(toys), -1) if kept is None else kept):
+        rows = np.arange(len(toys)) if kept is None else np.flatnonzero(kept == parameter)
+        holds = [mask] if kept is None else [mask | (np.arange(len(mask)) == parameter), mask]
+        for block, filled in blocks(rows, indices[rows] % size, size):
+            at = np.ascontiguousarray(starts[block].T)
+            for hold in holds:
+                at, end = rough(
+                    model.kernel,
+                    model.arrays,
+                    at,
+                    np.ascontiguousarray(toys[block].T),
+                    model.parameters.bounds,
+                    hold,
+                    _DESCENT,
+                    kinks_of(model),
+                )
+            x[block[filled]], nll[block[filled]] = np.asarray(at).T[filled], np.asarray(end)[filled]
+    return x, nll
+
+
+def _other_minima(model: Model, x: np.ndarray, toys: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The kernel's ``elsewhere`` for many toys, (n, P) each, in blocks of one shape."""
+    size = block_size(model)
+    gap, value = np.empty(x.shape), np.empty(x.shape)
+    for first in range(0, len(toys), size):
+        rows = np.minimum(np.arange(first, first + size), len(toys) - 1)
+        found = elsewhere(
+            model.kernel, model.arrays, np.ascontiguousarray(x[rows].T), np.ascontiguousarray(toys[rows].T), mask
+        )
+        count = min(size, len(toys) - first)
+        for every, block in zip((gap, value), found, strict=True):
+            every[first : first + count] = np.asarray(block).T[:count]
+    return gap, value

@@ -1,0 +1,68 @@
+"""Fisher scoring in lanes: the corrected step, a parameter that is held at first, toys in any company."""
+
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import toymill
+from toymill.fits import Wanted
+from toymill.lanes import block_size, in_calls
+from toymill.scoring import LED, _corrected
+
+
+def test_corrected_step_is_that_of_bfgs():
+    """The two-loop recursion is the BFGS update of H₀⁻¹ by each pair (Nocedal & Wright, eq. 7.16), for every toy."""
+    rng = np.random.default_rng(0)
+    size, toys, pairs = 5, 3, 3
+    matrices = rng.normal(size=(toys, size, size))
+    first = matrices @ np.swapaxes(matrices, 1, 2) + np.eye(size)
+    curvature = 0.1 * matrices @ np.swapaxes(matrices, 1, 2) + np.diag(rng.uniform(1, 3, size))
+    steps = rng.normal(size=(pairs, size, toys))
+    changes = np.einsum("tij,mjt->mit", curvature, steps)
+    steps[0, :, 1] = 0.0  # this toy has no pair there
+    gradient = rng.normal(size=(size, toys))
+    found = _corrected(lambda right: jnp.einsum("tij,jt->it", jnp.linalg.inv(first), right), steps, changes, gradient)
+    for toy in range(toys):
+        inverse = np.linalg.inv(first[toy])
+        for s, y in zip(steps[:, :, toy], changes[:, :, toy], strict=True):
+            if not s.any():
+                continue
+            left = np.eye(size) - np.outer(s, y) / (s @ y)
+            inverse = left @ inverse @ left.T + np.outer(s, s) / (s @ y)
+        np.testing.assert_allclose(found[:, toy], inverse @ gradient[:, toy], rtol=1e-10)
+
+
+@pytest.fixture(scope="module")
+def scored(hww):
+    data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 300, seed=4)
+    starts = np.broadcast_to(hww.parameters.init, (300, len(hww.parameters)))
+    call = partial(in_calls, hww, data, starts, hww.parameters.fixed, np.arange(300))
+    return partial(call, tolerance=1e-8, wanted=Wanted({}, covariance=False, column=0))
+
+
+def test_toys_that_queue_in_a_lane_are_fitted_as_alone(hww, scored):
+    """300 toys go through the lanes one after another; a few of them alone end with the same bits."""
+    assert block_size(hww) < 300
+    every = np.empty((300, len(hww.parameters)))
+    for rows, ends in scored(np.arange(300), limit=40, certify=True):
+        every[rows] = ends.x
+    few = np.array([3, 131, 132, 259, 290])
+    for rows, ends in scored(few, limit=40, certify=True):
+        assert set(rows) == set(few)
+        np.testing.assert_array_equal(ends.x, every[rows])
+
+
+def test_a_parameter_is_held_in_the_first_steps(hww, scored):
+    """Held for LED - 1 steps and free afterwards; where the other parameters have followed the nll is promised."""
+    kept = np.full(300, hww.poi_index)
+    rows = np.arange(40)
+    ((_, begun),) = scored(rows, limit=LED - 1, certify=False, kept=kept)
+    ((_, ended),) = scored(rows, limit=60, certify=False, kept=kept)
+    assert (begun.x[:, hww.poi_index] == hww.parameters.init[hww.poi_index]).all()
+    assert (begun.iterations == LED - 1).all()
+    data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 300, seed=4)
+    held = toymill.fit(hww, data[:40], {"mu": float(hww.parameters.init[hww.poi_index])})
+    np.testing.assert_allclose((begun.nll - begun.edm), held.nll, atol=1e-3)
+    np.testing.assert_allclose(ended.nll, toymill.fit(hww, data[:40]).nll, atol=2e-4)
