@@ -29,7 +29,7 @@ from toymill.store import Audit, ShardKey, join_audits, writing_shard, writing_t
 from toymill.tally import Tally
 from toymill.toys import throw
 
-CHUNK = 65536
+CHUNK = 16384
 """Most toys that are held at once."""
 
 _CHUNK_BYTES = 2**26  # data and fits that are held at once, if a block of toys is no larger

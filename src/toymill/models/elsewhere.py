@@ -11,7 +11,7 @@ from toymill.models.systems import positive_solve
 from toymill.models.templates import SCANNED, Templates
 
 _FLAT = 0.1  # curvature of a profile below which it may turn, in units of the constraint's
-_BESIDE = 0.15  # a turn this close to the fit is looked for to both sides
+_BESIDE = 0.1  # a turn this close to the fit is looked for to both sides
 _LOOSE = 1e6  # variance of a parameter without a constraint, in units of what the data say
 
 
@@ -80,9 +80,9 @@ def elsewhere(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any) -> 
         away = side * (scanned[:, 1:-1] - here[:, None]) > -_BESIDE
         first = jnp.min(jnp.where(turning & away, side * scanned[:, 1:-1], jnp.inf), axis=1)
         beyond = side * scanned > first[:, None] + 1e-6
-        best = jnp.where(beyond, profile, jnp.inf)
-        gaps.append(jnp.min(best, axis=1) - start)
-        places.append(jnp.asarray(SCANNED)[jnp.argmin(best, axis=1)])
+        best, place = _lowest(profile, beyond)
+        gaps.append(best - start)
+        places.append(place)
     lower = gaps[0] < gaps[1]
     gap, value = jnp.where(lower, gaps[0], gaps[1]), jnp.where(lower, places[0], places[1])
     usable = ~fixed[chosen][:, None] & (variance[chosen] > 0) & jnp.isfinite(gap)
@@ -90,6 +90,27 @@ def elsewhere(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any) -> 
     everywhere = jnp.full((size + 1, x.shape[1]), jnp.inf).at[chosen].set(jnp.where(usable, gap, jnp.inf))
     at = jnp.zeros((size + 1, x.shape[1])).at[chosen].set(value)
     return Elsewhere(jnp.min(everywhere[arrays.places], axis=0), jnp.sum(at[arrays.places], axis=0))
+
+
+def _lowest(profile: Any, where: Any) -> tuple[Any, Any]:
+    """The least of a profile over some scanned values, (K, G, T), and where, (K, T): of a parabola through it and next to it.
+
+    A minimum may be narrower than the scan's steps.
+    """
+    scanned = jnp.asarray(SCANNED)
+    lowest = jnp.argmin(jnp.where(where, profile, jnp.inf), axis=1)
+    inner = jnp.clip(lowest, 1, len(SCANNED) - 2)
+    low, mid, high = (jnp.take_along_axis(profile, (inner + k)[:, None], axis=1)[:, 0] for k in (-1, 0, 1))
+    before, after = scanned[inner] - scanned[inner - 1], scanned[inner + 1] - scanned[inner]
+    left, right = (mid - low) / before, (high - mid) / after
+    bend = (right - left) / (before + after)
+    slope = (left * after + right * before) / (before + after)
+    step = -0.5 * slope / jnp.where(bend > 0, bend, 1.0)
+    found = (bend > 0) & (lowest == inner) & (step > -before) & (step < after)
+    value = jnp.take_along_axis(profile, lowest[:, None], axis=1)[:, 0]
+    least = jnp.where(found, mid + 0.5 * slope * step, value)
+    any_ = jnp.any(where, axis=1)
+    return jnp.where(any_, least, jnp.inf), jnp.where(found, scanned[inner] + step, scanned[lowest])
 
 
 def _interpolation(alpha: Any) -> Any:

@@ -79,7 +79,8 @@ class Templates(NamedTuple):
     response: Any
 
 
-SCANNED = np.array([-2.0, -1.5, -1.2, -0.9, -0.6, -0.3, 0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 2.0])
+_OUT = [0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.2, 1.5, 2.0]
+SCANNED = np.array([*(-x for x in reversed(_OUT)), 0.0, *_OUT])
 """Values of a parameter that interpolates where another minimum is looked for: closer where interpolation bends."""
 
 EVEN_SHAPES = {
