@@ -42,8 +42,8 @@ def fit(
 ) -> Fits:
     """Fit every dataset by maximum likelihood.
 
-    A toy whose likelihood may have two minima is fitted again from the other sides of the parameters that may
-    cause them, and every toy from the further starts that the model states; the lowest fit is kept.
+    A toy whose likelihood seems to have another minimum that is no higher is fitted again from there, and every toy
+    from the further starts that the model states; the lowest fit is kept.
 
     Args:
         model: the model.

@@ -21,6 +21,8 @@ _ROUNDS = 4
 _LIKELY = 0.25  # another minimum is looked for where it is expected less than this above the fit
 _PROMISING = 0.1  # and followed where the first steps promise it less than this above the fit
 _DESCENT = 60  # steps of a descent
+_SCANNED = 20  # values of a parameter that ``elsewhere`` looks at, about
+_SCAN_BYTES = 2**27  # its temporaries
 
 
 def improve(
@@ -37,7 +39,7 @@ def improve(
     """
     rows = np.arange(len(toys))
     for _ in range(_ROUNDS):
-        trials = _trials(model, fits, toys, mask, rows)
+        trials = _trials(model, fits, toys, mask, indices, rows)
         known = np.where(fits.ok, fits.nll, np.inf)[trials.row]
         x, nll = descend(model, toys[trials.row], trials.start, mask, indices[trials.row], trials.parameter, known)
         order = np.argsort(nll, kind="stable")
@@ -60,10 +62,12 @@ class _Trials(NamedTuple):
     start: np.ndarray
 
 
-def _trials(model: Model, fits: Fits, toys: np.ndarray, mask: np.ndarray, rows: np.ndarray) -> _Trials:
+def _trials(
+    model: Model, fits: Fits, toys: np.ndarray, mask: np.ndarray, indices: np.ndarray, rows: np.ndarray
+) -> _Trials:
     """What the kernel's ``elsewhere`` names, one at a time and all together, and the model's own ``trials``."""
     x = finite_or(fits.parameters[rows], model.parameters.init)
-    gap, value = _other_minima(model, x, toys[rows], mask)
+    gap, value = _other_minima(model, x, toys[rows], mask, indices[rows])
     likely = gap < _LIKELY
     row, parameter = np.nonzero(likely)
     start = x[row]
@@ -94,7 +98,7 @@ def descend(
     """Where Fisher scoring ends from each start, (n, P), and the nll there, (n,), within 1e-4 of a minimum or so.
 
     A parameter ``kept`` for each, (n,), is held at first. Where an nll is ``known``, (n,), only those are followed from
-    there on that promise to end below it, or not far above.
+    there on that promise to end below it, or not far above; the plain minimiser follows all.
     """
     x, nll = starts.copy(), np.full(len(toys), np.inf)
     if is_fast(model):
@@ -106,14 +110,16 @@ def descend(
                 model, toys, x, mask, indices, rows, kept=kept, tolerance=0.0, limit=limit, wanted=wanted, certify=False
             )
             for here, end in calls:
-                x[here], nll[here], promised[here] = end.x, end.nll, end.nll - end.edm
+                finite = np.isfinite(end.nll) & np.isfinite(end.edm)
+                x[here], nll[here] = end.x, end.nll
+                promised[here] = np.where(finite, end.nll - np.where(finite, end.edm, 0.0), np.inf)
             return promised
 
         rows = np.arange(len(toys))
         if kept is not None:
             promised = scored(rows, LED - 1, kept)
             if known is not None:
-                rows = np.flatnonzero(promised < known + _PROMISING)
+                rows = np.flatnonzero((promised < known + _PROMISING) | np.isposinf(known))
         scored(rows, _DESCENT, None)
         return x, nll
     size = block_size(model)
@@ -137,16 +143,25 @@ def descend(
     return x, nll
 
 
-def _other_minima(model: Model, x: np.ndarray, toys: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The kernel's ``elsewhere`` for many toys, (n, P) each, in blocks of one shape."""
+def _other_minima(
+    model: Model, x: np.ndarray, toys: np.ndarray, mask: np.ndarray, indices: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The kernel's ``elsewhere`` for many toys, (n, P) each, in blocks of one shape, each toy in its lane."""
+    bins, doubtful = int(np.sum(~model.sampling.auxiliary)), int(np.sum(model.two_minima))
+    per_toy = 8 * bins * (min(bins, len(mask)) + _SCANNED * doubtful)
     size = block_size(model)
+    while size > 1 and size * per_toy > _SCAN_BYTES:
+        size //= 2
     gap, value = np.empty(x.shape), np.empty(x.shape)
-    for first in range(0, len(toys), size):
-        rows = np.minimum(np.arange(first, first + size), len(toys) - 1)
+    for block, filled in blocks(np.arange(len(toys)), indices % size, size):
         found = elsewhere(
-            model.kernel, model.arrays, np.ascontiguousarray(x[rows].T), np.ascontiguousarray(toys[rows].T), mask
+            model.kernel,
+            model.arrays,
+            np.ascontiguousarray(x[block].T),
+            np.ascontiguousarray(toys[block].T),
+            mask,
+            model.parameters.bounds,
         )
-        count = min(size, len(toys) - first)
-        for every, block in zip((gap, value), found, strict=True):
-            every[first : first + count] = np.asarray(block).T[:count]
+        for every, one in zip((gap, value), found, strict=True):
+            every[block[filled]] = np.asarray(one).T[filled]
     return gap, value

@@ -213,9 +213,9 @@ def _side(x: Any, low: Any, high: Any, kinked: Any) -> tuple[Any, Any]:
 
 
 @partial(jax.jit, static_argnames=("kernel",))
-def elsewhere(kernel: Kernel, arrays: Any, x: Any, data: Any, fixed: Any) -> tuple[Any, Any]:
+def elsewhere(kernel: Kernel, arrays: Any, x: Any, data: Any, fixed: Any, bounds: Any) -> tuple[Any, Any]:
     """The likeliest other minima of fits that ended at x, (P, T) each; see ``Kernel.elsewhere``."""
-    gap, value = kernel.elsewhere(arrays, x, data, fixed)
+    gap, value = kernel.elsewhere(arrays, x, data, fixed, bounds)
     return gap, value
 
 

@@ -25,7 +25,7 @@ They spare a third of the steps and more where these are many. For fewer paramet
 """
 
 _MEMORABLE_EDM = 1.0  # farther from the minimum than this they say little about it
-LED = 4  # steps in which a parameter may be held
+LED = 4  # looks, the first at the start, in which a parameter may be held
 _NEWTON_EDM = 0.1  # below it a Newton step of the exact Hessian is taken without a look at the nll
 _HESSIAN_BYTES = 2**20  # of the Hessians of toys that are computed at once: a part of a core's second-level cache
 _SMALLEST_SCALE = 1e-8  # of a step that has been cut back again and again
@@ -108,7 +108,7 @@ def fit_lanes(
         counts: how many toys each lane has, (T,); of its N places the first are filled.
         start: where each toy starts, (N, T, P); fixed parameters keep these values.
         data: the toys, (N, T, D).
-        kept: a parameter of each toy that is held in its first step, or -1, (N, T).
+        kept: a parameter of each toy that is held in its first ``LED`` looks, or -1, (N, T).
         bounds: lower and upper bounds, (P, 2).
         fixed: True for parameters that are not fitted, (P,).
         tolerance: the largest estimated distance to the minimum of a certified fit.
@@ -220,7 +220,7 @@ class _Lanes(NamedTuple):
     Attributes:
         number: the toy's place in its lane, (T,).
         data: the toy, (D, T).
-        kept: the place of a parameter that is held in the first step, or -1, (T,).
+        kept: the place of a parameter that is held at first, or -1, (T,).
         x: parameters, (P, T).
         nll: negative log-likelihood less its offset, infinite before the first look, (T,).
         gradient: its gradient, (P, T).

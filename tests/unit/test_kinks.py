@@ -147,11 +147,40 @@ def test_the_other_minimum_is_foreseen(monkeypatch):
     higher = np.flatnonzero(alone.nll > fits.nll + 1e-2)
     assert len(higher) >= 5
     fixed = np.array(smooth.parameters.names) == "mu"
-    gap, value = smooth.kernel.elsewhere(smooth.arrays, alone.parameters[higher].T, data[higher].T, fixed)
+    arguments = smooth.arrays, alone.parameters[higher].T, data[higher].T, fixed, smooth.parameters.bounds
+    gap, value = smooth.kernel.elsewhere(*arguments)
     a = smooth.parameters.index("a")
     np.testing.assert_allclose(np.asarray(gap)[a], (fits.nll - alone.nll)[higher], atol=0.1)
     np.testing.assert_allclose(np.asarray(value)[a], fits.parameters[higher, a], atol=0.3)
     assert np.isinf(np.asarray(gap)[smooth.parameters.index("mu")]).all()
+
+
+def test_an_empty_bin_does_not_end_the_search(monkeypatch):
+    """A bin without yields and events says nothing, of other minima too; nor does a parameter that is held."""
+    monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
+    spec = workspace([normsys("a", 1.1, 0.98)], (500.0, 800.0))
+    full = toymill.read_workspace(spec, modifier_settings=CODES)
+    data = toymill.throw(full, full.parameters.init, 200, seed=3)
+    expected = toymill.fit(full, data, {"mu": 0.0})
+    for sample in spec["channels"][0]["samples"]:
+        sample["data"].append(0.0)
+    spec["observations"][0]["data"].append(0.0)
+    empty = toymill.read_workspace(spec, modifier_settings=CODES)
+    fits = toymill.fit(empty, np.insert(data, 2, 0.0, axis=1), {"mu": 0.0})
+    np.testing.assert_allclose(fits.nll, expected.nll, atol=1e-7)
+
+
+def test_a_weak_parameter_alone(monkeypatch):
+    """A gamma with an auxiliary expectation below one is tried at several places where nothing else is in doubt."""
+    monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
+    spec = workspace([{"name": "g", "type": "shapesys", "data": [60.0, 4.0]}])
+    weak = toymill.read_workspace(spec, modifier_settings=CODES)
+    assert [weak.parameters.names[held] for held, _ in weak.trials] == ["g[0]", "g[0]"]
+    data = toymill.throw(weak, weak.parameters.init, 40, seed=1)
+    free, (test,) = fit_tests(weak, data, [{"mu": 0.0}])
+    assert free.ok.all()
+    assert test.ok.all()
+    assert (toymill.t_mu(free, test) > -1e-6).all()
 
 
 def test_what_the_scan_cannot_judge_stays_a_candidate(monkeypatch):

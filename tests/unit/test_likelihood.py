@@ -7,6 +7,7 @@ import pytest
 
 import toymill
 from toymill import likelihood
+from toymill.fits import Wanted, keep_lower
 from toymill.minimize import Status, minimize
 
 
@@ -179,7 +180,7 @@ def test_two_minima_of_a_two_minima_systematic(spec):
                 np.tile(start, (len(data), 1)),
                 np.array([name == "mu" and fixed is not None for name in model.parameters.names]),
                 np.arange(len(data)),
-                likelihood._Wanted(fixed or {}, covariance=False, column=None),
+                Wanted(fixed or {}, covariance=False, column=None),
                 tolerance=1e-8,
             )
             assert (fits.nll <= again.nll + 1e-7).all()
@@ -292,7 +293,7 @@ def test_a_higher_certified_fit_does_not_replace_a_lower_uncertified_one(hww):
     fits.status[:2] = Status.NOT_CONVERGED
     fits.nll[0] -= 1
     fits.nll[1] += 1
-    likelihood._keep_lower(fits, again)
+    keep_lower(fits, again)
     assert fits.ok.tolist() == [False, True, True]
 
 

@@ -510,9 +510,9 @@ def _at_floor(arrays: Templates, x: Any, data: Any) -> tuple[Any, Any]:
     return at_floor(rates, data[: rates.shape[0]])
 
 
-def _elsewhere(arrays: Templates, x: Any, data: Any, fixed: Any) -> Any:
+def _elsewhere(arrays: Templates, x: Any, data: Any, fixed: Any, bounds: Any) -> Any:
     x = _inner(arrays, x)
-    return elsewhere(arrays, _slopes(arrays, x, data), x, data, fixed[arrays.order])
+    return elsewhere(arrays, _slopes(arrays, x, data), x, data, fixed[arrays.order], bounds[arrays.order])
 
 
 PLAIN = Kernel(nll=_nll, offset=_offset, quadratic=_quadratic, exact=_exact, at_floor=_at_floor, elsewhere=_elsewhere)

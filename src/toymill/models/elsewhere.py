@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -27,14 +28,14 @@ class Elsewhere(NamedTuple):
     value: Any
 
 
-def elsewhere(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any) -> Elsewhere:
+def elsewhere(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any, bounds: Any) -> Elsewhere:
     """Other minima along the parameters in ``two_sided``, of fits that ended at x, (P, T), in the templates' order.
 
     With the other parameters adapted to first order and counts taken as normal, the nll along α is
 
         p(α) = ½ rᵀ K⁻¹ r + ½ (α - a)²/σ²,    r = n - ν(α) + Σ J (θ - a),    K = ν + Σ J Jᵀ/D,
 
-    with sums over the other parameters (see ``systems.solve``). Where p is not clearly convex, the lowest value beyond
+    with sums over the other parameters that are not fixed (see ``systems.solve``). Where p is not clearly convex, the lowest value beyond
     there is taken. How a cell's expectation goes with α, relative to that at α = 0, is the nominal one's.
     """
     constraints, chosen = arrays.constraints, arrays.two_sided
@@ -42,44 +43,45 @@ def elsewhere(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any) -> 
     information = constraint_information(constraints, x)
     constrained = information > 0
     known = jnp.where(constrained, information, 1.0)
-    pull = jnp.where(constrained, constraint_gradient(constraints, x, data) / known, 0.0)  # θ - a
+    pull = jnp.where(constrained & ~fixed[:, None], constraint_gradient(constraints, x, data) / known, 0.0)  # θ - a
     seen = jnp.maximum(jnp.sum(jacobian**2 / rates[None], axis=1), 1e-300)
     variance = jnp.where(fixed[:, None], 0.0, jnp.where(constrained, 1 / known, _LOOSE / seen))
-    bins = jnp.eye(rates.shape[0])[..., None]
-    kernel = bins * rates[:, None] + jnp.einsum("pbt,pt,pct->bct", jacobian, variance, jacobian)
-    inverse = positive_solve(kernel, jnp.broadcast_to(bins, kernel.shape))
+    inverse = _inverse(jacobian * jnp.sqrt(variance)[:, None], rates)
 
     here, centre, prior = x[chosen], x[chosen] - pull[chosen], jnp.where(constrained, 0.5 * known, 0.0)[chosen]
     own = jnp.swapaxes(jacobian[chosen], 0, 1)  # (B, K, T)
-    weighed = jnp.einsum("bkt,bct->ckt", own, inverse)
+    weighed = jnp.moveaxis(inverse(jnp.moveaxis(own, -1, 0)), 0, -1)
     # Without the parameter itself in K, by the Sherman-Morrison formula.
     part = variance[chosen] / jnp.maximum(1 - variance[chosen] * jnp.sum(weighed * own, axis=0), 1e-12)
     residual = data[: rates.shape[0]] - rates + jnp.einsum("pbt,pt->bt", jacobian, pull)
     residual = residual[:, None] - own * pull[chosen][None]  # r at the fit, (B, K, T)
-    start = 0.5 * jnp.einsum("bkt,bct,ckt->kt", residual, inverse, residual)
-    start = start + 0.5 * part * jnp.sum(residual * weighed, axis=0) ** 2 + prior * (here - centre) ** 2
 
-    values = len(SCANNED)
+    bins, values, toys = len(rates), len(SCANNED), x.shape[1]
     shares = jnp.swapaxes(slopes.cells.value / rates[None], 0, 1)  # (B, S, T)
-    response = (arrays.response @ shares).reshape(len(rates), len(chosen), values, -1)
-    now = jnp.sum(response * _interpolation(here)[None], axis=2)
-    moved = residual[:, :, None] - rates[:, None, None] * (response / now[:, :, None] - 1)  # r, (B, K, G, T)
-    rows = jnp.moveaxis(moved, -1, 0).reshape(x.shape[1], len(rates), -1)
-    whole = jnp.sum(rows * (jnp.moveaxis(inverse, -1, 0) @ rows), axis=1)
-    whole = jnp.moveaxis(whole, 0, -1).reshape(len(chosen), values, -1)
+    response = (arrays.response @ shares).reshape(bins, len(chosen), values, toys)
+    now = jnp.sum(response * _interpolation(here)[None], axis=2)[:, :, None]
+    ratio = jnp.where(now > 0, response / jnp.where(now > 0, now, 1.0), 1.0)
+    moved = residual[:, :, None] - rates[:, None, None] * (ratio - 1)
+    moved = jnp.concatenate([moved, residual[:, :, None]], axis=2)  # r there and at the fit, (B, K, G + 1, T)
+    rows = jnp.moveaxis(moved, -1, 0).reshape(toys, bins, -1)
+    whole = jnp.moveaxis(jnp.sum(rows * inverse(rows), axis=1), 0, -1).reshape(len(chosen), values + 1, toys)
     along = jnp.sum(moved * weighed[:, :, None], axis=0)
     scanned = jnp.asarray(SCANNED)[None, :, None]
-    profile = 0.5 * whole + 0.5 * part[:, None] * along**2 + prior[:, None] * (scanned - centre[:, None]) ** 2
+    at = jnp.concatenate([jnp.broadcast_to(scanned, (len(chosen), values, toys)), here[:, None]], axis=1)
+    profile = 0.5 * whole + 0.5 * part[:, None] * along**2 + prior[:, None] * (at - centre[:, None]) ** 2
+    profile, start = profile[:, :-1], profile[:, -1]
     step = jnp.diff(SCANNED)
     slope = jnp.diff(profile, axis=1) / step[None, :, None]
     curvature = jnp.diff(slope, axis=1) / (0.5 * (step[1:] + step[:-1]))[None, :, None]
     turning = curvature < _FLAT * jnp.where(constrained[chosen], known[chosen], 1.0)[:, None]
 
+    low, high = bounds[chosen, 0], bounds[chosen, 1]
+    inside = (scanned >= low[:, None, None]) & (scanned <= high[:, None, None])
     gaps, places = [], []
     for side in (-1, 1):
         away = side * (scanned[:, 1:-1] - here[:, None]) > -_BESIDE
         first = jnp.min(jnp.where(turning & away, side * scanned[:, 1:-1], jnp.inf), axis=1)
-        beyond = side * scanned > first[:, None] + 1e-6
+        beyond = (side * scanned > first[:, None] + 1e-6) & inside
         best, place = _lowest(profile, beyond)
         gaps.append(best - start)
         places.append(place)
@@ -88,8 +90,30 @@ def elsewhere(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any) -> 
     usable = ~fixed[chosen][:, None] & (variance[chosen] > 0) & jnp.isfinite(gap)
     size = arrays.order.shape[0]
     everywhere = jnp.full((size + 1, x.shape[1]), jnp.inf).at[chosen].set(jnp.where(usable, gap, jnp.inf))
-    at = jnp.zeros((size + 1, x.shape[1])).at[chosen].set(value)
-    return Elsewhere(jnp.min(everywhere[arrays.places], axis=0), jnp.sum(at[arrays.places], axis=0))
+    there = jnp.zeros((size + 1, x.shape[1])).at[chosen].set(value)
+    return Elsewhere(jnp.min(everywhere[arrays.places], axis=0), jnp.sum(there[arrays.places], axis=0))
+
+
+def _inverse(spread: Any, rates: Any) -> Callable[[Any], Any]:
+    """Multiplies by K⁻¹ from the left, (T, B, N) to the same, with K = ν + Aᵀ A of A, (P, B, T), and ν, (B, T).
+
+    As many equations as there are bins, or, by Woodbury's identity, as there are parameters, whichever is less.
+    """
+    size, bins, _ = spread.shape
+    first = jnp.moveaxis(spread, -1, 0)  # (T, P, B)
+    weight = 1 / rates.T[..., None]
+    if bins <= size:
+        kernel = jnp.swapaxes(first, 1, 2) @ first + jnp.eye(bins)[None] * rates.T[:, None]
+        solved = _positive_inverse(kernel)
+        return lambda rows: solved @ rows
+    small = _positive_inverse(first @ (weight * jnp.swapaxes(first, 1, 2)) + jnp.eye(size)[None])
+    return lambda rows: weight * (rows - jnp.swapaxes(first, 1, 2) @ (small @ (first @ (weight * rows))))
+
+
+def _positive_inverse(matrix: Any) -> Any:
+    """A⁻¹ of positive-definite A, (T, N, N)."""
+    last = jnp.moveaxis(matrix, 0, -1)
+    return jnp.moveaxis(positive_solve(last, jnp.broadcast_to(jnp.eye(matrix.shape[1])[..., None], last.shape)), -1, 0)
 
 
 def _lowest(profile: Any, where: Any) -> tuple[Any, Any]:

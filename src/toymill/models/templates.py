@@ -404,7 +404,12 @@ def _along(templates: Templates, x: np.ndarray, k: int, alphas: np.ndarray) -> n
 
 
 def _response(templates: Templates, x: np.ndarray, k: int) -> np.ndarray:
-    """``Templates.response`` of one parameter, with the others at x, (B, G, S); 1 in a cell that is empty at 0."""
+    """``Templates.response`` of one parameter, with the others at x, (B, G, S); 1 in a cell that is empty at 0.
+
+    What multiplies at 0 counts as 1: a signal's cells are empty where it is looked for.
+    """
+    multiplies = ~np.isin(np.arange(len(x)), templates.alpha)
+    x = np.where(multiplies & (x == 0), 1.0, x)
     cells = _along(templates, x, k, SCANNED)
     zero = cells[np.flatnonzero(SCANNED == 0)]
     ratio = np.divide(cells, zero, out=np.ones_like(cells), where=zero > 0)
