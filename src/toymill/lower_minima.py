@@ -12,6 +12,7 @@ from toymill.lanes import block_size, blocks, in_calls, is_fast, kinks_of
 from toymill.minimize import descend as rough
 from toymill.minimize import elsewhere
 from toymill.models.base import Model
+from toymill.models.templates import SCANNED
 from toymill.scoring import LED
 
 WORTH = 1e-6
@@ -21,8 +22,7 @@ _ROUNDS = 4
 _LIKELY = 0.25  # another minimum is looked for where it is expected less than this above the fit
 _PROMISING = 0.1  # and followed where the first steps promise it less than this above the fit
 _DESCENT = 60  # steps of a descent
-_SCANNED = 20  # values of a parameter that ``elsewhere`` looks at, about
-_SCAN_BYTES = 2**27  # its temporaries
+_SCAN_BYTES = 2**27  # the largest temporaries of ``elsewhere``
 
 
 def improve(
@@ -148,7 +148,8 @@ def _other_minima(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The kernel's ``elsewhere`` for many toys, (n, P) each, in blocks of one shape, each toy in its lane."""
     bins, doubtful = int(np.sum(~model.sampling.auxiliary)), int(np.sum(model.two_minima))
-    per_toy = 8 * bins * (min(bins, len(mask)) + _SCANNED * doubtful)
+    looked_at = len(SCANNED) + 1  # and the fit
+    per_toy = 8 * bins * (min(bins, len(mask)) + looked_at * doubtful)
     size = block_size(model)
     while size > 1 and size * per_toy > _SCAN_BYTES:
         size //= 2

@@ -58,22 +58,17 @@ class Ends(NamedTuple):
 class _Problem(NamedTuple):
     """What all toys share, parameters in the order of ``kernel.fast``: bounds (P, 1), and which are held, (P,)."""
 
-    kernel: Kernel
+    fast: Fast
     arrays: Any
     low: Any
     high: Any
     held: Any
 
-    @property
-    def fast(self) -> Fast:
-        assert self.kernel.fast is not None
-        return self.kernel.fast
-
     def free(self, x: Any, gradient: Any) -> Any:
         return movable(x, gradient, self.low, self.high, self.held)
 
 
-def together(lanes: int, size: int) -> int:
+def _together(lanes: int, size: int) -> int:
     """How many toys' Hessians are computed at once: as many as stay in cache, 8 or more."""
     while lanes > 8 and lanes % 2 == 0 and 8 * size * size * lanes > _HESSIAN_BYTES:
         lanes //= 2
@@ -117,10 +112,9 @@ def fit_lanes(
         certify: False to stop where the search does, within about 1e-4 of a minimum, without a Hessian.
         full: whether the whole covariance is wanted.
     """
-    fast = kernel.fast
-    assert fast is not None
-    order, places = fast.order(arrays), fast.places(arrays)
-    problem = _Problem(kernel, arrays, bounds[order, :1], bounds[order, 1:], fixed[order])
+    assert kernel.fast is not None
+    order, places = kernel.fast.order(arrays), kernel.fast.places(arrays)
+    problem = _Problem(kernel.fast, arrays, bounds[order, :1], bounds[order, 1:], fixed[order])
     enough = jnp.where(certify, 0.1 * tolerance, ROUGH_EDM)
     at_first = jnp.where(kept >= 0, places[kept], -1)
     rough = _scored(problem, counts, start[..., order], data, at_first, enough, limit, foresee=certify)
@@ -135,7 +129,7 @@ def fit_lanes(
         covariance=jnp.zeros((*start.shape, start.shape[-1])) if full else None,
     )
 
-    lanes = together(*start.shape[1:])
+    lanes = _together(*start.shape[1:])
     parts = start.shape[1] // lanes
 
     def block(number: Any, ends: Ends) -> Ends:
@@ -151,13 +145,12 @@ def fit_lanes(
 
         def uncertified() -> Ends:
             none: Ends = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), jax.eval_shape(certified))
-            nll = at(rough.nll) + kernel.offset(arrays, at(data))
-            return none._replace(x=at(rough.x), nll=nll, edm=at(rough.edm))
+            return none._replace(x=at(rough.x), nll=at(rough.nll), edm=at(rough.edm))
 
         end = lax.cond(certify, certified, uncertified)
         end = Ends(
             x=end.x[places].T,
-            nll=end.nll,
+            nll=end.nll + kernel.offset(arrays, at(data)),
             status=end.status,
             edm=end.edm,
             iterations=at(rough.iterations),
@@ -177,7 +170,7 @@ def fit_lanes(
 
 
 def _certified(problem: _Problem, x: Any, toys: Any, tolerance: Any, column: Any, *, full: bool) -> Ends:
-    """The exact Hessian at x, (P, T), its Newton step, and what it says; toys last."""
+    """The exact Hessian at x, (P, T), its Newton step, and what it says; toys last, nll less its offset."""
     always = tolerance >= 0
     nll, gradient, hessian, (beyond, near) = apart(always, partial(problem.fast.hessian, problem.arrays), x, toys)
     free = problem.free(x, gradient)
@@ -195,7 +188,7 @@ def _certified(problem: _Problem, x: Any, toys: Any, tolerance: Any, column: Any
     status = jnp.where(finite, status, Status.NOT_FINITE)
     return Ends(
         x=jnp.clip(x - step, problem.low, problem.high),
-        nll=nll - jnp.where(converged, edm, 0.0) + problem.kernel.offset(problem.arrays, toys),
+        nll=nll - jnp.where(converged, edm, 0.0),
         status=status.astype(jnp.int8),
         edm=edm,
         iterations=jnp.zeros(edm.shape, dtype=jnp.int32),
