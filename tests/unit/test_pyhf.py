@@ -16,7 +16,7 @@ import toymill
 from toymill.models.binned import KERNEL, _inner, _main_nll, _main_offset, _rates
 from toymill.models.densities import FLOOR, constraint_nll, constraint_offset
 from toymill.models.reader import read_specification
-from toymill.models.templates import compile_specification, expectation, norm_cells
+from toymill.models.templates import compile_specification, expectation, hist_cells, norm_cells
 from toymill.parameters import constraints_of
 
 CODES = [(norm, hist) for norm in ("code1", "code4") for hist in ("code0", "code2", "code4p")]
@@ -375,20 +375,23 @@ def padded(compiled):
         known = [(d - bins + b, place_of[q], v) for d, q, v in zip(datum, parameter, width, strict=True)]
         return known + [(spare_datum, new - 1, 1.0)] * (count - len(known))
 
+    everywhere = np.ones((a, s, c), dtype=bool)
+    channel, linear, even = pad(t.bin_channel, b), pad(t.hist_linear, a, s, b), pad(t.hist_even, a, s, b)
     arrays = t._replace(
         nominal=pad(t.nominal, s, b),
-        bin_channel=pad(t.bin_channel, b),
+        bin_channel=channel,
         order=np.array(order),
         places=places,
         alpha=np.array(order)[:a],
-        hist_linear=pad(t.hist_linear, a, s, b),
-        hist_even=pad(t.hist_even, a, s, b),
+        hist_linear=linear,
+        hist_even=even,
+        **hist_cells(everywhere[:, :, channel], linear, even),
         hist_shape=pad(t.hist_shape.T, a, 6).T,
         norm_log_hi=pad(t.norm_log_hi, a, s, c, before=first),
         norm_log_lo=pad(t.norm_log_lo, a, s, c, before=first),
         norm_polynomial=np.moveaxis(pad(np.moveaxis(t.norm_polynomial, 0, -1), a, s, c, 6, before=first), -1, 0),
         norm_edge=pad(t.norm_edge, a, before=first),
-        **norm_cells(np.ones((a, s, c), dtype=bool)),
+        **norm_cells(everywhere, channel),
         factor=factor,
         wide_present=pad(t.wide_present, SIZES["wide"], s, b),
         own_bin=pad(t.own_bin, SIZES["own"]),

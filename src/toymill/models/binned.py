@@ -101,37 +101,44 @@ def _even_bend(shape: Any, alpha: Any) -> Any:
 
 
 class _Norm(NamedTuple):
-    """Normsys factors f(α): those that there are, (F, T), their product, (S, C, T), and f'/f of all, (N, S, C, T)."""
+    """Normsys factors f(α): those that there are, (F, T), f'/f of these, (F, T), and the products, (S, C, T)."""
 
     factor: Any
-    product: Any
     slope: Any
+    product: Any
 
 
 def _norm(arrays: Templates, alpha: Any) -> _Norm:
-    at = alpha[_norm_rows(arrays)]
-    value, first = 0.0, 0.0
-    for coefficient in _norm_constants(arrays, arrays.norm_polynomial)[::-1]:
+    def factors(alpha: Any) -> tuple[Any, Any]:
+        at = alpha[_norm_rows(arrays)]
+        value, first = 0.0, 0.0
+        for coefficient in _norm_constants(arrays, arrays.norm_polynomial)[::-1]:
+            first = first * at + value
+            value = value * at + coefficient
         first = first * at + value
-        value = value * at + coefficient
-    first = first * at + value
-    value = 1 + value * at
-    rate, inside = _outside(arrays, at)
-    factor = jnp.where(inside, value, jnp.exp(rate * at))
-    ones = jnp.ones((1, alpha.shape[1]))
-    product = jnp.prod(jnp.concatenate([factor, ones])[arrays.norm_of], axis=0)
-    return _Norm(factor, product, _everywhere(arrays, jnp.where(inside, first / value, rate)))
+        value = 1 + value * at
+        rate, inside = _outside(arrays, at)
+        return jnp.where(inside, value, jnp.exp(rate * at)), jnp.where(inside, first / value, rate)
+
+    factor, slope = apart(_always(arrays), factors, alpha)
+    product = apart(_always(arrays), lambda factor: jnp.prod(_and(factor, 1.0)[arrays.norm_of], axis=0), factor)
+    return _Norm(factor, slope, product)
+
+
+def _and(values: Any, last: float) -> Any:
+    """Values (F, T) and a constant after them, (F + 1, T)."""
+    return jnp.concatenate([values, jnp.full_like(values, last, shape=(1, values.shape[1]))])
 
 
 def _norm_bend(arrays: Templates, alpha: Any, factor: Any) -> Any:
-    """f''/f of the normsys factors f, (N, S, C, T)."""
+    """f''/f of the normsys factors f, (F, T)."""
     at = alpha[_norm_rows(arrays)]
     polynomial = _norm_constants(arrays, arrays.norm_polynomial)
     second = 0.0
     for power in range(6, 1, -1):
         second = second * at + power * (power - 1) * polynomial[power - 1]
     rate, inside = _outside(arrays, at)
-    return _everywhere(arrays, jnp.where(inside, second / factor, rate * rate))
+    return jnp.where(inside, second / factor, rate * rate)
 
 
 def _norm_rows(arrays: Templates) -> Any:
@@ -147,7 +154,7 @@ def _norm_constants(arrays: Templates, values: Any) -> Any:
 
 def _everywhere(arrays: Templates, values: Any) -> Any:
     """Values of the factors that there are, (F, T), as those of all, 0 for the others, (N, S, C, T)."""
-    return jnp.concatenate([values, jnp.zeros((1, values.shape[1]))])[arrays.norm_place]
+    return _and(values, 0.0)[arrays.norm_place]
 
 
 def _outside(arrays: Templates, at: Any) -> tuple[Any, Any]:
@@ -295,25 +302,44 @@ def _slopes(arrays: Templates, x: Any, data: Any) -> _Slopes:
     return _Slopes(cells, nll, safe, residual, jacobian, gradient)
 
 
-def _additive(arrays: Templates, cells: _Cells, slot: int) -> Any:
-    """M ∂Y/∂α in the cells of one slot, (H, B, T)."""
-    slope = arrays.hist_linear[:, slot, :, None] + arrays.hist_even[:, slot, :, None] * cells.even.slope[:, None]
-    return cells.multiplier[None, slot] * slope
-
-
 def _jacobian(arrays: Templates, cells: _Cells, held: Any) -> Any:
     kinds = _kinds(arrays)
     slots, bins, toys = cells.value.shape
-    by_hist = sum(_additive(arrays, cells, slot) for slot in range(slots))
-    by_norm = sum(cells.value[None, slot] * _by_bin(arrays, cells.norm.slope[:, slot]) for slot in range(slots))
+    by_alpha = apart(_always(arrays), lambda cells: _by_interpolation(arrays, cells), cells)
     wide_x, own_x = _multiplying(kinds, cells.x)
     by_wide = sum(arrays.wide_present[:, slot, :, None] * cells.value[None, slot] for slot in range(slots))
     by_wide = by_wide / wide_x[:, None]
     own = sum(arrays.own_present[:, slot, None] * cells.value[slot, arrays.own_bin] for slot in range(slots)) / own_x
     by_own = jnp.where((arrays.own_bin[:, None] == jnp.arange(bins)[None])[..., None], own[:, None], 0.0)
     idle = jnp.zeros((cells.x.shape[0] - kinds.alpha - kinds.wide - kinds.own, bins, toys))
-    jacobian = jnp.concatenate([_alphas(kinds, by_hist, by_norm), by_wide, by_own, idle])
+    jacobian = jnp.concatenate([by_alpha, by_wide, by_own, idle])
     return jnp.where(held[None], 0.0, jacobian)
+
+
+def _by_interpolation(arrays: Templates, cells: _Cells) -> Any:
+    """∂ν_b/∂α, (A, B, T)."""
+    toys = cells.value.shape[-1]
+
+    def sums(cells: _Cells) -> Any:
+        value, rate = cells.value.reshape(-1, toys), cells.norm.slope
+        multiplier, slope = cells.multiplier.reshape(-1, toys), cells.even.slope
+        by_hist = [
+            sum(
+                multiplier[cell[:, k]] * (linear[:, k, None] + even[:, k, None] * slope[parameter])
+                for k in range(cell.shape[1])
+            )
+            for parameter, cell, linear, even in arrays.hist_terms
+        ]
+        by_norm = [
+            sum(rate[factor[:, k]] * value[cell[:, k]] for k in range(factor.shape[1]))
+            for factor, cell in arrays.norm_terms
+        ]
+        return by_hist, by_norm
+
+    none = jnp.zeros((1, toys))
+    found = apart(_always(arrays), sums, cells)
+    by_hist, by_norm = apart(_always(arrays), lambda found: [jnp.concatenate([*some, none]) for some in found], found)
+    return _alphas(_kinds(arrays), by_hist[arrays.hist_sum], by_norm[arrays.norm_sum])
 
 
 def _multiplying(kinds: _Kinds, x: Any) -> tuple[Any, Any]:
@@ -403,7 +429,7 @@ def _to_multiplying(arrays: Templates, cells: _Cells, residual: Any) -> tuple[An
     kinds = _kinds(arrays)
     slots = cells.value.shape[0]
     wide_x, own_x = _multiplying(kinds, cells.x)
-    slope, even = cells.norm.slope, cells.even.slope[:, None]
+    slope, even = _everywhere(arrays, cells.norm.slope), cells.even.slope[:, None]
     additive, value = residual[None] * cells.multiplier, residual[None] * cells.value  # (S, B, T)
     columns = []
     for present in arrays.wide_present:
@@ -463,7 +489,7 @@ def _interpolating(arrays: Templates, cells: _Cells, residual: Any) -> Any:
         return values.reshape(values.shape[0], slots * values.shape[2], toys) if values.ndim == 4 else values
 
     def parts(cells: _Cells, residual: Any) -> Any:
-        slope, even = cells.norm.slope, cells.even.slope[:, None]
+        slope, even = _everywhere(arrays, cells.norm.slope), cells.even.slope[:, None]
         total = _by_channel(arrays, residual[None] * cells.value)  # (S, C, T)
         additive = residual[None] * cells.multiplier  # (S, B, T)
         if total.shape[1] == 1:
@@ -476,7 +502,7 @@ def _interpolating(arrays: Templates, cells: _Cells, residual: Any) -> Any:
             shifted = flat(_by_channel(arrays, additive[None] * moved))  # (H, S·C, T)
             _, bowed = _over_yields(arrays, additive)
         halves = _alphas(kinds, shifted, flat(0.5 * total[None] * slope))  # (A, S·C, T)
-        bend = _norm_bend(arrays, cells.x[before : kinds.alpha], cells.norm.factor)
+        bend = _everywhere(arrays, _norm_bend(arrays, cells.x[before : kinds.alpha], cells.norm.factor))
         curved = bowed * _even_bend(arrays.hist_shape, cells.x[: kinds.hist])
         own = jnp.sum(flat(total[None] * bend), axis=1)
         mixed = 2 * jnp.sum(shifted[kinds.hist - kinds.both :] * flat(slope)[: kinds.both], axis=1)

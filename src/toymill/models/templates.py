@@ -33,6 +33,10 @@ class Templates(NamedTuple):
         alpha: the first of them, those that interpolate, (A,).
         hist_linear: what α times this adds to a yield, (H, S, B).
         hist_even: what g(α) times this adds to a yield, (H, S, B); g is even.
+        hist_terms: the terms that are not zero of the derivative of a bin's expectation with respect to such a parameter,
+            for derivatives of one term, of two, …: the parameter of each, (k,), which of S · B cells each term has,
+            (k, L), and ``hist_linear`` and ``hist_even`` there, (k, L).
+        hist_sum: where each derivative stands among these, their number for those that are 0, (H, B).
         hist_shape: g of each of them, (6, H): it is c₂α² + c₄α⁴ + c₆α⁶ for |α| < e and s|α| + t
             beyond; the rows are e, c₂, c₄, c₆, s, t.
         norm_log_hi: logarithm of a normsys factor at α = +1, (N, S, C); zero where there is none.
@@ -42,6 +46,8 @@ class Templates(NamedTuple):
         norm_cell: of N · S · C factors those that there are, (F,); the others are 1.
         norm_place: the place of each among these, F for the others, (N, S, C).
         norm_of: the places of the factors of each slot and channel, padded with F, (R, S, C).
+        norm_terms: as ``hist_terms``, for parameters with a normsys: the factor and the cell of each term, (k, L) each.
+        norm_sum: as ``hist_sum``, (N, B).
         factor: places of the parameters that multiply a yield, (F, S, B), padded with the number of places, which
             stands for the constant 1.
         wide_present: 1 where a parameter that multiplies several bins multiplies a yield, (W, S, B).
@@ -61,6 +67,8 @@ class Templates(NamedTuple):
     alpha: Any
     hist_linear: Any
     hist_even: Any
+    hist_terms: Any
+    hist_sum: Any
     hist_shape: Any
     norm_log_hi: Any
     norm_log_lo: Any
@@ -69,6 +77,8 @@ class Templates(NamedTuple):
     norm_cell: Any
     norm_place: Any
     norm_of: Any
+    norm_terms: Any
+    norm_sum: Any
     factor: Any
     wide_present: Any
     own_bin: Any
@@ -272,21 +282,24 @@ def _templates(specification: Specification, bins: int) -> Templates:
     own_bin = np.argmax(np.any(present[own], axis=1), axis=1)
     codes_of = [codes.histosys.get(specification.parameters[p].name, "code4p") for p in hist_alpha]
     edges_of = [codes.normsys.get(specification.parameters[p].name, "code4") for p in norm_alpha]
+    hist_linear, hist_even = (np.moveaxis(item[:, :, hist_alpha], -1, 0).copy() for item in (linear, even))
     log_hi, log_lo = log_hi[norm_alpha], log_lo[norm_alpha]
+    bin_channel = np.repeat(np.arange(channels), [len(channel.observed) for channel in specification.channels])
     return Templates(
         nominal=nominal,
-        bin_channel=np.repeat(np.arange(channels), [len(channel.observed) for channel in specification.channels]),
+        bin_channel=bin_channel,
         order=order,
         places=_places(order, parameters),
         alpha=alpha,
-        hist_linear=np.moveaxis(linear[:, :, hist_alpha], -1, 0).copy(),
-        hist_even=np.moveaxis(even[:, :, hist_alpha], -1, 0).copy(),
+        hist_linear=hist_linear,
+        hist_even=hist_even,
+        **hist_cells((hist_linear != 0) | (hist_even != 0), hist_linear, hist_even),
         hist_shape=np.array([EVEN_SHAPES[code] for code in codes_of]).reshape(-1, 6).T,
         norm_log_hi=log_hi,
         norm_log_lo=log_lo,
         norm_polynomial=_code4_polynomial(log_hi, log_lo),
         norm_edge=np.array([NORM_EDGES[code] for code in edges_of]),
-        **norm_cells((log_hi != 0) | (log_lo != 0)),
+        **norm_cells((log_hi != 0) | (log_lo != 0), bin_channel),
         factor=_padded_factors(factors, slots, bins, place_of, len(order)),
         wide_present=present[wide],
         own_bin=own_bin,
@@ -310,13 +323,47 @@ def _templates(specification: Specification, bins: int) -> Templates:
     )
 
 
-def norm_cells(present: np.ndarray) -> dict[str, np.ndarray]:
-    """``norm_cell``, ``norm_place`` and ``norm_of`` of ``Templates``, from which factors there are, (N, S, C)."""
+def _terms(present: np.ndarray) -> tuple[list[tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray]:
+    """The terms of sums over samples that are not zero, (X, S, B), sums of one term first, then those of two, and so on.
+
+    Returns:
+        For each number of terms the row, (k, 1), bin, (k, 1), and samples, (k, L), of the sums that have it; and the
+        place of each sum among all of them, their number for those without a term, (X, B).
+    """
+    counts = present.sum(axis=1)
+    sums = np.full(counts.shape, np.count_nonzero(counts))
+    terms, found = [], 0
+    for count in np.unique(counts[counts > 0]):
+        row, bin_ = np.nonzero(counts == count)
+        terms.append((row[:, None], bin_[:, None], np.nonzero(present[row, :, bin_])[1].reshape(-1, count)))
+        sums[row, bin_] = found + np.arange(len(row))
+        found += len(row)
+    return terms, sums
+
+
+def hist_cells(present: np.ndarray, linear: np.ndarray, even: np.ndarray) -> dict[str, Any]:
+    """``hist_terms`` and ``hist_sum`` of ``Templates``, from where a histosys does something, (H, S, B), and what."""
+    terms, sums = _terms(present)
+    bins = linear.shape[2]
+    found = tuple((row[:, 0], s * bins + b, linear[row, s, b], even[row, s, b]) for row, b, s in terms)
+    return {"hist_terms": found, "hist_sum": sums}
+
+
+def norm_cells(present: np.ndarray, bin_channel: np.ndarray) -> dict[str, Any]:
+    """What ``Templates`` says of the normsys factors that there are, (N, S, C): its ``norm_…`` that are indices."""
     cell = np.flatnonzero(present)
     place = np.full(present.shape, len(cell))
     place.flat[cell] = np.arange(len(cell))
     ordered = np.sort(place, axis=0)
-    return {"norm_cell": cell, "norm_place": place, "norm_of": ordered[: int(present.sum(axis=0).max(initial=0))]}
+    terms, sums = _terms(present[:, :, bin_channel])
+    bins = len(bin_channel)
+    return {
+        "norm_cell": cell,
+        "norm_place": place,
+        "norm_of": ordered[: int(present.sum(axis=0).max(initial=0))],
+        "norm_terms": tuple((place[row, s, bin_channel[b]], s * bins + b) for row, b, s in terms),
+        "norm_sum": sums,
+    }
 
 
 def _places(order: np.ndarray, size: int) -> np.ndarray:
