@@ -13,14 +13,15 @@ from toymill.minimize import descend as rough
 from toymill.minimize import elsewhere
 from toymill.models.base import Model
 from toymill.models.templates import SCANNED
-from toymill.scoring import LED
 
 WORTH = 1e-6
 """A descent that ends lower than a fit by this is followed to its minimum."""
 
 _ROUNDS = 4
+_WORTHWHILE = 0.2  # a weak parameter is tried where the nll could fall by more than this
 _LIKELY = 0.25  # another minimum is looked for where it is expected less than this above the fit
-_PROMISING = 0.1  # and followed where the first steps promise it less than this above the fit
+_CLOSE = 0.01  # and followed where two steps beside it, and one towards it, foresee it less than this above the fit
+_PROMISING = 0.1  # the same for a weak parameter, which is held throughout four steps
 _DESCENT = 60  # steps of a descent
 _SCAN_BYTES = 2**27  # the largest temporaries of ``elsewhere``
 
@@ -67,7 +68,7 @@ def _trials(
 ) -> _Trials:
     """What the kernel's ``elsewhere`` names, one at a time and all together, and the model's own ``trials``."""
     x = finite_or(fits.parameters[rows], model.parameters.init)
-    gap, value = _other_minima(model, x, toys[rows], mask, indices[rows])
+    gap, value, gain = _other_minima(model, x, toys[rows], mask, indices[rows])
     likely = gap < _LIKELY
     row, parameter = np.nonzero(likely)
     start = x[row]
@@ -76,10 +77,11 @@ def _trials(
     together = np.where(likely, value, x)[several]
     found = [
         _Trials(rows[row], parameter, start),
-        _Trials(rows[several], np.argmin(gap[several], axis=1), together),
+        _Trials(rows[several], np.argmax(np.abs(together - x[several]), axis=1), together),
     ]
     for held, point in model.trials:
         away = np.abs(x[:, held] - point[held]) > 0.3 * np.maximum(np.abs(x[:, held]), np.abs(point[held]))
+        away &= gain[:, held] > _WORTHWHILE
         if not mask[held] and away.any():
             start = np.where(mask | np.isnan(point), x[away], point)
             found.append(_Trials(rows[away], np.full(len(start), held), start))
@@ -97,30 +99,45 @@ def descend(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where Fisher scoring ends from each start, (n, P), and the nll there, (n,), within 1e-4 of a minimum or so.
 
-    A parameter ``kept`` for each, (n,), is held at first. Where an nll is ``known``, (n,), only those are followed from
-    there on that promise to end below it, or not far above; the plain minimiser follows all.
+    A parameter ``kept`` for each, (n,), is held at first. Only descents that may end below the nll that is ``known``,
+    (n,), are followed from there on; the plain minimiser follows all.
     """
     x, nll = starts.copy(), np.full(len(toys), np.inf)
     if is_fast(model):
         wanted = Wanted({}, covariance=False, column=None)
 
-        def scored(rows: np.ndarray, limit: int, kept: np.ndarray | None) -> np.ndarray:
-            promised = np.full(len(toys), np.inf)
+        def scored(rows: np.ndarray, limit: int, led: int, share: float) -> np.ndarray:
+            """The nll that is foreseen, (n,): that many times the estimated distance to a minimum below the present one."""
+            foreseen = np.full(len(toys), np.inf)
             calls = in_calls(
-                model, toys, x, mask, indices, rows, kept=kept, tolerance=0.0, limit=limit, wanted=wanted, certify=False
+                model,
+                toys,
+                x,
+                mask,
+                indices,
+                rows,
+                kept=kept if led else None,
+                led=led,
+                tolerance=0.0,
+                limit=limit,
+                wanted=wanted,
+                certify=False,
             )
             for here, end in calls:
                 finite = np.isfinite(end.nll) & np.isfinite(end.edm)
                 x[here], nll[here] = end.x, end.nll
-                promised[here] = np.where(finite, end.nll - np.where(finite, end.edm, 0.0), np.inf)
-            return promised
+                foreseen[here] = np.where(finite, end.nll - share * np.where(finite, end.edm, 0.0), np.inf)
+            return foreseen
 
         rows = np.arange(len(toys))
-        if kept is not None:
-            promised = scored(rows, LED - 1, kept)
-            if known is not None:
-                rows = np.flatnonzero((promised < known + _PROMISING) | np.isposinf(known))
-        scored(rows, _DESCENT, None)
+        if kept is not None and known is not None:
+            weak = np.isin(kept, [held for held, _ in model.trials])
+            followed = [rows[np.isposinf(known)]]
+            for some, led, limit, share, margin in ((~weak, 2, 2, 2.0, _CLOSE), (weak, 4, 3, 1.0, _PROMISING)):
+                foreseen = scored(np.flatnonzero(some), limit, led, share)
+                followed.append(np.flatnonzero(some & np.isfinite(known) & (foreseen < known + margin)))
+            rows = np.concatenate(followed)
+        scored(rows, _DESCENT, 0, 0.0)
         return x, nll
     size = block_size(model)
     for parameter in np.unique(np.full(len(toys), -1) if kept is None else kept):
@@ -145,7 +162,7 @@ def descend(
 
 def _other_minima(
     model: Model, x: np.ndarray, toys: np.ndarray, mask: np.ndarray, indices: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, ...]:
     """The kernel's ``elsewhere`` for many toys, (n, P) each, in blocks of one shape, each toy in its lane."""
     bins, doubtful = int(np.sum(~model.sampling.auxiliary)), int(np.sum(model.two_minima))
     looked_at = len(SCANNED) + 1  # and the fit
@@ -153,9 +170,9 @@ def _other_minima(
     size = block_size(model)
     while size > 1 and size * per_toy > _SCAN_BYTES:
         size //= 2
-    gap, value = np.empty(x.shape), np.empty(x.shape)
+    found = tuple(np.empty(x.shape) for _ in range(3))
     for block, filled in blocks(np.arange(len(toys)), indices % size, size):
-        found = elsewhere(
+        parts = elsewhere(
             model.kernel,
             model.arrays,
             np.ascontiguousarray(x[block].T),
@@ -163,6 +180,6 @@ def _other_minima(
             mask,
             model.parameters.bounds,
         )
-        for every, one in zip((gap, value), found, strict=True):
+        for every, one in zip(found, parts, strict=True):
             every[block[filled]] = np.asarray(one).T[filled]
-    return gap, value
+    return found

@@ -213,10 +213,10 @@ def _side(x: Any, low: Any, high: Any, kinked: Any) -> tuple[Any, Any]:
 
 
 @partial(jax.jit, static_argnames=("kernel",))
-def elsewhere(kernel: Kernel, arrays: Any, x: Any, data: Any, fixed: Any, bounds: Any) -> tuple[Any, Any]:
+def elsewhere(kernel: Kernel, arrays: Any, x: Any, data: Any, fixed: Any, bounds: Any) -> tuple[Any, Any, Any]:
     """The likeliest other minima of fits that ended at x, (P, T) each; see ``Kernel.elsewhere``."""
-    gap, value = kernel.elsewhere(arrays, x, data, fixed, bounds)
-    return gap, value
+    gap, value, gain = kernel.elsewhere(arrays, x, data, fixed, bounds)
+    return gap, value, gain
 
 
 def _across_kinks(

@@ -25,7 +25,6 @@ They spare a third of the steps and more where these are many. For fewer paramet
 """
 
 _MEMORABLE_EDM = 1.0  # farther from the minimum than this they say little about it
-LED = 4  # looks, the first at the start, in which a parameter may be held
 _NEWTON_EDM = 0.1  # below it a Newton step of the exact Hessian is taken without a look at the nll
 _HESSIAN_BYTES = 2**20  # of the Hessians of toys that are computed at once: a part of a core's second-level cache
 _SMALLEST_SCALE = 1e-8  # of a step that has been cut back again and again
@@ -83,6 +82,7 @@ def fit_lanes(
     start: Any,
     data: Any,
     kept: Any,
+    led: Any,
     bounds: Any,
     fixed: Any,
     tolerance: Any,
@@ -103,7 +103,8 @@ def fit_lanes(
         counts: how many toys each lane has, (T,); of its N places the first are filled.
         start: where each toy starts, (N, T, P); fixed parameters keep these values.
         data: the toys, (N, T, D).
-        kept: a parameter of each toy that is held in its first ``LED`` looks, or -1, (N, T).
+        kept: a parameter of each toy that is held in the first ``led`` steps, or -1, (N, T).
+        led: the number of these steps.
         bounds: lower and upper bounds, (P, 2).
         fixed: True for parameters that are not fitted, (P,).
         tolerance: the largest estimated distance to the minimum of a certified fit.
@@ -117,7 +118,7 @@ def fit_lanes(
     problem = _Problem(kernel.fast, arrays, bounds[order, :1], bounds[order, 1:], fixed[order])
     enough = jnp.where(certify, 0.1 * tolerance, ROUGH_EDM)
     at_first = jnp.where(kept >= 0, places[kept], -1)
-    rough = _scored(problem, counts, start[..., order], data, at_first, enough, limit, foresee=certify)
+    rough = _scored(problem, counts, start[..., order], data, at_first, led, enough, limit, foresee=certify)
     empty = Ends(
         x=jnp.zeros_like(start),
         nll=jnp.zeros(start.shape[:2]),
@@ -240,7 +241,16 @@ class _Lanes(NamedTuple):
 
 
 def _scored(
-    problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, enough: Any, limit: Any, *, foresee: Any
+    problem: _Problem,
+    counts: Any,
+    start: Any,
+    data: Any,
+    kept: Any,
+    steps_led: Any,
+    enough: Any,
+    limit: Any,
+    *,
+    foresee: Any,
 ) -> _Rough:
     """Fisher scoring of every toy until its distance is below ``enough``, or the limit of steps.
 
@@ -286,7 +296,7 @@ def _scored(
             for last, new in ((at.steps, target - at.x), (at.changes, gradient - at.gradient))
         )
         first = jnp.isinf(at.nll)
-        led = (at.iterations < LED - 1) & (at.kept >= 0)
+        led = (at.iterations < steps_led - 1) & (at.kept >= 0)
         free = problem.free(target, gradient) & ~(led[None] & (jnp.arange(size)[:, None] == at.kept[None]))
         step = -_corrected(partial(solve, free=free), steps * free[None], changes * free[None], gradient * free)
         edm = -0.5 * jnp.sum(gradient * step, axis=0)

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.special
 from scipy.optimize import minimize as scipy_minimize
 
 import toymill
 from toymill.likelihood import fit_tests
 from toymill.models.reader import read_specification
-from toymill.models.templates import compile_specification
+from toymill.models.templates import SCANNED, compile_specification
 
 CODES = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
 
@@ -148,7 +149,7 @@ def test_the_other_minimum_is_foreseen(monkeypatch):
     assert len(higher) >= 5
     fixed = np.array(smooth.parameters.names) == "mu"
     arguments = smooth.arrays, alone.parameters[higher].T, data[higher].T, fixed, smooth.parameters.bounds
-    gap, value = smooth.kernel.elsewhere(*arguments)
+    gap, value, _ = smooth.kernel.elsewhere(*arguments)
     a = smooth.parameters.index("a")
     np.testing.assert_allclose(np.asarray(gap)[a], (fits.nll - alone.nll)[higher], atol=0.1)
     np.testing.assert_allclose(np.asarray(value)[a], fits.parameters[higher, a], atol=0.3)
@@ -181,6 +182,54 @@ def test_a_weak_parameter_alone(monkeypatch):
     assert free.ok.all()
     assert test.ok.all()
     assert (toymill.t_mu(free, test) > -1e-6).all()
+
+
+def test_how_much_a_weak_parameter_could_gain():
+    """What the fit pays for a bin, with all parameters adapted to it: what the fit without that bin spares."""
+    spec = workspace([normsys("a", 1.05, 0.95)], (500.0, 800.0, 650.0), (10.0, 2.0, 5.0))
+    background, signal = spec["channels"][0]["samples"]
+    uncertain = {"name": "g", "type": "shapesys", "data": [0.0, 8.0, 0.0]}
+    small = {"name": "small", "data": [0.0, 2.0, 0.0], "modifiers": [uncertain]}
+    spec["channels"][0]["samples"].append(small)
+    weak = toymill.read_workspace(spec)
+    names = weak.parameters.names
+    ((g, _), *_) = weak.trials
+    data = np.tile(weak.observed, (20, 1))
+    data[:, 1] -= np.linspace(20, 150, 20)
+    data[:, weak.data_names.index(f"{names[g]} (auxiliary)")] = 0.0
+    fits = toymill.fit(weak, data, {"mu": 0.0})
+    low = weak.parameters.bounds[g, 0]
+    assert (fits.parameters[:, g] <= low).all()
+    fixed = np.array(names) == "mu"
+    arguments = weak.arrays, fits.parameters.T, data.T, fixed, weak.parameters.bounds
+    _, _, gain = weak.kernel.elsewhere(*arguments)
+    for sample in (signal, background):
+        del sample["data"][1]
+    del spec["channels"][0]["samples"][2], spec["observations"][0]["data"][1]
+    without = toymill.read_workspace(spec)
+    kept = [weak.data_names.index(name) for name in without.data_names if "auxiliary" in name]
+    rest = toymill.fit(without, data[:, [0, 2, *kept]], {"mu": 0.0})
+    count = data[:, 1]
+    saturated = count - count * np.log(count) + scipy.special.gammaln(count + 1)
+    idle = 2.0  # two gammas without yields: held at 1, with auxiliary data of 1
+    np.testing.assert_allclose(np.asarray(gain)[g], fits.nll - saturated - rest.nll - idle, rtol=0.05)
+    assert np.isinf(np.asarray(gain)[names.index("a")]).all()
+
+
+def test_the_responses_are_those_of_the_expectation(monkeypatch):
+    """Their principal components give every bin's rate at the scanned values, to a hundredth of its fluctuation."""
+    monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
+    smooth = model([normsys("a", 1.25, 0.999), normsys("b", 1.1, 1.1)], (500.0, 800.0))
+    templates = smooth.arrays
+    chosen = templates.order[templates.two_sided]
+    assert len(chosen) == 2
+    ratios = 1 + np.einsum("bjks,jg->kgbs", templates.response.reshape(2, len(templates.basis), 2, -1), templates.basis)
+    for k, parameter in enumerate(chosen):
+        points = np.tile(smooth.parameters.init, (len(SCANNED), 1))
+        points[:, 0] = 0.0
+        points[:, parameter] = SCANNED
+        rates = np.asarray(smooth.expected_data(points))[:, :2]
+        np.testing.assert_allclose(ratios[k, :, :, 0] * [500, 800], rates, atol=0.05 * np.sqrt(500))
 
 
 def test_what_the_scan_cannot_judge_stays_a_candidate(monkeypatch):

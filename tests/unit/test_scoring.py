@@ -9,7 +9,7 @@ import pytest
 import toymill
 from toymill.fits import Wanted
 from toymill.lanes import block_size, in_calls
-from toymill.scoring import LED, _corrected
+from toymill.scoring import _corrected
 
 
 def test_corrected_step_is_that_of_bfgs():
@@ -55,13 +55,16 @@ def test_toys_that_queue_in_a_lane_are_fitted_as_alone(hww, scored):
 
 
 def test_a_parameter_is_held_in_the_first_steps(hww, scored):
-    """Held for LED - 1 steps and free afterwards; where the other parameters have followed the nll is promised."""
+    """Held for that many steps and free afterwards; where the other parameters have followed the nll is foreseen."""
     kept = np.full(300, hww.poi_index)
     rows = np.arange(40)
-    ((_, begun),) = scored(rows, limit=LED - 1, certify=False, kept=kept)
-    ((_, ended),) = scored(rows, limit=60, certify=False, kept=kept)
+    ((_, begun),) = scored(rows, limit=3, certify=False, kept=kept, led=4)
+    ((_, loose),) = scored(rows, limit=3, certify=False, kept=kept, led=3)
+    ((_, ended),) = scored(rows, limit=60, certify=False, kept=kept, led=4)
     assert (begun.x[:, hww.poi_index] == hww.parameters.init[hww.poi_index]).all()
-    assert (begun.iterations == LED - 1).all()
+    np.testing.assert_array_equal(loose.x, begun.x)  # the next step is free, and has not been taken
+    assert (loose.edm > begun.edm).all()
+    assert (begun.iterations == 3).all()
     data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 300, seed=4)
     held = toymill.fit(hww, data[:40], {"mu": float(hww.parameters.init[hww.poi_index])})
     np.testing.assert_allclose((begun.nll - begun.edm), held.nll, atol=1e-3)

@@ -49,8 +49,8 @@ class Kernel(NamedTuple):
             holds an expectation, so that the likelihood is not the model's; True where one is next to it.
         elsewhere: the likeliest other minimum along each parameter, for fits that ended at x, from
             ``(arrays, x, data, fixed, bounds)``, the last of shapes (P,) and (P, 2): how far its nll lies above the fit's, about, (P, T),
-            infinite where there is none, and the parameter there, (P, T). Called only for a model with any
-            ``two_minima``.
+            infinite where there is none, and the parameter there, (P, T); and how far the nll could fall at most by the
+            ``trials`` of a parameter, about, (P, T). Called only for a model with any ``two_minima``.
         fast: further functions of a model whose structure makes its fits faster, or None.
     """
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from toymill.models.densities import constraint_gradient, constraint_information
 from toymill.models.systems import positive_solve
@@ -22,10 +23,13 @@ class Elsewhere(NamedTuple):
     Attributes:
         gap: how far its nll lies above the fit's, about, (P, T); infinite where there is none.
         value: of the parameter there, (P, T).
+        gain: how much the nll could fall at most, about, whatever a parameter of ``Templates.weak`` did to its bin, (P, T);
+            infinite for the others, and for one that is not at its lower bound.
     """
 
     gap: Any
     value: Any
+    gain: Any
 
 
 def elsewhere(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any, bounds: Any) -> Elsewhere:
@@ -35,8 +39,12 @@ def elsewhere(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any, bou
 
         p(α) = ½ rᵀ K⁻¹ r + ½ (α - a)²/σ²,    r = n - ν(α) + Σ J (θ - a),    K = ν + Σ J Jᵀ/D,
 
-    with sums over the other parameters that are not fixed (see ``systems.solve``). Where p is not clearly convex, the lowest value beyond
-    there is taken. How a cell's expectation goes with α, relative to that at α = 0, is the nominal one's.
+    with sums over the other parameters that are not fixed (see ``systems.solve``). Where p is not clearly convex, the
+    lowest value beyond there is taken. How a cell's expectation goes with α, relative to that at α = 0, is the nominal
+    one's, a sum of a few functions φ_j(α) (``Templates.response``): then so is r, and p takes the products of its parts.
+
+    Without the bin b, whatever happened to it, the nll would be lower by about ½ (K⁻¹ r)_b² / (K⁻¹)_bb, with all
+    parameters in K and r.
     """
     constraints, chosen = arrays.constraints, arrays.two_sided
     jacobian, rates = slopes.jacobian, slopes.rates
@@ -49,27 +57,44 @@ def elsewhere(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any, bou
     inverse = _inverse(jacobian * jnp.sqrt(variance)[:, None], rates)
 
     here, centre, prior = x[chosen], x[chosen] - pull[chosen], jnp.where(constrained, 0.5 * known, 0.0)[chosen]
+    whole_residual = data[: rates.shape[0]] - rates + jnp.einsum("pbt,pt->bt", jacobian, pull)
     own = jnp.swapaxes(jacobian[chosen], 0, 1)  # (B, K, T)
-    weighed = jnp.moveaxis(inverse(jnp.moveaxis(own, -1, 0)), 0, -1)
-    # Without the parameter itself in K, by the Sherman-Morrison formula.
-    part = variance[chosen] / jnp.maximum(1 - variance[chosen] * jnp.sum(weighed * own, axis=0), 1e-12)
-    residual = data[: rates.shape[0]] - rates + jnp.einsum("pbt,pt->bt", jacobian, pull)
-    residual = residual[:, None] - own * pull[chosen][None]  # r at the fit, (B, K, T)
+    residual = whole_residual[:, None] - own * pull[chosen][None]  # r at the fit, (B, K, T)
 
-    bins, values, toys = len(rates), len(SCANNED), x.shape[1]
+    # r = residual - Σ_j part_j (φ_j(α) - φ_j at the fit): sums over bins are those of its parts.
+    bins, size, toys = len(rates), len(arrays.basis), x.shape[1]
     shares = jnp.swapaxes(slopes.cells.value / rates[None], 0, 1)  # (B, S, T)
-    response = (arrays.response @ shares).reshape(bins, len(chosen), values, toys)
-    now = jnp.sum(response * _interpolation(here)[None], axis=2)[:, :, None]
-    ratio = jnp.where(now > 0, response / jnp.where(now > 0, now, 1.0), 1.0)
-    moved = residual[:, :, None] - rates[:, None, None] * (ratio - 1)
-    moved = jnp.concatenate([moved, residual[:, :, None]], axis=2)  # r there and at the fit, (B, K, G + 1, T)
-    rows = jnp.moveaxis(moved, -1, 0).reshape(toys, bins, -1)
-    whole = jnp.moveaxis(jnp.sum(rows * inverse(rows), axis=1), 0, -1).reshape(len(chosen), values + 1, toys)
-    along = jnp.sum(moved * weighed[:, :, None], axis=0)
+    response = (arrays.response @ shares).reshape(bins, size, len(chosen), toys)
+    at_fit = jnp.einsum("jg,kgt->jkt", arrays.basis, _interpolation(here))
+    now = 1 + jnp.sum(response * at_fit[None], axis=1)
+    part = response * jnp.where(now > 0, rates[:, None] / jnp.where(now > 0, now, 1.0), 0.0)[:, None]
+    columns = [residual, *jnp.moveaxis(part, 1, 0), own]
+    weak = arrays.weak - len(arrays.alpha) - len(arrays.wide_present)
+    alone = jnp.broadcast_to(
+        (jnp.arange(bins)[:, None] == arrays.own_bin[weak][None])[..., None], (bins, len(weak), toys)
+    )
+    every = jnp.concatenate([*columns, alone], axis=1)
+    solved = jnp.moveaxis(inverse(jnp.moveaxis(every, -1, 0)), 0, -1)
+    *weighed, weighed_alone = jnp.split(solved, len(chosen) * np.arange(1, len(columns) + 1), axis=1)
+    # Without the parameter itself in K, by the Sherman-Morrison formula.
+    spare = variance[chosen] / jnp.maximum(1 - variance[chosen] * jnp.sum(weighed[-1] * own, axis=0), 1e-12)
+    along = [jnp.sum(column * weighed[-1], axis=0) for column in columns[:-1]]  # (K, T)
+    products = [
+        [jnp.sum(columns[i] * weighed[j], axis=0) + spare * along[i] * along[j] for j in range(i + 1)]
+        for i in range(size + 1)
+    ]
+    weights = [
+        jnp.ones((len(chosen), 1, toys)),
+        *(at_fit[:, :, None] - jnp.asarray(arrays.basis)[:, None, :, None]),
+    ]
+    profile = 0.5 * sum(
+        (1 if i == j else 2) * products[i][j][:, None] * weights[i] * weights[j]
+        for i in range(size + 1)
+        for j in range(i + 1)
+    )
     scanned = jnp.asarray(SCANNED)[None, :, None]
-    at = jnp.concatenate([jnp.broadcast_to(scanned, (len(chosen), values, toys)), here[:, None]], axis=1)
-    profile = 0.5 * whole + 0.5 * part[:, None] * along**2 + prior[:, None] * (at - centre[:, None]) ** 2
-    profile, start = profile[:, :-1], profile[:, -1]
+    profile = profile + prior[:, None] * (scanned - centre[:, None]) ** 2
+    start = 0.5 * products[0][0] + prior * (here - centre) ** 2
     step = jnp.diff(SCANNED)
     slope = jnp.diff(profile, axis=1) / step[None, :, None]
     curvature = jnp.diff(slope, axis=1) / (0.5 * (step[1:] + step[:-1]))[None, :, None]
@@ -89,9 +114,15 @@ def elsewhere(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any, bou
     gap, value = jnp.where(lower, gaps[0], gaps[1]), jnp.where(lower, places[0], places[1])
     usable = ~fixed[chosen][:, None] & (variance[chosen] > 0) & jnp.isfinite(gap)
     size = arrays.order.shape[0]
-    everywhere = jnp.full((size + 1, x.shape[1]), jnp.inf).at[chosen].set(jnp.where(usable, gap, jnp.inf))
-    there = jnp.zeros((size + 1, x.shape[1])).at[chosen].set(value)
-    return Elsewhere(jnp.min(everywhere[arrays.places], axis=0), jnp.sum(there[arrays.places], axis=0))
+    everywhere = jnp.full((size + 1, toys), jnp.inf).at[chosen].set(jnp.where(usable, gap, jnp.inf))
+    there = jnp.zeros((size + 1, toys)).at[chosen].set(value)
+    misfit = (
+        0.5 * jnp.sum(weighed_alone * whole_residual[:, None], axis=0) ** 2 / jnp.sum(weighed_alone * alone, axis=0)
+    )
+    at_bound = x[arrays.weak] <= bounds[arrays.weak, :1]
+    most = jnp.full((size + 1, toys), jnp.inf).at[arrays.weak].set(jnp.where(at_bound, misfit, jnp.inf))
+    gap, value, gain = everywhere[arrays.places], there[arrays.places], most[arrays.places]
+    return Elsewhere(jnp.min(gap, axis=0), jnp.sum(value, axis=0), jnp.min(gain, axis=0))
 
 
 def _inverse(spread: Any, rates: Any) -> Callable[[Any], Any]:

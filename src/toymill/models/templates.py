@@ -56,8 +56,10 @@ class Templates(NamedTuple):
         unconstrained: places of the parameters without a constraint, (U,).
         constraints: the auxiliary data, with places for parameters.
         two_sided: places of the parameters along which interpolation may make two minima, see ``_two_sided``, (K,).
-        response: each cell's nominal expectation with such a parameter at each of the values ``SCANNED``, relative to
-            that at 0, (B, K · G, S).
+        response: how each cell's nominal expectation, relative to that at 0, goes with such a parameter: coefficients
+            of the functions ``basis``, which are added to 1, (B, J · K, S).
+        basis: these functions at the values ``SCANNED``, (J, G).
+        weak: places of parameters whose constraint hardly holds them and that only multiply one bin, (V,).
     """
 
     nominal: Any
@@ -87,6 +89,8 @@ class Templates(NamedTuple):
     constraints: Constraints
     two_sided: Any
     response: Any
+    basis: Any
+    weak: Any
 
 
 _OUT = [0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.2, 1.5, 2.0]
@@ -170,10 +174,12 @@ def compile_specification(specification: Specification) -> Compiled:
         if two_sided.any():
             two_sided &= kinks | ~_one_sided(templates, parameters.init, np.flatnonzero(two_sided))
         places = np.flatnonzero((two_sided & ~parameters.fixed)[templates.alpha])
-        responses = [_response(templates, parameters.init, int(k)) for k in places]
-    response = np.concatenate([templates.response, *responses], axis=1)
-    templates = templates._replace(two_sided=places, response=response)
+        response, basis = _responses(templates, parameters.init, places)
     weak = np.array([item.constraint == "poisson" and item.width < 1 for item in items]) & ~parameters.fixed
+    own = slice(len(templates.alpha) + len(templates.wide_present), None)
+    lone = weak & ~np.isin(np.arange(len(items)), templates.alpha)
+    place_of_weak = np.flatnonzero(lone[templates.order[own]][: len(templates.own_bin)]) + own.start
+    templates = templates._replace(two_sided=places, response=response, basis=basis, weak=place_of_weak)
     compiled = Compiled(
         parameters=parameters,
         poi=specification.poi,
@@ -320,6 +326,8 @@ def _templates(specification: Specification, bins: int) -> Templates:
         ),
         two_sided=np.zeros(0, dtype=np.int64),
         response=np.zeros((nominal.shape[1], 0, nominal.shape[0])),
+        basis=np.zeros((0, len(SCANNED))),
+        weak=np.zeros(0, dtype=np.int64),
     )
 
 
@@ -451,16 +459,38 @@ def _along(templates: Templates, x: np.ndarray, k: int, alphas: np.ndarray) -> n
 
 
 def _response(templates: Templates, x: np.ndarray, k: int) -> np.ndarray:
-    """``Templates.response`` of one parameter, with the others at x, (B, G, S); 1 in a cell that is empty at 0.
+    """Every cell's expectation with one parameter at the values ``SCANNED``, relative to that at 0, less 1, (B, G, S).
 
-    What multiplies at 0 counts as 1: a signal's cells are empty where it is looked for.
+    The others are at x. What multiplies at 0 counts as 1: a signal's cells are empty where it is looked for. A cell that
+    is empty at 0 has 0.
     """
     multiplies = ~np.isin(np.arange(len(x)), templates.alpha)
     x = np.where(multiplies & (x == 0), 1.0, x)
     cells = _along(templates, x, k, SCANNED)
     zero = cells[np.flatnonzero(SCANNED == 0)]
     ratio = np.divide(cells, zero, out=np.ones_like(cells), where=zero > 0)
-    return np.moveaxis(np.where(np.isfinite(ratio), ratio, 1.0), -1, 0)
+    return np.moveaxis(np.where(np.isfinite(ratio), ratio, 1.0) - 1, 0, 1).T
+
+
+_NEGLIGIBLE = 0.01  # root mean square of what is left out of a response, in standard deviations of the counts
+
+
+def _responses(templates: Templates, x: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``Templates.response`` and ``Templates.basis``: the principal components of the changes of the counts."""
+    yields, multiplier = _yields(templates, x)
+    value = yields * multiplier
+    weight = (value / np.sqrt(np.maximum(value.sum(axis=0), 1e-3))).T  # (B, S)
+    moments = np.zeros((len(SCANNED), len(SCANNED)))
+    for k in places:
+        moved = (weight[:, None] * _response(templates, x, int(k))).swapaxes(1, 2).reshape(-1, len(SCANNED))
+        moments += moved.T @ moved
+    variances, vectors = np.linalg.eigh(moments)
+    left_out = np.sqrt(np.cumsum(np.maximum(variances, 0)) / max(len(places) * len(SCANNED), 1))
+    basis = vectors[:, left_out >= _NEGLIGIBLE].T
+    found = [np.einsum("bgs,jg->bjs", _response(templates, x, int(k)), basis) for k in places]
+    bins, samples = weight.shape
+    response = np.stack(found, axis=2) if found else np.zeros((bins, len(basis), 0, samples))
+    return response.reshape(bins, -1, samples), basis
 
 
 _STEEP = 0.7  # logarithm of a factor at one standard deviation

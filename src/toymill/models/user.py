@@ -428,7 +428,7 @@ def _kernel(
         quadratic=exact if expected is None else scoring,
         exact=exact,
         at_floor=floors,
-        elsewhere=lambda _, x, *__: (jnp.full_like(x, jnp.inf), x),
+        elsewhere=lambda _, x, *__: (jnp.full_like(x, jnp.inf), x, jnp.full_like(x, jnp.inf)),
     )
 
 
