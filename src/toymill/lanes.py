@@ -46,7 +46,7 @@ def in_calls(
     """``fit_lanes`` on some rows, each in its lane: the rows of each call and its results, (k, …)."""
     size, parameters = block_size(model), len(model.parameters)
     per_toy = 8 * parameters * (parameters if wanted.covariance else 4)
-    places = int(np.clip(_CALL_BYTES // (per_toy * size), 1, 64))
+    places = int(np.clip(_CALL_BYTES // (per_toy * size), 1, 128))
     slots = in_lanes(indices[rows] % size, size)
     for first in range(0, len(slots), places):
         chunk = slots[first : first + places]

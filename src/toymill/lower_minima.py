@@ -18,7 +18,6 @@ WORTH = 1e-6
 """A descent that ends lower than a fit by this is followed to its minimum."""
 
 _ROUNDS = 4
-_WORTHWHILE = 0.2  # a weak parameter is tried where the nll could fall by more than this
 _LIKELY = 0.25  # another minimum is looked for where it is expected less than this above the fit
 _CLOSE = 0.01  # and followed where two steps beside it, and one towards it, foresee it less than this above the fit
 _PROMISING = 0.1  # the same for a weak parameter, which is held throughout four steps
@@ -79,9 +78,9 @@ def _trials(
         _Trials(rows[row], parameter, start),
         _Trials(rows[several], np.argmax(np.abs(together - x[several]), axis=1), together),
     ]
-    for held, point in model.trials:
+    for held, point, least in model.trials:
         away = np.abs(x[:, held] - point[held]) > 0.3 * np.maximum(np.abs(x[:, held]), np.abs(point[held]))
-        away &= gain[:, held] > _WORTHWHILE
+        away &= gain[:, held] > least
         if not mask[held] and away.any():
             start = np.where(mask | np.isnan(point), x[away], point)
             found.append(_Trials(rows[away], np.full(len(start), held), start))
@@ -131,7 +130,7 @@ def descend(
 
         rows = np.arange(len(toys))
         if kept is not None and known is not None:
-            weak = np.isin(kept, [held for held, _ in model.trials])
+            weak = np.isin(kept, [trial.parameter for trial in model.trials])
             followed = [rows[np.isposinf(known)]]
             for some, led, limit, share, margin in ((~weak, 2, 2, 2.0, _CLOSE), (weak, 4, 3, 1.0, _PROMISING)):
                 foreseen = scored(np.flatnonzero(some), limit, led, share)

@@ -171,12 +171,19 @@ def test_an_empty_bin_does_not_end_the_search(monkeypatch):
     np.testing.assert_allclose(fits.nll, expected.nll, atol=1e-7)
 
 
-def test_a_weak_parameter_alone(monkeypatch):
-    """A gamma with an auxiliary expectation below one is tried at several places where nothing else is in doubt."""
+@pytest.mark.parametrize("factor", [1.5, 1.05])
+def test_a_weak_parameter_alone(monkeypatch, factor):
+    """A gamma with an auxiliary expectation below one is tried where what it multiplies is uncertain enough, and no other."""
     monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
-    spec = workspace([{"name": "g", "type": "shapesys", "data": [60.0, 4.0]}])
-    weak = toymill.read_workspace(spec, modifier_settings=CODES)
-    assert [weak.parameters.names[held] for held, _ in weak.trials] == ["g[0]", "g[0]"]
+    gamma = {"name": "g", "type": "shapesys", "data": [60.0, 4.0]}
+    weak = toymill.read_workspace(workspace([gamma, normsys("a", factor, 1 / factor)]), modifier_settings=CODES)
+    names = [weak.parameters.names[trial.parameter] for trial in weak.trials]
+    assert weak.two_minima.tolist() == [name in names for name in weak.parameters.names]
+    if factor == 1.05:  # it takes five standard deviations
+        assert names == []
+    else:
+        assert names == ["g[0]", "g[0]"]
+        assert weak.trials[0].least == pytest.approx(1 / (8 * np.log(factor) ** 2))
     data = toymill.throw(weak, weak.parameters.init, 40, seed=1)
     free, (test,) = fit_tests(weak, data, [{"mu": 0.0}])
     assert free.ok.all()
@@ -189,11 +196,11 @@ def test_how_much_a_weak_parameter_could_gain():
     spec = workspace([normsys("a", 1.05, 0.95)], (500.0, 800.0, 650.0), (10.0, 2.0, 5.0))
     background, signal = spec["channels"][0]["samples"]
     uncertain = {"name": "g", "type": "shapesys", "data": [0.0, 8.0, 0.0]}
-    small = {"name": "small", "data": [0.0, 2.0, 0.0], "modifiers": [uncertain]}
+    small = {"name": "small", "data": [0.0, 2.0, 0.0], "modifiers": [uncertain, normsys("a", 1.5, 0.6)]}
     spec["channels"][0]["samples"].append(small)
     weak = toymill.read_workspace(spec)
     names = weak.parameters.names
-    ((g, _), *_) = weak.trials
+    g = weak.trials[0].parameter
     data = np.tile(weak.observed, (20, 1))
     data[:, 1] -= np.linspace(20, 150, 20)
     data[:, weak.data_names.index(f"{names[g]} (auxiliary)")] = 0.0

@@ -63,6 +63,20 @@ class Kernel(NamedTuple):
     fast: Fast | None = None
 
 
+class Trial(NamedTuple):
+    """A place from which fits are tried.
+
+    Attributes:
+        parameter: index of the parameter that is held there at first.
+        point: parameters, (P,), NaN where the fit's is meant.
+        least: how far the nll of the fit could fall at least, by the kernel's ``elsewhere``, to be tried.
+    """
+
+    parameter: int
+    point: np.ndarray
+    least: float
+
+
 class Sampling(NamedTuple):
     """How each datum fluctuates about its expectation.
 
@@ -98,8 +112,7 @@ class Model(abc.ABC):
         digest: SHA-256 of everything that defines the model.
         two_minima: True for a parameter along which the likelihood may have two minima, shape (P,); fits for
             which the kernel's ``elsewhere`` says so are then tried from there too.
-        trials: more places from which fits are tried if any parameter has ``two_minima``: a parameter that is held
-            there at first, and a point, (P,), NaN where the fit's is meant.
+        trials: more places from which fits are tried if any parameter has ``two_minima``.
         kinks: True for a parameter along which the likelihood may have a kink at 0, shape (P,): there the kernel's
             derivatives at a positive and at a negative value are those of either side.
         width: length of the largest axis, beside parameters and toys, of the kernel's temporaries.
@@ -120,7 +133,7 @@ class Model(abc.ABC):
     kernel: Kernel
     digest: str
     two_minima: np.ndarray
-    trials: Sequence[tuple[int, np.ndarray]]
+    trials: Sequence[Trial]
     kinks: np.ndarray
     width: int
     starts: np.ndarray

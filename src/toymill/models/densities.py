@@ -39,16 +39,30 @@ def log(x: Any) -> Any:
     XLA takes the logarithm of one float64 after the other on a CPU; this, with the polynomial of fdlibm's e_log.c,
     is vectorised: 1.5 ns instead of 15 an entry where it was measured.
     """
-    require_x64()
-    half = np.int64(0x3FE6A09E667F3BCD)  # the bits of sqrt(1/2): the mantissa is taken from there to sqrt(2)
-    bits = lax.bitcast_convert_type(x, jnp.int64) - half
-    exponent = (bits >> 52).astype(x.dtype)
-    mantissa = lax.bitcast_convert_type((bits & np.int64(0xFFFFFFFFFFFFF)) + half, x.dtype)
-    found = exponent * math.log(2) + _log1p_near(mantissa - 1)
-    return jnp.where(x < jnp.inf, found, x)  # infinity and nan stay what they are
+    exponent, fraction = _split(x)
+    return jnp.where(
+        x < jnp.inf, exponent * math.log(2) + _log1p_near(fraction), x
+    )  # infinity and nan stay what they are
 
 
 @jax.custom_jvp
+def _log_near_one(x: Any, excess: Any) -> Any:
+    """The same, to the precision of x - 1 where that is small."""
+    exponent, fraction = _split(x)
+    near = jnp.abs(excess) < 0.29
+    found = jnp.where(near, 0.0, exponent) * math.log(2) + _log1p_near(jnp.where(near, excess, fraction))
+    return jnp.where(x < jnp.inf, found, x)
+
+
+def _split(x: Any) -> tuple[Any, Any]:
+    """k and f of x = 2ᵏ (1 + f), with 1 + f between sqrt(1/2) and sqrt(2)."""
+    require_x64()
+    half = np.int64(0x3FE6A09E667F3BCD)  # the bits of sqrt(1/2)
+    bits = lax.bitcast_convert_type(x, jnp.int64) - half
+    mantissa = lax.bitcast_convert_type((bits & np.int64(0xFFFFFFFFFFFFF)) + half, x.dtype)
+    return (bits >> 52).astype(x.dtype), mantissa - 1
+
+
 def _log1p_near(f: Any) -> Any:
     """log(1 + f) for 1 + f between sqrt(1/2) and sqrt(2)."""
     s = f / (2 + f)
@@ -70,16 +84,15 @@ _LOG = (
 )
 
 
-@_log1p_near.defjvp
-def _log1p_near_jvp(primals: Any, tangents: Any) -> Any:
-    (f,), (tangent,) = primals, tangents
-    return _log1p_near(f), tangent * (1 / (1 + f))
-
-
 @log.defjvp
 def _log_jvp(primals: Any, tangents: Any) -> Any:
     (x,), (tangent,) = primals, tangents
     return log(x), tangent * (1 / x)  # one division, shared by all derivatives
+
+
+@_log_near_one.defjvp
+def _log_near_one_jvp(primals: Any, tangents: Any) -> Any:
+    return _log_near_one(*primals), tangents[0] * (1 / primals[0])
 
 
 def poisson_nll(count: Any, rate: Any) -> Any:
@@ -90,11 +103,8 @@ def poisson_nll(count: Any, rate: Any) -> Any:
     """
     excess = rate - count
     safe = jnp.where(count > 0, count, 1.0)
-    relative = excess / safe
-    near = jnp.abs(relative) < 0.29
-    far = jnp.where(near | ~(count > 0), 1.0, rate / safe)
-    log_ratio = jnp.where(near, _log1p_near(jnp.where(near, relative, 0.0)), log(far))
-    return jnp.where(count > 0, excess - count * log_ratio, rate)
+    ratio = jnp.where(count > 0, rate / safe, 1.0)
+    return jnp.where(count > 0, excess - count * _log_near_one(ratio, excess / safe), rate)
 
 
 def poisson_offset(count: Any) -> Any:

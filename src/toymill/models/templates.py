@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg
 
 from toymill.errors import ToymillError
+from toymill.models.base import Trial
 from toymill.models.specification import Channel, Sample, Specification, place
 from toymill.parameters import Constraints, Parameters, constraints_of
 
@@ -123,9 +124,9 @@ class Compiled:
         templates: the constants of its likelihood.
         observed: observed main data and nominal auxiliary data, (D,).
         data_names: ``channel[bin]`` and ``parameter (auxiliary)``, length D.
-        two_minima: parameters along which there may be two minima: those of ``_two_sided``, and those whose Poisson
-            constraint expects less than one count, so that they may leave their bound at 0, (P,).
-        trials: where the latter are tried: a parameter, and a point, (P,), NaN where the fit's is meant.
+        two_minima: parameters along which there may be two minima: those of ``_two_sided``, and of those whose Poisson
+            constraint expects less than one count those that may leave their bound at 0, (P,).
+        trials: where the latter are tried.
         kinks: parameters along which the expectation has a kink at 0, (P,).
         digest: SHA-256 of everything that defines the model.
     """
@@ -136,7 +137,7 @@ class Compiled:
     observed: np.ndarray
     data_names: tuple[str, ...]
     two_minima: np.ndarray
-    trials: tuple[tuple[int, np.ndarray], ...]
+    trials: tuple[Trial, ...]
     kinks: np.ndarray
     digest: str
 
@@ -180,14 +181,16 @@ def compile_specification(specification: Specification) -> Compiled:
     lone = weak & ~np.isin(np.arange(len(items)), templates.alpha)
     place_of_weak = np.flatnonzero(lone[templates.order[own]][: len(templates.own_bin)]) + own.start
     templates = templates._replace(two_sided=places, response=response, basis=basis, weak=place_of_weak)
+    trials = tuple(trial for k in np.flatnonzero(weak) for trial in _trials(templates, parameters, int(k)))
+    tried = np.isin(np.arange(len(items)), [trial.parameter for trial in trials])
     compiled = Compiled(
         parameters=parameters,
         poi=specification.poi,
         templates=templates,
         observed=np.array(main + [item.auxiliary for item in constrained], dtype=np.float64),
         data_names=tuple(names + [f"{item.name} (auxiliary)" for item in constrained]),
-        two_minima=(two_sided & ~parameters.fixed) | weak,
-        trials=tuple(trial for k in np.flatnonzero(weak) for trial in _trials(templates, parameters, int(k))),
+        two_minima=(two_sided & ~parameters.fixed) | tried,
+        trials=trials,
         kinks=kinks,
         digest=specification.digest,
     )
@@ -494,18 +497,26 @@ def _responses(templates: Templates, x: np.ndarray, places: np.ndarray) -> tuple
 
 
 _STEEP = 0.7  # logarithm of a factor at one standard deviation
+_WORTHWHILE = 0.2  # a weak parameter is tried where the nll could fall by more than this
 
 
-def _trials(templates: Templates, parameters: Parameters, weak: int) -> Iterator[tuple[int, np.ndarray]]:
+def _trials(templates: Templates, parameters: Parameters, weak: int) -> Iterator[Trial]:
     """Where a parameter is tried whose constraint hardly holds it: at 0, far out, and with what multiplies its yields.
 
-    A product of two such has minima where the one is at its bound and where the other is large.
+    A product of two such has minima where the one is at its bound and where the other is large. Let a standard deviation
+    of the others move a yield s γ by the factor 1 + κ. With γ at its bound, w = n/ν - 1 is not enough to lift it. Where γ
+    goes up by g, the others follow and gain ½ (w s κ g)², more than the ½ s²/ν g² that the bin loses where its misfit
+    G = ½ (n - ν)²/ν is above 1/(2 κ²). A quarter of that is asked for; nowhere is it tried where that takes a misfit of
+    more than five standard deviations.
     """
     init, (low, high) = parameters.init, parameters.bounds.T
-    place = int(np.flatnonzero(templates.order == weak)[0])
+    place = int(np.flatnonzero(templates.order == weak)[-1])
     cells = np.any(templates.factor == place, axis=0) & (templates.nominal > 0)
     factors = np.stack([templates.norm_log_hi, templates.norm_log_lo])[..., templates.bin_channel]
     largest = np.max(factors, axis=(2, 3), where=cells, initial=-np.inf)  # (2, N)
+    least = max(_WORTHWHILE, 1 / (8 * max(_spread(templates, parameters, place, cells), 1e-9)))
+    if least > 0.5 * _FLUCTUATION**2:
+        return
     missing = np.full(len(init), np.nan)
     if largest.size and np.max(largest) > _STEEP:
         direction, n = np.unravel_index(np.argmax(largest), largest.shape)
@@ -518,7 +529,25 @@ def _trials(templates: Templates, parameters: Parameters, weak: int) -> Iterator
         point = rest.copy()
         for k, value in (others | {weak: factor * init[weak]}).items():
             point[k] = np.clip(value, low[k], high[k])
-        yield weak, point
+        yield Trial(weak, point, least)
+
+
+def _spread(templates: Templates, parameters: Parameters, place: int, cells: np.ndarray) -> float:
+    """κ²: the largest relative variance of some cells, (S, B), by all parameters but that at a place; infinite if one is free."""
+    constraints, interpolating = templates.constraints, len(templates.alpha)
+    variance = np.full(len(templates.order), np.inf)
+    variance[constraints.normal_parameter] = constraints.normal_sigma**2
+    variance[constraints.poisson_parameter] = 1 / constraints.poisson_tau
+    norm = np.maximum(np.abs(templates.norm_log_hi), np.abs(templates.norm_log_lo))[:, :, templates.bin_channel]
+    hist = np.abs(templates.hist_linear) + np.abs(templates.hist_even)
+    slopes = np.zeros((len(templates.order), int(cells.sum())))
+    slopes[:interpolating] = whole(templates, hist[:, cells] / templates.nominal[cells], norm[:, cells])
+    for factors in templates.factor[:, cells]:
+        here = np.flatnonzero(factors < len(slopes))
+        slopes[factors[here], here] = 1 / np.maximum(np.abs(parameters.init[templates.order[factors[here]]]), 1e-3)
+    moves = (slopes > 0) & ~parameters.fixed[templates.order][:, None] & (np.arange(len(slopes)) != place)[:, None]
+    squares = np.where(moves, slopes, 0.0) ** 2 * np.where(moves, variance[:, None], 0.0)
+    return float(np.max(np.sum(squares, axis=0), initial=0.0))
 
 
 def _check_expectation(compiled: Compiled, source: str) -> None:
