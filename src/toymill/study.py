@@ -29,8 +29,8 @@ from toymill.store import Audit, ShardKey, join_audits, writing_shard, writing_t
 from toymill.tally import Tally
 from toymill.toys import throw
 
-CHUNK = 16384
-"""Most toys that are held at once."""
+CHUNK = 65536
+"""Most toys that are held at once: so many that the few which take longer cost little."""
 
 _CHUNK_BYTES = 2**26  # data and fits that are held at once, if a block of toys is no larger
 
