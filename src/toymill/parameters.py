@@ -100,3 +100,17 @@ def constraints_of(
     *poisson_arrays, poisson_of = arrays(poisson)
     names = Constraints._fields
     return Constraints(**dict(zip(names, (*normal_arrays, *poisson_arrays, normal_of, poisson_of), strict=True)))
+
+
+class Trial(NamedTuple):
+    """A place from which fits are tried.
+
+    Attributes:
+        parameter: index of the parameter that is held there at first.
+        point: parameters, (P,), NaN where the fit's is meant.
+        least: tried for fits whose nll could fall by more than this, as the kernel's ``elsewhere`` has it.
+    """
+
+    parameter: int
+    point: np.ndarray
+    least: float

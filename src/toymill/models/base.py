@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from toymill.errors import ToymillError
-from toymill.parameters import Parameters
+from toymill.parameters import Parameters, Trial
 
 
 class Fast(NamedTuple):
@@ -61,20 +61,6 @@ class Kernel(NamedTuple):
     at_floor: Callable[..., Any]
     elsewhere: Callable[..., Any]
     fast: Fast | None = None
-
-
-class Trial(NamedTuple):
-    """A place from which fits are tried.
-
-    Attributes:
-        parameter: index of the parameter that is held there at first.
-        point: parameters, (P,), NaN where the fit's is meant.
-        least: how far the nll of the fit could fall at least, by the kernel's ``elsewhere``, to be tried.
-    """
-
-    parameter: int
-    point: np.ndarray
-    least: float
 
 
 class Sampling(NamedTuple):

@@ -10,9 +10,8 @@ import numpy as np
 import scipy.linalg
 
 from toymill.errors import ToymillError
-from toymill.models.base import Trial
 from toymill.models.specification import Channel, Sample, Specification, place
-from toymill.parameters import Constraints, Parameters, constraints_of
+from toymill.parameters import Constraints, Parameters, Trial, constraints_of
 
 
 class Templates(NamedTuple):
