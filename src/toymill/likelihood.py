@@ -12,7 +12,7 @@ from toymill.audit import minuit_fit
 from toymill.errors import ToymillError
 from toymill.fits import REPAIR, Fits, Wanted, concatenate, empty, finite_or, keep_lower, profile_direction, put
 from toymill.lanes import block_size, blocks, in_calls, is_fast, kinks_of
-from toymill.lower_minima import WORTH, descend, improve
+from toymill.lower_minima import WORTH, descend, improve, off_saddles
 from toymill.minimize import EDM_TOLERANCE, Status, minimize
 from toymill.models.base import Model, require_x64
 from toymill.models.systems import UNROLLED
@@ -163,6 +163,10 @@ def _search(
             starts[pending] = afresh if limit == STAGES[-1] else continued
         if not pending.size:
             break
+        if 0 < stage == len(quick) - 1:
+            rows = pending[fits.status[pending] == Status.HESSIAN_NOT_POSITIVE]
+            if rows.size:
+                starts[rows] = off_saddles(model, starts[rows], toys[rows], mask, indices[rows])
         if stage < len(quick):
             calls = in_calls(
                 model,

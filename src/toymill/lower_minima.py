@@ -9,8 +9,8 @@ import numpy as np
 
 from toymill.fits import REPAIR, Fits, Wanted, finite_or, keep_lower
 from toymill.lanes import block_size, blocks, in_calls, is_fast, kinks_of
+from toymill.minimize import curvature, elsewhere
 from toymill.minimize import descend as rough
-from toymill.minimize import elsewhere
 from toymill.models.base import Model
 from toymill.models.templates import SCANNED
 
@@ -22,6 +22,7 @@ _LIKELY = 0.25  # another minimum is looked for where it is expected less than t
 _CLOSE = 0.01  # and followed where two steps beside it, and one towards it, foresee it less than this above the fit
 _PROMISING = 0.1  # the same for a weak parameter, which is held throughout four steps
 _DESCENT = 60  # steps of a descent
+_AT_ONCE = 8  # Hessians of saddles: they are few
 _SCAN_BYTES = 2**27  # the largest temporaries of ``elsewhere``
 
 
@@ -157,6 +158,34 @@ def descend(
                 )
             x[block[filled]], nll[block[filled]] = np.asarray(at).T[filled], np.asarray(end)[filled]
     return x, nll
+
+
+def off_saddles(model: Model, x: np.ndarray, toys: np.ndarray, mask: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Where searches that ended at saddles go on from, (n, P): the lower end of two descents, one to either side.
+
+    They start a standard deviation away, in the direction of the least curvature, both in units of the Hessian's diagonal.
+    """
+    away = np.zeros_like(x)
+    for block, filled in blocks(np.arange(len(x)), indices % _AT_ONCE, _AT_ONCE):
+        hessians, free = curvature(
+            model.kernel,
+            model.arrays,
+            np.ascontiguousarray(x[block].T),
+            np.ascontiguousarray(toys[block].T),
+            model.parameters.bounds,
+            mask,
+        )
+        unit = 1 / np.sqrt(np.maximum(np.abs(np.diagonal(hessians, axis1=1, axis2=2)), 1e-100)) * np.asarray(free).T
+        scaled = np.asarray(hessians) * unit[:, :, None] * unit[:, None]
+        usable = filled & np.isfinite(scaled).all(axis=(1, 2))
+        _, vectors = np.linalg.eigh(scaled[usable])
+        away[block[usable]] = unit[usable] * vectors[:, :, 0]
+    twice = np.repeat(np.arange(len(x)), 2)
+    starts = np.clip(
+        x[twice] + np.where(np.arange(len(twice)) % 2, -1, 1)[:, None] * away[twice], *model.parameters.bounds.T
+    )
+    ends, nll = descend(model, toys[twice], np.where(mask, x[twice], starts), mask, indices[twice])
+    return ends[2 * np.arange(len(x)) + (nll[1::2] < nll[::2])]
 
 
 def _other_minima(

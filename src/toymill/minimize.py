@@ -213,6 +213,13 @@ def _side(x: Any, low: Any, high: Any, kinked: Any) -> tuple[Any, Any]:
 
 
 @partial(jax.jit, static_argnames=("kernel",))
+def curvature(kernel: Kernel, arrays: Any, x: Any, data: Any, bounds: Any, fixed: Any) -> tuple[Any, Any]:
+    """The exact Hessian at x, (T, P, P), and which parameters are free to move there, (P, T)."""
+    _, gradient, hessian = kernel.exact(arrays, x, data)
+    return hessian, movable(x, gradient, bounds[:, :1], bounds[:, 1:], fixed)
+
+
+@partial(jax.jit, static_argnames=("kernel",))
 def elsewhere(kernel: Kernel, arrays: Any, x: Any, data: Any, fixed: Any, bounds: Any) -> tuple[Any, Any, Any]:
     """The likeliest other minima of fits that ended at x, (P, T) each; see ``Kernel.elsewhere``."""
     gap, value, gain = kernel.elsewhere(arrays, x, data, fixed, bounds)

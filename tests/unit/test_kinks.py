@@ -10,6 +10,8 @@ from scipy.optimize import minimize as scipy_minimize
 
 import toymill
 from toymill.likelihood import fit_tests
+from toymill.lower_minima import off_saddles
+from toymill.minimize import curvature
 from toymill.models.reader import read_specification
 from toymill.models.templates import SCANNED, compile_specification
 
@@ -221,6 +223,35 @@ def test_how_much_a_weak_parameter_could_gain():
     idle = 2.0  # two gammas without yields: held at 1, with auxiliary data of 1
     np.testing.assert_allclose(np.asarray(gain)[g], fits.nll - saturated - rest.nll - idle, rtol=0.05)
     assert np.isinf(np.asarray(gain)[names.index("a")]).all()
+
+
+def test_a_search_leaves_a_saddle_by_the_better_side(monkeypatch):
+    """A tiny sample that may grow a hundredfold: between γ = 0 and the other minimum the Hessian is not positive."""
+    monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
+    spec = workspace([normsys("b", 1.1, 1 / 1.1)], (60.0, 80.0))
+    gamma = {"name": "g", "type": "shapesys", "data": [0.12, 0.0]}
+    small = {"name": "small", "data": [0.03, 0.0], "modifiers": [gamma, normsys("a", 100.0, 0.01)]}
+    spec["channels"][0]["samples"].append(small)
+    tiny = toymill.read_workspace(spec, modifier_settings=CODES)
+    data = np.tile(tiny.observed, (30, 1))
+    data[:, 0] = np.arange(40, 100, 2)
+    data[:, tiny.data_names.index("g[0] (auxiliary)")] = 0.0
+    between = toymill.fit(tiny, data, {"mu": 0.0, "g[0]": 0.2}).parameters
+    mask = tiny.parameters.fixed | (np.array(tiny.parameters.names) == "mu")
+    hessians, _ = curvature(tiny.kernel, tiny.arrays, between.T, data.T, tiny.parameters.bounds, mask)
+    free = np.ix_(np.arange(30), ~mask, ~mask)
+    saddles = np.flatnonzero(np.linalg.eigvalsh(np.asarray(hessians)[free])[:, 0] < 0)
+    assert len(saddles) > 5
+    ends = off_saddles(tiny, between[saddles], data[saddles], mask, np.arange(len(saddles)))
+    known = []
+    for weak, raised in itertools.product((0.0, 10.0), (-2.0, 2.0)):
+        start = np.clip(between[saddles], *tiny.parameters.bounds.T)
+        start[:, tiny.parameters.index("g[0]")], start[:, tiny.parameters.index("a")] = weak + 1e-10, raised
+        known.append(toymill.fit(tiny, data[saddles], {"mu": 0.0}, start=start).nll)
+    found = -np.asarray(tiny.logpdf(ends, data[saddles]))
+    assert (found < np.min(known, axis=0) + 1e-3).all()
+    lower = -np.asarray(tiny.logpdf(between[saddles], data[saddles])) - found
+    assert (lower > 1e-3).all()
 
 
 def test_the_responses_are_those_of_the_expectation(monkeypatch):
