@@ -81,7 +81,7 @@ def _trials(
     ]
     for held, point, least in model.trials:
         away = np.abs(x[:, held] - point[held]) > 0.3 * np.maximum(np.abs(x[:, held]), np.abs(point[held]))
-        away &= gain[:, held] > least
+        away &= ~(gain[:, held] <= least)
         if not mask[held] and away.any():
             start = np.where(mask | np.isnan(point), x[away], point)
             found.append(_Trials(rows[away], np.full(len(start), held), start))
@@ -99,15 +99,18 @@ def descend(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where Fisher scoring ends from each start, (n, P), and the nll there, (n,), within 1e-4 of a minimum or so.
 
-    A parameter ``kept`` for each, (n,), is held at first. Only descents that may end below the nll that is ``known``,
-    (n,), are followed from there on; the plain minimiser follows all.
+    With a parameter ``kept`` for each and the nll that is ``known``, (n,) both, that parameter is held at first, and only
+    descents that may end below that nll are followed from there on; the plain minimiser follows all.
     """
     x, nll = starts.copy(), np.full(len(toys), np.inf)
     if is_fast(model):
         wanted = Wanted({}, covariance=False, column=None)
 
         def scored(rows: np.ndarray, limit: int, led: int, share: float) -> np.ndarray:
-            """The nll that is foreseen, (n,): that many times the estimated distance to a minimum below the present one."""
+            """The nll that is foreseen, (n,): that many times the estimated distance to a minimum below the present one.
+
+            It may be anywhere where the last step was refused.
+            """
             foreseen = np.full(len(toys), np.inf)
             calls = in_calls(
                 model,
@@ -124,9 +127,10 @@ def descend(
                 certify=False,
             )
             for here, end in calls:
-                finite = np.isfinite(end.nll) & np.isfinite(end.edm)
+                known_edm = np.isfinite(end.edm)
                 x[here], nll[here] = end.x, end.nll
-                foreseen[here] = np.where(finite, end.nll - share * np.where(finite, end.edm, 0.0), np.inf)
+                distance = np.where(known_edm, share * np.where(known_edm, end.edm, 0.0), np.inf)
+                foreseen[here] = np.where(np.isfinite(end.nll), end.nll - distance, np.inf)
             return foreseen
 
         rows = np.arange(len(toys))

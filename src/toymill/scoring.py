@@ -329,7 +329,8 @@ def _scored(
         def put(every: Any, one: Any) -> Any:
             return every.at[place, lane].set(one, mode="drop")
 
-        ends = jax.tree.map(put, ends, _Rough(end.T, at.nll, at.edm, at.iterations))
+        edm = jnp.where(taken, at.edm, jnp.inf)  # after a step that was refused it is that of the look before
+        ends = jax.tree.map(put, ends, _Rough(end.T, at.nll, edm, at.iterations))
         return fresh(at, done, at.number + done), ends
 
     empty = _Rough(

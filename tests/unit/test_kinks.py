@@ -255,7 +255,7 @@ def test_a_search_leaves_a_saddle_by_the_better_side(monkeypatch):
 
 
 def test_the_responses_are_those_of_the_expectation(monkeypatch):
-    """Their principal components give every bin's rate at the scanned values, to a hundredth of its fluctuation."""
+    """Their principal components give every bin's rate at the scanned values, to a twentieth of its fluctuation."""
     monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
     smooth = model([normsys("a", 1.25, 0.999), normsys("b", 1.1, 1.1)], (500.0, 800.0))
     templates = smooth.arrays
@@ -268,6 +268,30 @@ def test_the_responses_are_those_of_the_expectation(monkeypatch):
         points[:, parameter] = SCANNED
         rates = np.asarray(smooth.expected_data(points))[:, :2]
         np.testing.assert_allclose(ratios[k, :, :, 0] * [500, 800], rates, atol=0.05 * np.sqrt(500))
+
+
+def test_the_response_of_a_signal_that_starts_at_0(monkeypatch):
+    """It is looked for where the signal is not, and where it is: the minima do not depend on the initial value."""
+    monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
+    found = []
+    for init in (0.0, 1.0):
+        spec = workspace([], (3.0, 4.0), (30.0, 40.0))
+        spec["channels"][0]["samples"][1]["modifiers"].append(normsys("a", 1.6, 0.999))
+        spec["measurements"][0]["config"]["parameters"][0]["inits"] = [init]
+        signal = toymill.read_workspace(spec, modifier_settings=CODES)
+        data = toymill.throw(signal, signal.parameters.values({"mu": 1.0}), 100, seed=3)
+        found.append(toymill.fit(signal, data, {"mu": 1.0}).nll)
+    np.testing.assert_allclose(*found, atol=1e-7)
+
+
+def test_a_gamma_whose_lower_bound_is_0():
+    """The logarithm of its auxiliary expectation is taken: it stops a hair above."""
+    spec = workspace([{"name": "g", "type": "shapesys", "data": [60.0, 4.0]}])
+    spec["measurements"][0]["config"]["parameters"].append({"name": "g", "bounds": [[0.0, 10.0], [0.0, 10.0]]})
+    bounded = toymill.read_workspace(spec)
+    data = toymill.throw(bounded, bounded.parameters.init, 60, seed=3)
+    assert (data[:, bounded.data_names.index("g[0] (auxiliary)")] == 0).any()
+    assert toymill.fit(bounded, data, {"mu": 1.0}).ok.all()
 
 
 def test_what_the_scan_cannot_judge_stays_a_candidate(monkeypatch):

@@ -23,7 +23,7 @@ def kernel_of(nll, gradient, hessian, curvature=None):
         quadratic=quadratic,
         exact=exact,
         at_floor=lambda _, x, __: (jnp.zeros(x.shape[1], dtype=bool),) * 2,
-        elsewhere=lambda _, x, *__: (jnp.full(x.shape, jnp.inf), x),
+        elsewhere=lambda _, x, *__: (jnp.full(x.shape, jnp.inf), x, jnp.full(x.shape, jnp.inf)),
     )
 
 

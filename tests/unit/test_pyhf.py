@@ -16,7 +16,7 @@ import toymill
 from toymill.models.binned import KERNEL, _inner, _main_nll, _main_offset, _rates
 from toymill.models.densities import FLOOR, constraint_nll, constraint_offset
 from toymill.models.reader import read_specification
-from toymill.models.templates import compile_specification, expectation, hist_cells, norm_cells
+from toymill.models.templates import SCANNED, compile_specification, expectation, hist_cells, norm_cells
 from toymill.parameters import constraints_of
 
 CODES = [(norm, hist) for norm in ("code1", "code4") for hist in ("code0", "code2", "code4p")]
@@ -404,6 +404,8 @@ def padded(compiled):
         ),
         two_sided=np.zeros(0, dtype=np.int64),
         response=np.zeros((b, 0, s)),
+        basis=np.zeros((0, len(SCANNED))),
+        weak=np.zeros(0, dtype=np.int64),
     )
     assert size < p
     assert channels <= c

@@ -321,7 +321,7 @@ def _by_interpolation(arrays: Templates, cells: _Cells) -> Any:
     toys = cells.value.shape[-1]
 
     def sums(cells: _Cells) -> Any:
-        value, rate = cells.value.reshape(-1, toys), cells.norm.slope
+        value, rate = cells.value.reshape(-1, toys), _and(cells.norm.slope, 0.0)
         multiplier, slope = cells.multiplier.reshape(-1, toys), cells.even.slope
         by_hist = [
             sum(

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.linalg
 
 from toymill.errors import ToymillError
-from toymill.models.specification import Channel, Sample, Specification, place
+from toymill.models.specification import Channel, Parameter, Sample, Specification, place
 from toymill.parameters import Constraints, Parameters, Trial, constraints_of
 
 
@@ -34,8 +34,8 @@ class Templates(NamedTuple):
         hist_linear: what α times this adds to a yield, (H, S, B).
         hist_even: what g(α) times this adds to a yield, (H, S, B); g is even.
         hist_terms: the terms that are not zero of the derivative of a bin's expectation with respect to such a parameter,
-            for derivatives of one term, of two, …: the parameter of each, (k,), which of S · B cells each term has,
-            (k, L), and ``hist_linear`` and ``hist_even`` there, (k, L).
+            for derivatives of one term, of up to two, up to four, …: the parameter of each, (k,), which of S · B cells
+            each term has, (k, L), and ``hist_linear`` and ``hist_even`` there, (k, L), 0 for terms that are too many.
         hist_sum: where each derivative stands among these, their number for those that are 0, (H, B).
         hist_shape: g of each of them, (6, H): it is c₂α² + c₄α⁴ + c₆α⁶ for |α| < e and s|α| + t
             beyond; the rows are e, c₂, c₄, c₆, s, t.
@@ -46,7 +46,8 @@ class Templates(NamedTuple):
         norm_cell: of N · S · C factors those that there are, (F,); the others are 1.
         norm_place: the place of each among these, F for the others, (N, S, C).
         norm_of: the places of the factors of each slot and channel, padded with F, (R, S, C).
-        norm_terms: as ``hist_terms``, for parameters with a normsys: the factor and the cell of each term, (k, L) each.
+        norm_terms: as ``hist_terms``, for parameters with a normsys: the factor and the cell of each term, (k, L) each;
+            the factor F for terms that are too many.
         norm_sum: as ``hist_sum``, (N, B).
         factor: places of the parameters that multiply a yield, (F, S, B), padded with the number of places, which
             stands for the constant 1.
@@ -153,7 +154,7 @@ def compile_specification(specification: Specification) -> Compiled:
     parameters = Parameters(
         names=tuple(item.name for item in items),
         init=np.array([item.init for item in items]),
-        bounds=np.array([item.bounds for item in items], dtype=np.float64),
+        bounds=np.array([_bounds(item) for item in items], dtype=np.float64),
         fixed=np.array([item.fixed for item in items]),
         constraint=tuple(item.constraint for item in items),
     )
@@ -195,6 +196,14 @@ def compile_specification(specification: Specification) -> Compiled:
     )
     _check_expectation(compiled, source)
     return compiled
+
+
+_SMALLEST = 1e-10  # of a parameter with a Poisson constraint, whose logarithm is taken
+
+
+def _bounds(item: Parameter) -> tuple[float, float]:
+    low, high = item.bounds
+    return (max(low, min(_SMALLEST, item.init)), high) if item.constraint == "poisson" else (low, high)
 
 
 def _check_parameters(specification: Specification) -> None:
@@ -334,29 +343,37 @@ def _templates(specification: Specification, bins: int) -> Templates:
 
 
 def _terms(present: np.ndarray) -> tuple[list[tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray]:
-    """The terms of sums over samples that are not zero, (X, S, B), sums of one term first, then those of two, and so on.
+    """The terms of sums over samples that are not zero, (X, S, B): sums of one term, of up to two, up to four, and so on.
 
     Returns:
-        For each number of terms the row, (k, 1), bin, (k, 1), and samples, (k, L), of the sums that have it; and the
-        place of each sum among all of them, their number for those without a term, (X, B).
+        For each of these the row, (k, 1), bin, (k, 1), and samples, (k, L), of its sums, -1 where one has fewer terms; and
+        the place of each sum among all of them, their number for those without a term, (X, B).
     """
     counts = present.sum(axis=1)
     sums = np.full(counts.shape, np.count_nonzero(counts))
-    terms, found = [], 0
-    for count in np.unique(counts[counts > 0]):
-        row, bin_ = np.nonzero(counts == count)
-        terms.append((row[:, None], bin_[:, None], np.nonzero(present[row, :, bin_])[1].reshape(-1, count)))
+    terms, found, fewer = [], 0, 0
+    while fewer < counts.max(initial=0):
+        size = max(2 * fewer, 1)
+        row, bin_ = np.nonzero((counts > fewer) & (counts <= size))
+        there = present[row, :, bin_]
+        samples = np.argsort(~there, axis=1, kind="stable")[:, :size]
+        samples = np.where(np.arange(samples.shape[1]) < counts[row, bin_][:, None], samples, -1)
+        if len(row):
+            terms.append((row[:, None], bin_[:, None], samples))
         sums[row, bin_] = found + np.arange(len(row))
-        found += len(row)
+        found, fewer = found + len(row), size
     return terms, sums
 
 
 def hist_cells(present: np.ndarray, linear: np.ndarray, even: np.ndarray) -> dict[str, Any]:
     """``hist_terms`` and ``hist_sum`` of ``Templates``, from where a histosys does something, (H, S, B), and what."""
     terms, sums = _terms(present)
-    bins = linear.shape[2]
-    found = tuple((row[:, 0], s * bins + b, linear[row, s, b], even[row, s, b]) for row, b, s in terms)
-    return {"hist_terms": found, "hist_sum": sums}
+    bins, found = linear.shape[2], []
+    for row, bin_, sample in terms:
+        cell = np.where(sample < 0, 0, sample * bins + bin_).astype(np.int32)
+        shifts = (np.where(sample < 0, 0.0, item[row, sample, bin_]) for item in (linear, even))
+        found.append((row[:, 0].astype(np.int32), cell, *shifts))
+    return {"hist_terms": tuple(found), "hist_sum": sums}
 
 
 def norm_cells(present: np.ndarray, bin_channel: np.ndarray) -> dict[str, Any]:
@@ -366,12 +383,15 @@ def norm_cells(present: np.ndarray, bin_channel: np.ndarray) -> dict[str, Any]:
     place.flat[cell] = np.arange(len(cell))
     ordered = np.sort(place, axis=0)
     terms, sums = _terms(present[:, :, bin_channel])
-    bins = len(bin_channel)
+    bins, found = len(bin_channel), []
+    for row, bin_, sample in terms:
+        factor = np.where(sample < 0, len(cell), place[row, sample, bin_channel[bin_]])
+        found.append((factor.astype(np.int32), np.where(sample < 0, 0, sample * bins + bin_).astype(np.int32)))
     return {
         "norm_cell": cell,
         "norm_place": place,
         "norm_of": ordered[: int(present.sum(axis=0).max(initial=0))],
-        "norm_terms": tuple((place[row, s, bin_channel[b]], s * bins + b) for row, b, s in terms),
+        "norm_terms": tuple(found),
         "norm_sum": sums,
     }
 
@@ -463,22 +483,24 @@ def _along(templates: Templates, x: np.ndarray, k: int, alphas: np.ndarray) -> n
 def _response(templates: Templates, x: np.ndarray, k: int) -> np.ndarray:
     """Every cell's expectation with one parameter at the values ``SCANNED``, relative to that at 0, less 1, (B, G, S).
 
-    The others are at x. What multiplies at 0 counts as 1: a signal's cells are empty where it is looked for. A cell that
-    is empty at 0 has 0.
+    The others are at x. A cell that is empty at 0 has 0.
     """
-    multiplies = ~np.isin(np.arange(len(x)), templates.alpha)
-    x = np.where(multiplies & (x == 0), 1.0, x)
     cells = _along(templates, x, k, SCANNED)
     zero = cells[np.flatnonzero(SCANNED == 0)]
     ratio = np.divide(cells, zero, out=np.ones_like(cells), where=zero > 0)
     return np.moveaxis(np.where(np.isfinite(ratio), ratio, 1.0) - 1, 0, 1).T
 
 
-_NEGLIGIBLE = 0.01  # root mean square of what is left out of a response, in standard deviations of the counts
+_NEGLIGIBLE = 0.03  # of what is left out of all responses, root mean square over the values, in standard deviations
 
 
 def _responses(templates: Templates, x: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``Templates.response`` and ``Templates.basis``: the principal components of the changes of the counts."""
+    """``Templates.response`` and ``Templates.basis``: the principal components of the changes of the counts, near x.
+
+    What multiplies at 0 counts as 1: a signal's cells are empty where it is looked for.
+    """
+    multiplies = ~np.isin(np.arange(len(x)), templates.alpha)
+    x = np.where(multiplies & (x == 0), 1.0, x)
     yields, multiplier = _yields(templates, x)
     value = yields * multiplier
     weight = (value / np.sqrt(np.maximum(value.sum(axis=0), 1e-3))).T  # (B, S)
@@ -487,7 +509,7 @@ def _responses(templates: Templates, x: np.ndarray, places: np.ndarray) -> tuple
         moved = (weight[:, None] * _response(templates, x, int(k))).swapaxes(1, 2).reshape(-1, len(SCANNED))
         moments += moved.T @ moved
     variances, vectors = np.linalg.eigh(moments)
-    left_out = np.sqrt(np.cumsum(np.maximum(variances, 0)) / max(len(places) * len(SCANNED), 1))
+    left_out = np.sqrt(np.cumsum(np.maximum(variances, 0)) / len(SCANNED))
     basis = vectors[:, left_out >= _NEGLIGIBLE].T
     found = [np.einsum("bgs,jg->bjs", _response(templates, x, int(k)), basis) for k in places]
     bins, samples = weight.shape
