@@ -127,10 +127,10 @@ def descend(
                 certify=False,
             )
             for here, end in calls:
-                known_edm = np.isfinite(end.edm)
                 x[here], nll[here] = end.x, end.nll
-                distance = np.where(known_edm, share * np.where(known_edm, end.edm, 0.0), np.inf)
-                foreseen[here] = np.where(np.isfinite(end.nll), end.nll - distance, np.inf)
+                taken = np.isfinite(end.edm)
+                below = np.where(taken, share * np.where(taken, end.edm, 0.0), np.inf)
+                foreseen[here] = np.where(np.isfinite(end.nll), np.nan_to_num(end.nll) - below, np.inf)
             return foreseen
 
         rows = np.arange(len(toys))
