@@ -95,6 +95,11 @@ def blocks(rows: np.ndarray, lanes: np.ndarray, size: int) -> Iterator[tuple[np.
         yield rows[np.where(filled, slots, slots[filled][0])], filled
 
 
+def toys_last(values: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """The rows of a block as compiled programs take them, (n, K) to (K, T)."""
+    return np.ascontiguousarray(values[block].T)
+
+
 def kinks_of(model: Model) -> np.ndarray | None:
     """The model's ``kinks``, or None if it has none."""
     return model.kinks if model.kinks.any() else None

@@ -11,7 +11,7 @@ import numpy as np
 from toymill.audit import minuit_fit
 from toymill.errors import ToymillError
 from toymill.fits import REPAIR, Fits, Wanted, concatenate, empty, finite_or, keep_lower, profile_direction, put
-from toymill.lanes import block_size, blocks, in_calls, is_fast, kinks_of
+from toymill.lanes import block_size, blocks, in_calls, is_fast, kinks_of, toys_last
 from toymill.lower_minima import WORTH, descend, improve, off_saddles
 from toymill.minimize import EDM_TOLERANCE, Status, minimize
 from toymill.models.base import Model, require_x64
@@ -282,8 +282,8 @@ def _fit_block(
     end = minimize(
         model.kernel,
         model.arrays,
-        np.ascontiguousarray(starts[block].T),
-        np.ascontiguousarray(toys[block].T),
+        toys_last(starts, block),
+        toys_last(toys, block),
         model.parameters.bounds,
         mask,
         tolerance,

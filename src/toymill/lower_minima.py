@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from toymill.fits import REPAIR, Fits, Wanted, finite_or, keep_lower
-from toymill.lanes import block_size, blocks, in_calls, is_fast, kinks_of
+from toymill.lanes import block_size, blocks, in_calls, is_fast, kinks_of, toys_last
 from toymill.minimize import curvature, elsewhere
 from toymill.minimize import descend as rough
 from toymill.models.base import Model
@@ -148,13 +148,13 @@ def descend(
         rows = np.arange(len(toys)) if kept is None else np.flatnonzero(kept == parameter)
         holds = [mask] if kept is None else [mask | (np.arange(len(mask)) == parameter), mask]
         for block, filled in blocks(rows, indices[rows] % size, size):
-            at = np.ascontiguousarray(starts[block].T)
+            at, data = toys_last(starts, block), toys_last(toys, block)
             for hold in holds:
                 at, end = rough(
                     model.kernel,
                     model.arrays,
                     at,
-                    np.ascontiguousarray(toys[block].T),
+                    data,
                     model.parameters.bounds,
                     hold,
                     _DESCENT,
@@ -174,8 +174,8 @@ def off_saddles(model: Model, x: np.ndarray, toys: np.ndarray, mask: np.ndarray,
         hessians, free = curvature(
             model.kernel,
             model.arrays,
-            np.ascontiguousarray(x[block].T),
-            np.ascontiguousarray(toys[block].T),
+            toys_last(x, block),
+            toys_last(toys, block),
             model.parameters.bounds,
             mask,
         )
@@ -207,8 +207,8 @@ def _other_minima(
         parts = elsewhere(
             model.kernel,
             model.arrays,
-            np.ascontiguousarray(x[block].T),
-            np.ascontiguousarray(toys[block].T),
+            toys_last(x, block),
+            toys_last(toys, block),
             mask,
             model.parameters.bounds,
         )

@@ -555,10 +555,7 @@ def _trials(templates: Templates, parameters: Parameters, weak: int) -> Iterator
 
 def _spread(templates: Templates, parameters: Parameters, place: int, cells: np.ndarray) -> float:
     """κ²: the largest relative variance of some cells, (S, B), by all parameters but that at a place; infinite if one is free."""
-    constraints, interpolating = templates.constraints, len(templates.alpha)
-    variance = np.full(len(templates.order), np.inf)
-    variance[constraints.normal_parameter] = constraints.normal_sigma**2
-    variance[constraints.poisson_parameter] = 1 / constraints.poisson_tau
+    interpolating, variance = len(templates.alpha), _variances(templates, np.inf)
     norm = np.maximum(np.abs(templates.norm_log_hi), np.abs(templates.norm_log_lo))[:, :, templates.bin_channel]
     hist = np.abs(templates.hist_linear) + np.abs(templates.hist_even)
     slopes = np.zeros((len(templates.order), int(cells.sum())))
@@ -641,6 +638,15 @@ _FLUCTUATION = 5.0  # standard deviations by which the data may be off
 _LEAST_RATE = 5.0  # below it counts are not near enough to normal
 
 
+def _variances(templates: Templates, unconstrained: float) -> np.ndarray:
+    """Variances that the constraints allow, in the templates' order, and another value where there is none, (P,)."""
+    constraints = templates.constraints
+    variance = np.full(len(templates.order), unconstrained)
+    variance[constraints.normal_parameter] = constraints.normal_sigma**2
+    variance[constraints.poisson_parameter] = 1 / constraints.poisson_tau
+    return variance
+
+
 def _one_sided(templates: Templates, init: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """Which of the candidates have one minimum, however the data fluctuate within five standard deviations, (P,).
 
@@ -654,10 +660,7 @@ def _one_sided(templates: Templates, init: np.ndarray, candidates: np.ndarray) -
     nominal = expectation(templates, init)
     if not np.all(np.isfinite(nominal) & (nominal >= _LEAST_RATE)):
         return found
-    constraints = templates.constraints
-    variance = np.zeros(len(templates.order))
-    variance[constraints.normal_parameter] = constraints.normal_sigma**2
-    variance[constraints.poisson_parameter] = 1 / constraints.poisson_tau
+    variance = _variances(templates, 0.0)
     step = np.sqrt(variance) * 1e-3
     step[templates.unconstrained] = 1e-3
     moved = [expectation(templates, init + unit * step[k]) for k, unit in _units(templates, len(init), step > 0)]
