@@ -63,6 +63,9 @@ class _Problem(NamedTuple):
     high: Any
     held: Any
 
+    def inside(self, x: Any) -> Any:
+        return jnp.clip(x, self.low, self.high)
+
     def free(self, x: Any, gradient: Any) -> Any:
         return movable(x, gradient, self.low, self.high, self.held)
 
@@ -74,7 +77,7 @@ def _together(lanes: int, size: int) -> int:
     return lanes
 
 
-@partial(jax.jit, static_argnames=("kernel", "full"))
+@partial(jax.jit, static_argnames=("kernel", "full", "again"))
 def fit_lanes(
     kernel: Kernel,
     arrays: Any,
@@ -91,6 +94,7 @@ def fit_lanes(
     certify: Any,
     *,
     full: bool,
+    again: int,
 ) -> Ends:
     """Fit the toys in every lane in a model with ``kernel.fast``.
 
@@ -112,13 +116,15 @@ def fit_lanes(
         along: the parameter whose column of the covariance is wanted.
         certify: False to stop where the search does, within about 1e-4 of a minimum, without a Hessian.
         full: whether the whole covariance is wanted.
+        again: for how many more steps the matrix of one serves.
     """
     assert kernel.fast is not None
     order, places = kernel.fast.order(arrays), kernel.fast.places(arrays)
     problem = _Problem(kernel.fast, arrays, bounds[order, :1], bounds[order, 1:], fixed[order])
     enough = jnp.where(certify, 0.1 * tolerance, ROUGH_EDM)
     at_first = jnp.where(kept >= 0, places[kept], -1)
-    rough = _scored(problem, counts, start[..., order], data, at_first, led, enough, limit, foresee=certify)
+    rules = _Rules(led, enough, limit, foresee=certify)
+    rough = _scored(problem, counts, start[..., order], data, at_first, again, rules)
     empty = Ends(
         x=jnp.zeros_like(start),
         nll=jnp.zeros(start.shape[:2]),
@@ -215,6 +221,7 @@ class _Lanes(NamedTuple):
         number: the toy's place in its lane, (T,).
         data: the toy, (D, T).
         kept: the place of a parameter that is held at first, or -1, (T,).
+        done: True where the search has ended, (T,).
         x: parameters, (P, T).
         nll: negative log-likelihood less its offset, infinite before the first look, (T,).
         gradient: its gradient, (P, T).
@@ -229,6 +236,7 @@ class _Lanes(NamedTuple):
     number: Any
     data: Any
     kept: Any
+    done: Any
     x: Any
     nll: Any
     gradient: Any
@@ -240,23 +248,22 @@ class _Lanes(NamedTuple):
     changes: Any
 
 
-def _scored(
-    problem: _Problem,
-    counts: Any,
-    start: Any,
-    data: Any,
-    kept: Any,
-    steps_led: Any,
-    enough: Any,
-    limit: Any,
-    *,
-    foresee: Any,
-) -> _Rough:
+class _Rules(NamedTuple):
+    """When a search ends, and what it holds at first: see the arguments of ``fit_lanes``."""
+
+    led: Any
+    enough: Any
+    limit: Any
+    foresee: Any
+
+
+def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, again: Any, rules: _Rules) -> _Rough:
     """Fisher scoring of every toy until its distance is below ``enough``, or the limit of steps.
 
     The step -H⁻¹ g, H corrected by the last changes of the gradient (L-BFGS, with the Fisher information for H₀), is
     projected into the bounds, and cut to a quarter where it does not lower the nll (Armijo's rule along the projection
-    arc: Bertsekas, SIAM J. Control Optim. 20 (1982) 221). If ``foresee``, a toy is done as soon as the next step is
+    arc: Bertsekas, SIAM J. Control Optim. 20 (1982) 221). A matrix serves for the next steps of all lanes, ``again`` of
+    them, as long as the same parameters are free. If ``rules.foresee``, a toy is done as soon as the next step is
     expected to end there, and that step is taken without a look.
     """
     places, lanes, size = start.shape
@@ -275,6 +282,7 @@ def _scored(
             number=number,
             data=new(data[place, lane].T, at.data),
             kept=new(kept[place, lane], at.kept),
+            done=number >= counts,
             x=new(x, at.x),
             nll=new(jnp.inf, at.nll),
             gradient=at.gradient,
@@ -288,50 +296,32 @@ def _scored(
 
     def advance(state: tuple[_Lanes, _Rough]) -> tuple[_Lanes, _Rough]:
         at, ends = state
-        target = jnp.clip(at.x + at.scale[None] * at.step, problem.low, problem.high)
-        nll, gradient, solve = problem.fast.scoring(problem.arrays, target, at.data)
-        near = at.edm < _MEMORABLE_EDM
-        steps, changes = (
-            jnp.concatenate([last, _chosen(near, new, 0.0)[None]])[1:]
-            for last, new in ((at.steps, target - at.x), (at.changes, gradient - at.gradient))
-        )
-        first = jnp.isinf(at.nll)
-        led = (at.iterations < steps_led - 1) & (at.kept >= 0)
-        free = problem.free(target, gradient) & ~(led[None] & (jnp.arange(size)[:, None] == at.kept[None]))
-        step = -_corrected(partial(solve, free=free), steps * free[None], changes * free[None], gradient * free)
-        edm = -0.5 * jnp.sum(gradient * step, axis=0)
-        gained = at.nll - nll
-        promised = jnp.sum(at.gradient * (at.x - target), axis=0)
-        noise = 1e-12 * (1 + jnp.abs(at.nll))
-        good = (gained >= 1e-4 * promised) | (jnp.abs(promised) < noise) & (gained > -noise)
-        taken = (good | first) & jnp.isfinite(nll) & jnp.isfinite(edm)
-        # The distance falls by about the same factor in each of the last steps, or by more.
-        followed = foresee & (at.scale == 1) & ~first
-        rate = jnp.where(followed, jnp.minimum(4 * edm / at.edm, 1.0), 1.0)
-        there = taken & ~led & ((edm * rate <= enough) | (edm <= 0.1 * enough))
-        scale = jnp.where(taken, 1.0, jnp.where(first, 0.0, 0.25 * at.scale))
-        iterations = at.iterations + 1
-        done = there | (iterations >= limit) | (scale <= _SMALLEST_SCALE)
-        at = at._replace(
-            x=_chosen(taken, target, at.x),
-            nll=jnp.where(taken, nll, at.nll),
-            gradient=_chosen(taken, gradient, at.gradient),
-            step=_chosen(taken, step, at.step),
-            scale=scale,
-            edm=jnp.where(taken, edm, at.edm),
-            iterations=iterations,
-            steps=_chosen(taken, steps, at.steps),
-            changes=_chosen(taken, changes, at.changes),
-        )
-        end = _chosen(there & foresee, jnp.clip(at.x + at.step, problem.low, problem.high), at.x)
-        place = jnp.where(done, at.number, places)
+        target = problem.inside(at.x + at.scale[None] * at.step)
+        nll, gradient, matrix = problem.fast.scoring(problem.arrays, target, at.data)
+        free = _free(problem, at, target, gradient, rules.led)
+        solve = matrix(free)
+        at = _looked(problem, at, at.done, target, nll, gradient, free, solve, rules)
+
+        def look(state: tuple[Any, _Lanes, Any]) -> tuple[Any, _Lanes, Any]:
+            number, at, rests = state
+            target = problem.inside(at.x + at.scale[None] * at.step)
+            nll, gradient = problem.fast.gradient(problem.arrays, target, at.data)
+            rests = at.done | jnp.any(free != _free(problem, at, target, gradient, rules.led), axis=0)
+            return number + 1, _looked(problem, at, rests, target, nll, gradient, free, solve, rules), rests
+
+        def wanted(state: tuple[Any, _Lanes, Any]) -> Any:
+            number, at, rests = state
+            return (number < again) & ~jnp.all(rests | at.done)
+
+        if again:
+            _, at, _ = lax.while_loop(wanted, look, (jnp.zeros((), dtype=jnp.int32), at, at.done))
+        place = jnp.where(at.done, at.number, places)
 
         def put(every: Any, one: Any) -> Any:
             return every.at[place, lane].set(one, mode="drop")
 
-        edm = jnp.where(taken, at.edm, jnp.inf)  # after a step that was refused it is that of the look before
-        ends = jax.tree.map(put, ends, _Rough(end.T, at.nll, edm, at.iterations))
-        return fresh(at, done, at.number + done), ends
+        ends = jax.tree.map(put, ends, _Rough(at.x.T, at.nll, at.edm, at.iterations))
+        return fresh(at, at.done, at.number + at.done), ends
 
     empty = _Rough(
         jnp.zeros_like(start),
@@ -340,12 +330,13 @@ def _scored(
         jnp.zeros((places, lanes), dtype=jnp.int32),
     )
     vector, number = jnp.zeros((size, lanes)), jnp.zeros(lanes)
-    memory = jnp.zeros((_REMEMBERED if size > UNROLLED else 0, size, lanes))
+    memory = jnp.zeros((_REMEMBERED if size > UNROLLED else 1, size, lanes))
     count = jnp.zeros(lanes, dtype=jnp.int32)
     none = _Lanes(
         count,
         jnp.zeros((data.shape[2], lanes)),
         count,
+        count == 0,
         vector,
         number,
         vector,
@@ -356,9 +347,64 @@ def _scored(
         memory,
         memory,
     )
-    begun = fresh(none, jnp.ones(lanes, dtype=bool), count), empty
+    begun = fresh(none, none.done, count), empty
     _, ends = lax.while_loop(lambda state: jnp.any(state[0].number < counts), advance, begun)
     return ends
+
+
+def _free(problem: _Problem, at: _Lanes, x: Any, gradient: Any, led: Any) -> Any:
+    """The parameters that a step from x changes, (P, T)."""
+    held = jnp.where(at.iterations < led - 1, at.kept, -1)
+    return problem.free(x, gradient) & (jnp.arange(len(x))[:, None] != held[None])
+
+
+def _looked(
+    problem: _Problem,
+    at: _Lanes,
+    rests: Any,
+    target: Any,
+    nll: Any,
+    gradient: Any,
+    free: Any,
+    solve: Callable[[Any], Any],
+    rules: _Rules,
+) -> _Lanes:
+    """The lanes after a look at ``target``, (P, T); those that rest, (T,), do not change."""
+    near = at.edm < _MEMORABLE_EDM
+    steps, changes = (
+        jnp.concatenate([last, _chosen(near, new, 0.0)[None]])[1:]
+        for last, new in ((at.steps, target - at.x), (at.changes, gradient - at.gradient))
+    )
+    first = jnp.isinf(at.nll)
+    step = -_corrected(solve, steps * free[None], changes * free[None], gradient * free)
+    edm = -0.5 * jnp.sum(gradient * step, axis=0)
+    gained = at.nll - nll
+    promised = jnp.sum(at.gradient * (at.x - target), axis=0)
+    noise = 1e-12 * (1 + jnp.abs(at.nll))
+    good = (gained >= 1e-4 * promised) | (jnp.abs(promised) < noise) & (gained > -noise)
+    taken = (good | first) & jnp.isfinite(nll) & jnp.isfinite(edm)
+    # The distance falls by about the same factor in each of the last steps, or by more.
+    followed = rules.foresee & (at.scale == 1) & ~first
+    rate = jnp.where(followed, jnp.minimum(4 * edm / at.edm, 1.0), 1.0)
+    led = (at.iterations < rules.led - 1) & (at.kept >= 0)
+    there = taken & ~led & ((edm * rate <= rules.enough) | (edm <= 0.1 * rules.enough))
+    scale = jnp.where(taken, 1.0, jnp.where(first, 0.0, 0.25 * at.scale))
+    iterations = at.iterations + 1
+    end = _chosen(there & rules.foresee, problem.inside(target + step), target)
+    moved, changed = taken & ~rests, ~rests
+    done = changed & (there | (iterations >= rules.limit) | (scale <= _SMALLEST_SCALE))
+    return at._replace(
+        done=at.done | done,
+        x=_chosen(moved, end, at.x),
+        nll=_chosen(moved, nll, at.nll),
+        gradient=_chosen(moved, gradient, at.gradient),
+        step=_chosen(moved, step, at.step),
+        scale=_chosen(changed, scale, at.scale),
+        edm=_chosen(moved, edm, _chosen(done, jnp.inf, at.edm)),  # infinite where the last step was refused
+        iterations=_chosen(changed, iterations, at.iterations),
+        steps=_chosen(moved, steps, at.steps),
+        changes=_chosen(moved, changes, at.changes),
+    )
 
 
 def _chosen(where: Any, value: Any, other: Any) -> Any:

@@ -156,6 +156,46 @@ def test_derivatives_are_those_of_the_plain_likelihood(pair):
     assert compared >= 4
 
 
+def many_terms():
+    """A workspace of 70 bins and 70 normsys: sums of more terms than are written out."""
+    rng = np.random.default_rng(0)
+    nominal = rng.uniform(20, 50, 70)
+    shifts = [nominal * (1 + 0.02 * rng.normal(size=70)) for _ in range(4)]
+    shapes = [
+        {"name": f"shape{k}", "type": "histosys", "data": {"hi_data": list(shifts[k]), "lo_data": list(shifts[k + 1])}}
+        for k in range(0, 4, 2)
+    ]
+    rates = [
+        {"name": f"rate{k}", "type": "normsys", "data": {"hi": 1 + 0.01 * rng.random(), "lo": 1 - 0.01 * rng.random()}}
+        for k in range(70)
+    ]
+    signal = {"name": "mu", "type": "normfactor", "data": None}
+    samples = [{"name": "all", "data": list(nominal), "modifiers": [*shapes, *rates, signal]}]
+    return {
+        "channels": [{"name": "channel", "samples": samples}],
+        "observations": [{"name": "channel", "data": list(np.round(nominal))}],
+        "measurements": [{"name": "measurement", "config": {"poi": "mu", "parameters": []}}],
+        "version": "1.0.0",
+    }
+
+
+@pytest.mark.parametrize("name", ["hww", "every-modifier", "many-terms"])
+def test_gradient_without_the_jacobian(root, name):
+    """The gradient of the steps that keep their matrix is that of the Jacobian, to rounding, sparse or dense."""
+    paths = {"hww": root / "config/workspaces/hww.json", "every-modifier": root / "tests/data/every-modifier.json"}
+    model = toymill.read_workspace(paths.get(name) or many_terms())
+    truth = model.parameters.init
+    toys = toymill.throw(model, truth, 7, seed=1).T
+    rng = np.random.default_rng(1)
+    x = np.clip(truth[:, None] + 0.3 * rng.normal(size=(len(truth), 7)), *model.parameters.bounds.T[..., None])
+    x[0] = truth[0]
+    nll, gradient = jax.jit(KERNEL.fast.gradient)(model.arrays, x[model.arrays.order], toys)
+    expected, expected_gradient, _ = jax.jit(KERNEL.exact)(model.arrays, x, toys)
+    np.testing.assert_allclose(nll, expected, rtol=1e-13)
+    scale = np.abs(expected_gradient).max()
+    np.testing.assert_allclose(gradient[model.arrays.places[0]], expected_gradient, atol=1e-12 * scale)
+
+
 def test_fisher_curvature_is_the_expected_hessian(hww):
     """On the Asimov dataset the exact Hessian is the Fisher information (CCGV eq. 28)."""
     x = hww.parameters.init[:, None]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import toymill
-from toymill.models.binned import KERNEL, _inner, _main_nll, _main_offset, _rates
+from toymill.models.binned import KERNEL, _inner, _main_nll, _main_offset, _outer, _rates
 from toymill.models.densities import FLOOR, constraint_nll, constraint_offset
 from toymill.models.reader import read_specification
 from toymill.models.templates import SCANNED, compile_specification, expectation, hist_cells, norm_cells
@@ -430,7 +430,8 @@ def evaluate(arrays, x, data):
     rates, constraints = _rates(arrays, inner), arrays.constraints
     main = _main_nll(rates, data) + _main_offset(arrays, data)
     auxiliary = constraint_nll(constraints, inner, data) + constraint_offset(constraints, data)
-    return rates, main, auxiliary, KERNEL.exact(arrays, x, data), KERNEL.quadratic(arrays, x, data)[:2]
+    fast = _outer(arrays, KERNEL.fast.gradient(arrays, inner, data)[1])
+    return rates, main, auxiliary, KERNEL.exact(arrays, x, data), KERNEL.quadratic(arrays, x, data)[:2], fast
 
 
 STENCIL = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 0.0, 4 / 5, -1 / 5, 4 / 105, -1 / 280])
@@ -463,7 +464,7 @@ def test_random_workspaces(drawn):
     rng = np.random.default_rng(seed)
     x = points(parameters, rng, 8)
     arrays, pad_parameters, pad_data, excess = padded(compiled)
-    rates, main, auxiliary, (_, gradient, hessian), (_, fisher_gradient) = jax.tree.map(
+    rates, main, auxiliary, (_, gradient, hessian), (_, fisher_gradient), fast_gradient = jax.tree.map(
         np.asarray, evaluate(arrays, pad_parameters(x.T), pad_data(data))
     )
     bins = reference.config.nmaindata
@@ -501,7 +502,8 @@ def test_random_workspaces(drawn):
         noise = 1e-15 * np.max(terms * np.log(terms + 2), initial=10.0)
         slope, curve = slopes(lambda y: -float(reference.logpdf(y, data)[0]), point, direction)
         np.testing.assert_allclose(gradient[:size, k] @ direction, slope, rtol=1e-8, atol=1e-8 + noise / STEP)
-        np.testing.assert_allclose(fisher_gradient[:size, k], gradient[:size, k], rtol=1e-10, atol=1e-10)
+        for other in (fisher_gradient, fast_gradient):
+            np.testing.assert_allclose(other[:size, k], gradient[:size, k], rtol=1e-10, atol=1e-10)
         np.testing.assert_allclose(
             direction @ hessian[k, :size, :size] @ direction, curve, rtol=1e-8, atol=1e-8 + noise / STEP**2
         )

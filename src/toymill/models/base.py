@@ -22,14 +22,16 @@ class Fast(NamedTuple):
     Attributes:
         order: the model's parameter at each place of that order, (P,), from ``arrays``.
         places: the place of each of the model's parameters, (P,), from ``arrays``.
-        scoring: nll (T,), its gradient (P, T), and ``solve(g, free)``, from ``(arrays, x, data)``: H⁻¹ g with the
-            Fisher information H over the free parameters, 0 for the others; all (P, T).
+        gradient: nll (T,) and its gradient (P, T), from ``(arrays, x, data)``.
+        scoring: the same, and the Fisher information H as a function of which parameters are free, (P, T), that returns
+            one from g to H⁻¹ g over these, 0 for the others, both (P, T).
         hessian: nll (T,), its gradient (P, T), its exact Hessian, (P, P, T), and what ``Kernel.at_floor`` says, from
             ``(arrays, x, data)``.
     """
 
     order: Callable[..., Any]
     places: Callable[..., Any]
+    gradient: Callable[..., Any]
     scoring: Callable[..., Any]
     hessian: Callable[..., Any]
 

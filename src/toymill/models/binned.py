@@ -8,6 +8,7 @@ term by term: XLA makes one loop over toys of them and keeps the sum in a regist
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from toymill.models.densities import (
     poisson_offset,
 )
 from toymill.models.elsewhere import elsewhere
-from toymill.models.systems import apart, outer, solve, weighted_sum
+from toymill.models.systems import TERMS, apart, outer, scoring_matrix, total, weighted_sum
 from toymill.models.templates import Templates
 
 
@@ -121,8 +122,19 @@ def _norm(arrays: Templates, alpha: Any) -> _Norm:
         return jnp.where(inside, value, jnp.exp(rate * at)), jnp.where(inside, first / value, rate)
 
     factor, slope = apart(_always(arrays), factors, alpha)
-    product = apart(_always(arrays), lambda factor: jnp.prod(_and(factor, 1.0)[arrays.norm_of], axis=0), factor)
-    return _Norm(factor, slope, product)
+
+    def products(factor: Any) -> Any:
+        every = _and(factor, 1.0)
+        found = [
+            math.prod(every[which[:, k]] for k in range(which.shape[1]))
+            if which.shape[1] <= TERMS
+            else jnp.prod(every[which], axis=1)
+            for which in arrays.norm_products
+        ]
+        return jnp.concatenate([*found, jnp.ones((1, factor.shape[1]))])
+
+    product = apart(_always(arrays), products, factor)
+    return _Norm(factor, slope, product[arrays.norm_product])
 
 
 def _and(values: Any, last: float) -> Any:
@@ -188,13 +200,36 @@ def _cells(arrays: Templates, x: Any) -> _Cells:
     kinds = _kinds(arrays)
     hist = x[: kinds.hist]
     even, norm = _even(arrays.hist_shape, hist), _norm(arrays, x[kinds.alpha - kinds.norm : kinds.alpha])
-    linear, bowed = (
-        jnp.tensordot(item, value, ((0,), (0,)))
-        for item, value in ((arrays.hist_linear, hist), (arrays.hist_even, even.value))
-    )
-    yields = arrays.nominal[..., None] + linear + bowed
+    yields = arrays.nominal[..., None] + _added(arrays, hist, even.value)
     multiplier = _by_bin(arrays, norm.product) * _factors(arrays, x)
     return _Cells(x, even, norm, yields, multiplier, yields * multiplier)
+
+
+def _added(arrays: Templates, hist: Any, bowed: Any) -> Any:
+    """What histosys add to the yields, α and g(α) given, (H, T) each: (S, B, T)."""
+    if not _few(arrays.hist_yields):
+        linear, even = (
+            jnp.tensordot(item, value, ((0,), (0,)))
+            for item, value in ((arrays.hist_linear, hist), (arrays.hist_even, bowed))
+        )
+        return linear + even
+
+    def sums(hist: Any, bowed: Any) -> list[Any]:
+        return [
+            sum(
+                linear[:, k, None] * hist[parameter[:, k]] + even[:, k, None] * bowed[parameter[:, k]]
+                for k in range(parameter.shape[1])
+            )
+            for parameter, linear, even, _ in arrays.hist_yields
+        ]
+
+    found = apart(_always(arrays), sums, hist, bowed)
+    return jnp.concatenate([*found, jnp.zeros((1, hist.shape[1]))])[arrays.hist_yield_sum]
+
+
+def _few(groups: Any) -> bool:
+    """Whether sums have so few terms that they are written out."""
+    return all(group[0].shape[1] <= TERMS for group in groups)
 
 
 def _factors(arrays: Templates, x: Any) -> Any:
@@ -224,7 +259,7 @@ def _beside_zero(arrays: Templates, x: Any) -> Any:
 
 def _rates(arrays: Templates, x: Any) -> Any:
     """Expected main data, (P, T) in the templates' order to (B, T), before the floor."""
-    return jnp.sum(_cells(arrays, x).value, axis=0)
+    return total(_cells(arrays, x).value)
 
 
 @jax.jit
@@ -291,7 +326,7 @@ def _always(arrays: Templates) -> Any:
 
 def _slopes(arrays: Templates, x: Any, data: Any) -> _Slopes:
     cells = apart(_always(arrays), lambda x: _cells(arrays, _beside_zero(arrays, x)), x)
-    rates = jnp.sum(cells.value, axis=0)
+    rates = total(cells.value)
     counts = data[: rates.shape[0]]
     held = held_by_floor(rates, counts)
     safe = jnp.maximum(rates, FLOOR)
@@ -328,7 +363,7 @@ def _by_interpolation(arrays: Templates, cells: _Cells) -> Any:
                 multiplier[cell[:, k]] * (linear[:, k, None] + even[:, k, None] * slope[parameter])
                 for k in range(cell.shape[1])
             )
-            for parameter, cell, linear, even in arrays.hist_terms
+            for cell, linear, even, parameter in arrays.hist_terms
         ]
         by_norm = [
             sum(rate[factor[:, k]] * value[cell[:, k]] for k in range(factor.shape[1]))
@@ -348,18 +383,80 @@ def _multiplying(kinds: _Kinds, x: Any) -> tuple[Any, Any]:
     return x[kinds.alpha : end], x[end : end + kinds.own]
 
 
-def _scoring(arrays: Templates, x: Any, data: Any) -> tuple[Any, Any, Callable[..., Any]]:
-    """nll, gradient, and ``solve(g, free)``: H⁻¹ g over the free parameters.
+def _gradient(arrays: Templates, x: Any, data: Any) -> tuple[Any, Any]:
+    """nll and gradient, without the Jacobian."""
+    always, kinds = _always(arrays), _kinds(arrays)
+    cells = apart(always, lambda x: _cells(arrays, _beside_zero(arrays, x)), x)
+    rates = total(cells.value)
+    held = held_by_floor(rates, data[: rates.shape[0]])
+    residual = jnp.where(held, 0.0, 1 - data[: rates.shape[0]] / jnp.maximum(rates, FLOOR))
 
-    H = Jᵀ W J + D is the Fisher information, with W = 1/ν and D the constraints'.
-    """
+    def main(cells: _Cells, residual: Any) -> Any:
+        parts = (cells.multiplier, cells.value)
+        additive, value = apart(always, lambda *parts: [residual[None] * part for part in parts], *parts)
+        by_hist = _by_hist(arrays, cells.even.slope, additive)
+        by_norm = _by_norm(arrays, cells.norm.slope, _by_channel(arrays, value))
+        wide_x, own_x = _multiplying(kinds, cells.x)
+        by_wide = jnp.tensordot(arrays.wide_present, value, 2) / wide_x
+        own = sum(arrays.own_present[:, s, None] * value[s, arrays.own_bin] for s in range(value.shape[0])) / own_x
+        idle = jnp.zeros((len(x) - kinds.alpha - kinds.wide - kinds.own, x.shape[1]))
+        return jnp.concatenate([_alphas(kinds, by_hist, by_norm), by_wide, own, idle])
+
+    gradient = apart(always, main, cells, residual) + constraint_gradient(arrays.constraints, x, data)
+    return _main_nll(rates, data) + constraint_nll(arrays.constraints, x, data), gradient
+
+
+def _by_hist(arrays: Templates, slope: Any, weights: Any) -> Any:
+    """Σ_sb of the derivatives of each histosys' yields, g' given, (H, T), times weights, (S, B, T): (H, T)."""
+    if not _few(arrays.hist_slopes):
+        linear, even = _over_yields(arrays, weights)
+        return linear + even * slope
+    toys = weights.shape[-1]
+
+    def sums(slope: Any, cells: Any) -> list[Any]:
+        return [
+            sum(
+                cells[cell[:, k]] * (linear[:, k, None] + even[:, k, None] * slope[parameter])
+                for k in range(cell.shape[1])
+            )
+            for cell, linear, even, parameter in arrays.hist_slopes
+        ]
+
+    found = apart(_always(arrays), sums, slope, weights.reshape(-1, toys))
+    found = apart(_always(arrays), lambda found: jnp.concatenate([*found, jnp.zeros((1, toys))]), found)
+    return found[arrays.hist_slope_sum]
+
+
+def _by_norm(arrays: Templates, slope: Any, weights: Any) -> Any:
+    """Σ_sc f'/f of each parameter's factors, (F, T), times weights, (S, C, T): (N, T)."""
+    toys = weights.shape[-1]
+
+    def sums(slope: Any, cells: Any) -> list[Any]:
+        rate = _and(slope, 0.0)
+        return [
+            sum(rate[factor[:, k]] * cells[cell[:, k]] for k in range(factor.shape[1]))
+            if factor.shape[1] <= TERMS
+            else jnp.sum(rate[factor] * cells[cell], axis=1)
+            for factor, cell in arrays.norm_slopes
+        ]
+
+    found = [*apart(_always(arrays), sums, slope, weights.reshape(-1, toys)), jnp.zeros((1, toys))]
+    return jnp.concatenate(found)[arrays.norm_slope_sum]
+
+
+def _scoring(arrays: Templates, x: Any, data: Any) -> tuple[Any, Any, Callable[..., Any]]:
+    """nll, gradient, and the Fisher information H = Jᵀ W J + D, with W = 1/ν and D the constraints'; see ``Fast``."""
     slopes = apart(_always(arrays), lambda x, data: _slopes(arrays, x, data), x, data)
     diagonal = constraint_information(arrays.constraints, slopes.cells.x)
 
-    def solved(gradient: Any, free: Any) -> Any:
-        return solve(_always(arrays), slopes.jacobian, slopes.rates, diagonal, arrays.unconstrained, gradient, free)
+    def matrix(free: Any) -> Callable[[Any], Any]:
+        kinds = _kinds(arrays)
+        shared = kinds.alpha + kinds.wide
+        return scoring_matrix(
+            _always(arrays), slopes.jacobian, shared, slopes.rates, diagonal, arrays.unconstrained, free
+        )
 
-    return slopes.nll, slopes.gradient, solved
+    return slopes.nll, slopes.gradient, matrix
 
 
 def _quadratic(arrays: Templates, x: Any, data: Any) -> Any:
@@ -399,7 +496,7 @@ def _hessian(arrays: Templates, x: Any, data: Any) -> Any:
     )
     second = _second(arrays, slopes.cells, slopes.residual)
     diagonal = constraint_curvature(arrays.constraints, slopes.cells.x, data)
-    floor = at_floor(jnp.sum(slopes.cells.value, axis=0), data[: slopes.rates.shape[0]])
+    floor = at_floor(total(slopes.cells.value), data[: slopes.rates.shape[0]])
     return slopes.nll, slopes.gradient, _with_diagonal(first + second, diagonal), floor
 
 
@@ -431,13 +528,13 @@ def _to_multiplying(arrays: Templates, cells: _Cells, residual: Any) -> tuple[An
     wide_x, own_x = _multiplying(kinds, cells.x)
     slope, even = _everywhere(arrays, cells.norm.slope), cells.even.slope[:, None]
     additive, value = residual[None] * cells.multiplier, residual[None] * cells.value  # (S, B, T)
-    columns = []
-    for present in arrays.wide_present:
-        shift, bowed = _over_yields(arrays, present[..., None] * additive)
-        total = _by_channel(arrays, present[..., None] * value)  # (S, C, T)
-        by_norm = jnp.sum(slope * total[None], axis=(1, 2))
-        columns.append(_alphas(kinds, shift + bowed * cells.even.slope, by_norm))
-    to_wide = jnp.stack(columns, axis=1) if columns else jnp.zeros((kinds.alpha, 0, residual.shape[1]))
+    to_wide = jnp.zeros((kinds.alpha, kinds.wide, residual.shape[1]))
+    if kinds.wide:
+        present = jnp.moveaxis(arrays.wide_present, 0, 2)[..., None]  # (S, B, W, 1)
+        shift, bowed = _over_yields(arrays, present * additive[:, :, None])  # (H, W, T)
+        summed = _by_channel(arrays, jnp.moveaxis(present * value[:, :, None], 2, 0))  # (W, S, C, T)
+        by_norm = jnp.stack([jnp.sum(slope * one[None], axis=(1, 2)) for one in summed], axis=1)  # (N, W, T)
+        to_wide = _alphas(kinds, shift + bowed * even, by_norm)
     at = arrays.own_bin
     additive, value = additive[:, at], value[:, at]  # (S, O, T)
     present = arrays.own_present.T[..., None]  # (S, O, 1)
@@ -490,9 +587,9 @@ def _interpolating(arrays: Templates, cells: _Cells, residual: Any) -> Any:
 
     def parts(cells: _Cells, residual: Any) -> Any:
         slope, even = _everywhere(arrays, cells.norm.slope), cells.even.slope[:, None]
-        total = _by_channel(arrays, residual[None] * cells.value)  # (S, C, T)
+        summed = _by_channel(arrays, residual[None] * cells.value)  # (S, C, T)
         additive = residual[None] * cells.multiplier  # (S, B, T)
-        if total.shape[1] == 1:
+        if summed.shape[1] == 1:
             linear, bowed = (
                 jnp.einsum("hsb,sbt->hst", item, additive) for item in (arrays.hist_linear, arrays.hist_even)
             )
@@ -501,10 +598,10 @@ def _interpolating(arrays: Templates, cells: _Cells, residual: Any) -> Any:
             moved = arrays.hist_linear[..., None] + arrays.hist_even[..., None] * even[:, :, None]  # (H, S, B, T)
             shifted = flat(_by_channel(arrays, additive[None] * moved))  # (H, S·C, T)
             _, bowed = _over_yields(arrays, additive)
-        halves = _alphas(kinds, shifted, flat(0.5 * total[None] * slope))  # (A, S·C, T)
+        halves = _alphas(kinds, shifted, flat(0.5 * summed[None] * slope))  # (A, S·C, T)
         bend = _everywhere(arrays, _norm_bend(arrays, cells.x[before : kinds.alpha], cells.norm.factor))
         curved = bowed * _even_bend(arrays.hist_shape, cells.x[: kinds.hist])
-        own = jnp.sum(flat(total[None] * bend), axis=1)
+        own = jnp.sum(flat(summed[None] * bend), axis=1)
         mixed = 2 * jnp.sum(shifted[kinds.hist - kinds.both :] * flat(slope)[: kinds.both], axis=1)
         own = jnp.concatenate([own[: kinds.both] + mixed, own[kinds.both :]])
         return halves, flat(slope), _alphas(kinds, curved, own)
@@ -546,6 +643,10 @@ PLAIN = Kernel(nll=_nll, offset=_offset, quadratic=_quadratic, exact=_exact, at_
 
 KERNEL = PLAIN._replace(
     fast=Fast(
-        order=lambda arrays: arrays.order, places=lambda arrays: arrays.places[0], scoring=_scoring, hessian=_hessian
+        order=lambda arrays: arrays.order,
+        places=lambda arrays: arrays.places[0],
+        gradient=_gradient,
+        scoring=_scoring,
+        hessian=_hessian,
     )
 )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from toymill.models.densities import constraint_gradient, constraint_information
-from toymill.models.systems import positive_solve
+from toymill.models.systems import lower_inverse
 from toymill.models.templates import SCANNED, Templates
 
 _FLAT = 0.1  # curvature of a profile below which it may turn, in units of the constraint's
@@ -179,8 +179,8 @@ def _inverse(spread: Any, rates: Any) -> Callable[[Any], Any]:
 
 def _positive_inverse(matrix: Any) -> Any:
     """A⁻¹ of positive-definite A, (T, N, N)."""
-    last = jnp.moveaxis(matrix, 0, -1)
-    return jnp.moveaxis(positive_solve(last, jnp.broadcast_to(jnp.eye(matrix.shape[1])[..., None], last.shape)), -1, 0)
+    half = lower_inverse(matrix)
+    return jnp.swapaxes(half, 1, 2) @ half
 
 
 def _lowest(profile: Any, where: Any) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ UNROLLED = 12
 Written out, a system of 9 equations takes a quarter of LAPACK's time, and one of 20 more than it, and 12 s to compile.
 """
 
-_TERMS = 64  # sums of more terms are taken as a reduction, or as matrix products
+TERMS = 64  # sums of more terms are taken as a reduction, or as matrix products
 _BLOCK = 24  # rows of a triangular matrix that are inverted at once
 _PAIRS = 1024  # as are those over more pairs: their arrays do not fit the cache
 
@@ -40,23 +40,30 @@ def apart(always: Any, function: Callable[..., Any], *arguments: Any) -> Any:
     )
 
 
+def total(values: Any) -> Any:
+    """Σ_n v_n of values (N, …), written out if they are few: XLA's own reductions over the first axis are slow on a CPU."""
+    return sum(values[i] for i in range(values.shape[0])) if 0 < values.shape[0] <= TERMS else jnp.sum(values, axis=0)
+
+
 def weighted_sum(values: Any, weights: Any) -> Any:
     """Σ_b v_b w_b of values (P, B, T) and weights (B, T): (P, T)."""
-    if values.shape[1] > _TERMS:
+    if values.shape[1] > TERMS:
         return jnp.sum(values * weights[None], axis=1)
     return sum(values[:, b] * weights[None, b] for b in range(values.shape[1]))
 
 
 def outer(left: Any, right: Any) -> Any:
     """Σ_b l_b r_bᵀ of l, (P, B, T), and r, (Q, B, T): (P, Q, T)."""
-    if left.shape[1] <= _TERMS and left.shape[0] * right.shape[0] <= _PAIRS:
+    if left.shape[1] <= TERMS and left.shape[0] * right.shape[0] <= _PAIRS:
         return sum(left[:, None, b] * right[None, :, b] for b in range(left.shape[1]))
     first, second = (jnp.moveaxis(item, -1, 0) for item in (left, right))
     return jnp.moveaxis(first @ jnp.swapaxes(second, 1, 2), 0, -1)
 
 
-def solve(always: Any, jacobian: Any, rates: Any, diagonal: Any, unconstrained: Any, gradient: Any, free: Any) -> Any:
-    """(Jᵀ W J + D)⁻¹ g over the free parameters, 0 for the others, with W = 1/ν; (P, T).
+def scoring_matrix(
+    always: Any, jacobian: Any, shared: int, rates: Any, diagonal: Any, unconstrained: Any, free: Any
+) -> Callable[[Any], Any]:
+    """H = Jᵀ W J + D over the free parameters, with W = 1/ν, factorised: g, (P, T), to H⁻¹ g, 0 for the others, (P, T).
 
     As many equations as there are parameters, or, by Woodbury's identity, as there are bins and unconstrained
     parameters, whichever is less: with K = ν + J D⁻¹ Jᵀ over the constrained parameters and J_u the unconstrained ones',
@@ -66,10 +73,10 @@ def solve(always: Any, jacobian: Any, rates: Any, diagonal: Any, unconstrained: 
     Args:
         always: True; see ``apart``.
         jacobian: ∂ν_b/∂θ_p, (P, B, T).
+        shared: how many parameters, the first, may change several bins; each of the others changes one.
         rates: ν, (B, T), positive.
         diagonal: D, 0 for a parameter without a constraint, (P, T).
         unconstrained: indices of these, (U,).
-        gradient: g, (P, T).
         free: False for parameters that are not to move, (P, T).
     """
     size, bins, _ = jacobian.shape
@@ -81,53 +88,66 @@ def solve(always: Any, jacobian: Any, rates: Any, diagonal: Any, unconstrained: 
 
         matrix = apart(always, outer, *apart(always, scaled, jacobian, rates))
         matrix = matrix + jnp.eye(size)[..., None] * jnp.where(free, diagonal, 1.0)[:, None]
-        return positive_solve(matrix, jnp.where(free, gradient, 0.0)[:, None])[:, 0]
+        factor = apart(always, factorised, matrix)
+        return lambda gradient: substituted(always, factor, jnp.where(free, gradient, 0.0)[:, None])[:, 0]
 
     def parts(jacobian: Any) -> Any:
-        columns = jnp.swapaxes(jnp.where(free[:, None], jacobian, 0.0), 0, 1)  # (B, P, T)
+        rows = jnp.where(free[:, None], jacobian, 0.0)
         inverse = jnp.where(free & (diagonal > 0), 1 / jnp.where(diagonal > 0, diagonal, 1.0), 0.0)
-        return columns, columns * inverse[None], inverse, jnp.where(free, gradient, 0.0)
+        return rows, rows * inverse[:, None], inverse
 
-    columns, weighted, inverse, right = apart(always, parts, jacobian)
-    loose, loose_free = columns[:, unconstrained], free[unconstrained]  # (B, U, T)
-    kernel = apart(always, outer, weighted, columns)
-    kernel = kernel + jnp.eye(bins)[..., None] * rates[:, None]
-    moved = weighted_sum(weighted, right)  # J D⁻¹ g, (B, T)
-    known = jnp.concatenate([loose, moved[:, None]], axis=1)
-    solved = apart(always, positive_solve, kernel, known)  # K⁻¹ [J_u, J D⁻¹ g], (B, U + 1, T)
-    return apart(always, _bordered, columns, inverse, right, solved, loose, loose_free, unconstrained)
+    rows, weighted, inverse = apart(always, parts, jacobian)
+    across = jnp.swapaxes(weighted, 0, 1)  # (B, P, T)
+    kernel = apart(always, outer, across[:, :shared], jnp.swapaxes(rows[:shared], 0, 1))
+    lone = jnp.sum(weighted[shared:] * rows[shared:], axis=0)
+    kernel = kernel + jnp.eye(bins)[..., None] * (rates + lone)[:, None]
+    factor = apart(always, factorised, kernel)
+    loose, loose_free = jnp.swapaxes(rows[unconstrained], 0, 1), free[unconstrained]  # (B, U, T)
+    solved = substituted(always, factor, loose) if loose.shape[1] else loose  # K⁻¹ J_u, (B, U, T)
+
+    def border(loose: Any, solved: Any) -> Any:
+        inner = sum(loose[b][:, None] * solved[b, None] for b in range(bins))
+        return factorised(inner + jnp.eye(loose.shape[1])[..., None] * jnp.where(loose_free, 0.0, 1.0)[:, None])
+
+    bordered = apart(always, border, loose, solved) if loose.shape[1] else None
+
+    def solve(gradient: Any) -> Any:
+        right = jnp.where(free, gradient, 0.0)
+        taken = substituted(always, factor, weighted_sum(across, right)[:, None])[:, 0]  # K⁻¹ J D⁻¹ g, (B, T)
+        if bordered is None:
+            return inverse * right - weighted_sum(weighted, taken)
+        rest = right[unconstrained] - sum(loose[b] * taken[b][None] for b in range(bins))
+        step = substituted(always, bordered, rest[:, None])[:, 0]
+        taken = taken + weighted_sum(solved, step)
+        found = inverse * right - weighted_sum(weighted, taken)
+        return found.at[unconstrained].set(jnp.where(loose_free, step, 0.0))
+
+    return lambda gradient: apart(always, solve, gradient)
 
 
-def _bordered(
-    columns: Any, inverse: Any, right: Any, solved: Any, loose: Any, loose_free: Any, unconstrained: Any
-) -> Any:
-    """The unconstrained parameters' equations, and the constrained parameters from them; see ``solve``."""
-    bins, count = loose.shape[:2]
-    taken = solved[:, -1]
-    if not count:
-        return inverse * (right - sum(columns[b] * taken[b][None] for b in range(bins)))
-    inner = sum(loose[b][:, None] * solved[b, None, :-1] for b in range(bins))
-    inner = inner + jnp.eye(count)[..., None] * jnp.where(loose_free, 0.0, 1.0)[:, None]
-    rest = right[unconstrained] - sum(loose[b] * solved[b, None, -1] for b in range(bins))
-    step = positive_solve(inner, rest[:, None])[:, 0]
-    taken = taken + weighted_sum(solved[:, :-1], step)
-    found = inverse * (right - sum(columns[b] * taken[b][None] for b in range(bins)))
-    return found.at[unconstrained].set(jnp.where(loose_free, step, 0.0))
+def factorised(matrix: Any) -> Any:
+    """L⁻¹ of the Cholesky factor of a positive-definite matrix, (N, N, T): NaN where it is not positive definite.
 
-
-def positive_solve(matrix: Any, right: Any) -> Any:
-    """A⁻¹ B of positive-definite A, (N, N, T), and B, (N, M, T); NaN where A is not positive definite."""
+    Of shape (N, N, T) if sums over N are written out, else (T, N, N). A product with it is one loop over toys; a
+    substitution is one for every row, or copies for LAPACK, which wants toys first.
+    """
     size = matrix.shape[0]
     if size <= UNROLLED:
-        factor, pivot = factorised(matrix)
-        return _back(factor, pivot, _forward(factor, pivot, [right[i] for i in range(size)]))
-    lower = jnp.linalg.cholesky(jnp.moveaxis(matrix, -1, 0), symmetrize_input=False)
-    half = lax.linalg.triangular_solve(lower, jnp.moveaxis(right, -1, 0), left_side=True, lower=True)
-    full = lax.linalg.triangular_solve(lower, half, left_side=True, lower=True, transpose_a=True)
-    return jnp.moveaxis(full, 0, -1)
+        return jnp.stack(_lower_inverse(*written_out(matrix)))
+    inverse = lower_inverse(jnp.moveaxis(matrix, -1, 0))
+    return jnp.moveaxis(inverse, 0, -1) if size <= TERMS else inverse
 
 
-def factorised(matrix: Any) -> tuple[list[list[Any]], list[Any]]:
+def substituted(always: Any, factor: Any, right: Any) -> Any:
+    """A⁻¹ B of a matrix that is ``factorised`` and B, (N, M, T)."""
+    size = right.shape[0]
+    if size > TERMS:
+        return jnp.einsum("tij,imt->jmt", factor, jnp.einsum("tij,jmt->imt", factor, right))
+    half = apart(always, lambda right: sum(factor[:, j, None] * right[None, j] for j in range(size)), right)
+    return apart(always, lambda half: sum(factor[i, :, None] * half[None, i] for i in range(size)), half)
+
+
+def written_out(matrix: Any) -> tuple[list[list[Any]], list[Any]]:
     """Cholesky factor L, entry by entry below the diagonal, and 1 / L_ii; NaN where it does not exist."""
     size = matrix.shape[0]
     factor: list[list[Any]] = [[] for _ in range(size)]
@@ -139,25 +159,6 @@ def factorised(matrix: Any) -> tuple[list[list[Any]], list[Any]]:
             entry = matrix[i, j] - sum(a * b for a, b in zip(factor[i], factor[j], strict=True))
             factor[i].append(entry * pivot[j])
     return factor, pivot
-
-
-def _forward(factor: list[list[Any]], pivot: list[Any], right: list[Any]) -> list[Any]:
-    """L⁻¹ B, by rows."""
-    found: list[Any] = []
-    for i, row in enumerate(right):
-        known = sum(entry[None] * value for entry, value in zip(factor[i], found, strict=True))
-        found.append((row - known) * pivot[i][None])
-    return found
-
-
-def _back(factor: list[list[Any]], pivot: list[Any], right: list[Any]) -> Any:
-    """L⁻ᵀ B, (N, …)."""
-    size = len(right)
-    found: list[Any] = [None] * size
-    for i in reversed(range(size)):
-        known = sum(factor[k][i][None] * found[k] for k in range(i + 1, size))
-        found[i] = (right[i] - known) * pivot[i][None]
-    return jnp.stack(found)
 
 
 class Inverse(NamedTuple):
@@ -196,7 +197,7 @@ def inverse(hessian: Any, gradient: Any, free: Any, along: Any, *, full: bool) -
     scaled = hessian * unit[:, None] * unit[None] + jnp.eye(size)[..., None] * jnp.where(free, 0.0, 1.0)[:, None]
     right = jnp.where(free, gradient, 0.0)
     if size <= UNROLLED:
-        factor, pivot = factorised(scaled)
+        factor, pivot = written_out(scaled)
         pivots = jnp.stack(pivot)
         positive = jnp.all(pivots * pivots < 1 / SMALLEST_PIVOT, axis=0)
         half = jnp.stack(_lower_inverse(factor, pivot)) * unit[None]  # L⁻¹, (P, P, T)
@@ -205,9 +206,9 @@ def inverse(hessian: Any, gradient: Any, free: Any, along: Any, *, full: bool) -
         column = jnp.sum(half * lax.dynamic_index_in_dim(half, along, 1), axis=0)
         first = jnp.moveaxis(half, -1, 0)
     else:
-        lower = jnp.linalg.cholesky(jnp.moveaxis(scaled, -1, 0), symmetrize_input=False)
-        positive = jnp.min(jnp.diagonal(lower, axis1=1, axis2=2) ** 2, axis=1) > SMALLEST_PIVOT
-        first = _lower_inverse_by_blocks(lower) * unit.T[:, None]  # (T, P, P)
+        first = lower_inverse(jnp.moveaxis(scaled, -1, 0))  # (T, P, P)
+        positive = jnp.max(jnp.diagonal(first, axis1=1, axis2=2) ** 2, axis=1) < 1 / SMALLEST_PIVOT
+        first = first * unit.T[:, None]
         newton = jnp.einsum("tij,ti->jt", first, jnp.einsum("tij,jt->ti", first, right))
         variances = jnp.sum(first * first, axis=1).T
         column = jnp.einsum("tij,ti->jt", first, lax.dynamic_index_in_dim(first, along, 2, keepdims=False))
@@ -229,26 +230,28 @@ def _lower_inverse(factor: list[list[Any]], pivot: list[Any]) -> list[Any]:
     return [jnp.stack(row) for row in rows]
 
 
-def _lower_inverse_by_blocks(lower: Any) -> Any:
-    """L⁻¹ of L, (T, P, P): of the blocks of its diagonal by LAPACK, of pairs of them by matrix products, and so on.
+def lower_inverse(matrix: Any) -> Any:
+    """L⁻¹ of the Cholesky factors of positive-definite matrices, (T, N, N), by LAPACK: NaN where there is none.
 
-    All blocks go to LAPACK in one call: jaxlib's batched calls wait for threads of XLA's pool, and two of them at once may
-    wait for each other for ever (jaxlib 0.10.2, a pool of two threads).
+    The blocks of the diagonal are inverted by LAPACK, pairs of them by matrix products, and so on. All blocks go to LAPACK in
+    one call: jaxlib's batched calls wait for threads of XLA's pool, and two of them at once may wait for each other for
+    ever (jaxlib 0.10.2, a pool of two threads).
     """
-    size = lower.shape[1]
+    size = matrix.shape[1]
     count = 1
     while size > count * _BLOCK:
         count *= 2
     block = -(-size // count)
     spare = count * block - size
-    padded = jnp.pad(lower, ((0, 0), (0, spare), (0, spare))) + jnp.diag(jnp.arange(count * block) >= size)[None]
-    diagonal = jnp.stack([padded[:, i : i + block, i : i + block] for i in range(0, count * block, block)], axis=1)
+    padded = jnp.pad(matrix, ((0, 0), (0, spare), (0, spare))) + jnp.diag(jnp.arange(count * block) >= size)[None]
+    lower = jnp.linalg.cholesky(padded, symmetrize_input=False)
+    diagonal = jnp.stack([lower[:, i : i + block, i : i + block] for i in range(0, count * block, block)], axis=1)
     identity = jnp.broadcast_to(jnp.eye(block), diagonal.shape)
     solved = lax.linalg.triangular_solve(diagonal, identity, left_side=True, lower=True)
     parts = [solved[:, i] for i in range(count)]
     while len(parts) > 1:
         pairs = zip(parts[::2], parts[1::2], strict=True)
-        parts = [_joined(padded, 2 * k * block, *pair) for k, pair in enumerate(pairs)]
+        parts = [_joined(lower, 2 * k * block, *pair) for k, pair in enumerate(pairs)]
         block *= 2
     inverse: Any = parts[0][:, :size, :size]
     return inverse

@@ -34,9 +34,16 @@ class Templates(NamedTuple):
         hist_linear: what α times this adds to a yield, (H, S, B).
         hist_even: what g(α) times this adds to a yield, (H, S, B); g is even.
         hist_terms: the terms that are not zero of the derivative of a bin's expectation with respect to such a parameter,
-            for derivatives of one term, of up to two, up to four, …: the parameter of each, (k,), which of S · B cells
-            each term has, (k, L), and ``hist_linear`` and ``hist_even`` there, (k, L), 0 for terms that are too many.
+            for derivatives of one term, of up to two, up to four, …: which of S · B cells each term has, (k, L), and
+            ``hist_linear`` and ``hist_even`` there, (k, L), 0 for terms that are too many; and the parameter of each
+            sum, (k,).
         hist_sum: where each derivative stands among these, their number for those that are 0, (H, B).
+        hist_yields: the same for what parameters add to each cell: the parameter of each term, ``hist_linear``,
+            ``hist_even``; the cell of each sum.
+        hist_yield_sum: where each cell stands among these, (S, B).
+        hist_slopes: the same for sums over all cells that a parameter adds to, each times a weight: which of S · B cells,
+            ``hist_linear``, ``hist_even``; the parameter of each sum.
+        hist_slope_sum: where each parameter stands among these, (H,).
         hist_shape: g of each of them, (6, H): it is c₂α² + c₄α⁴ + c₆α⁶ for |α| < e and s|α| + t
             beyond; the rows are e, c₂, c₄, c₆, s, t.
         norm_log_hi: logarithm of a normsys factor at α = +1, (N, S, C); zero where there is none.
@@ -45,10 +52,14 @@ class Templates(NamedTuple):
         norm_edge: |α| from which a parameter's normsys factors are exponential, (N,): 1 or 0.
         norm_cell: of N · S · C factors those that there are, (F,); the others are 1.
         norm_place: the place of each among these, F for the others, (N, S, C).
-        norm_of: the places of the factors of each slot and channel, padded with F, (R, S, C).
-        norm_terms: as ``hist_terms``, for parameters with a normsys: the factor and the cell of each term, (k, L) each;
-            the factor F for terms that are too many.
+        norm_products: as ``hist_terms``, for products of the factors of a slot and channel: the factors of each, (k, L); the
+            factor F for those that are too many.
+        norm_product: where each product stands among these, (S, C).
+        norm_terms: as ``hist_terms``, for parameters with a normsys: the factor and the cell of each term, (k, L) each.
         norm_sum: as ``hist_sum``, (N, B).
+        norm_slopes: the same for sums over the factors of a parameter, each times a weight of its slot and channel: the
+            factor, and which of these S · C.
+        norm_slope_sum: where each parameter stands among these, (N,).
         factor: places of the parameters that multiply a yield, (F, S, B), padded with the number of places, which
             stands for the constant 1.
         wide_present: 1 where a parameter that multiplies several bins multiplies a yield, (W, S, B).
@@ -72,6 +83,10 @@ class Templates(NamedTuple):
     hist_even: Any
     hist_terms: Any
     hist_sum: Any
+    hist_yields: Any
+    hist_yield_sum: Any
+    hist_slopes: Any
+    hist_slope_sum: Any
     hist_shape: Any
     norm_log_hi: Any
     norm_log_lo: Any
@@ -79,9 +94,12 @@ class Templates(NamedTuple):
     norm_edge: Any
     norm_cell: Any
     norm_place: Any
-    norm_of: Any
+    norm_products: Any
+    norm_product: Any
     norm_terms: Any
     norm_sum: Any
+    norm_slopes: Any
+    norm_slope_sum: Any
     factor: Any
     wide_present: Any
     own_bin: Any
@@ -366,33 +384,61 @@ def _terms(present: np.ndarray) -> tuple[list[tuple[np.ndarray, np.ndarray, np.n
 
 
 def hist_cells(present: np.ndarray, linear: np.ndarray, even: np.ndarray) -> dict[str, Any]:
-    """``hist_terms`` and ``hist_sum`` of ``Templates``, from where a histosys does something, (H, S, B), and what."""
-    terms, sums = _terms(present)
-    bins, found = linear.shape[2], []
-    for row, bin_, sample in terms:
-        cell = np.where(sample < 0, 0, sample * bins + bin_).astype(np.int32)
-        shifts = (np.where(sample < 0, 0.0, item[row, sample, bin_]) for item in (linear, even))
-        found.append((row[:, 0].astype(np.int32), cell, *shifts))
-    return {"hist_terms": tuple(found), "hist_sum": sums}
+    """What ``Templates`` says of the terms of sums over histosys, from where one does something, (H, S, B), and what."""
+    size, samples, bins = present.shape
+
+    def sums(present: np.ndarray, linear: np.ndarray, even: np.ndarray) -> tuple[tuple[Any, ...], np.ndarray]:
+        terms, places = _terms(present)
+        found = []
+        for row, column, which in terms:
+            shifts = [np.where(which < 0, 0.0, item[row, which, column]) for item in (linear, even)]
+            where = np.where(which < 0, 0, which * present.shape[2] + column)
+            found.append((where.astype(np.int32), *shifts, row[:, 0].astype(np.int32)))
+        return tuple(found), places
+
+    derivatives, derivative = sums(present, linear, even)
+    by_cell = [item.reshape(size, samples * bins).T[:, :, None] for item in (present, linear, even)]
+    yields, of_yield = sums(*by_cell)
+    slopes, of_slope = sums(*(np.swapaxes(item, 0, 1) for item in by_cell))
+    return {
+        "hist_terms": derivatives,
+        "hist_sum": derivative,
+        "hist_yields": yields,
+        "hist_yield_sum": of_yield.reshape(samples, bins),
+        "hist_slopes": slopes,
+        "hist_slope_sum": of_slope[:, 0],
+    }
 
 
 def norm_cells(present: np.ndarray, bin_channel: np.ndarray) -> dict[str, Any]:
     """What ``Templates`` says of the normsys factors that there are, (N, S, C): its ``norm_…`` that are indices."""
+    size, samples, channels = present.shape
     cell = np.flatnonzero(present)
     place = np.full(present.shape, len(cell))
     place.flat[cell] = np.arange(len(cell))
-    ordered = np.sort(place, axis=0)
-    terms, sums = _terms(present[:, :, bin_channel])
-    bins, found = len(bin_channel), []
-    for row, bin_, sample in terms:
-        factor = np.where(sample < 0, len(cell), place[row, sample, bin_channel[bin_]])
-        found.append((factor.astype(np.int32), np.where(sample < 0, 0, sample * bins + bin_).astype(np.int32)))
+
+    def sums(place: np.ndarray) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+        terms, places = _terms(place < len(cell))
+        found = []
+        for row, column, which in terms:
+            factor = np.where(which < 0, len(cell), place[row, which, column])
+            where = np.where(which < 0, 0, which * place.shape[2] + column)
+            found.append((factor.astype(np.int32), where.astype(np.int32)))
+        return found, places
+
+    derivatives, derivative = sums(place[:, :, bin_channel])
+    by_cell = place.reshape(size, samples * channels).T[:, :, None]
+    products, product = sums(by_cell)
+    slopes, slope = sums(np.swapaxes(by_cell, 0, 1))
     return {
         "norm_cell": cell,
         "norm_place": place,
-        "norm_of": ordered[: int(present.sum(axis=0).max(initial=0))],
-        "norm_terms": tuple(found),
-        "norm_sum": sums,
+        "norm_products": tuple(factor for factor, _ in products),
+        "norm_product": product.reshape(samples, channels),
+        "norm_terms": tuple(derivatives),
+        "norm_sum": derivative,
+        "norm_slopes": tuple(slopes),
+        "norm_slope_sum": slope[:, 0],
     }
 
 
