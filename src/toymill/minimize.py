@@ -377,7 +377,7 @@ def _inverse(curvature: Any, free: Any) -> tuple[Any, Any]:
     """
     scaled, unit = _scaled(curvature, free, jnp.zeros(curvature.shape[0]))
     factor = jnp.linalg.cholesky(scaled, symmetrize_input=False)
-    positive = jnp.min(jnp.diagonal(factor, axis1=1, axis2=2) ** 2, axis=1) > SMALLEST_PIVOT
+    positive = jnp.all(jnp.diagonal(factor, axis1=1, axis2=2) ** 2 > SMALLEST_PIVOT, axis=1)
     identity = jnp.broadcast_to(jnp.eye(curvature.shape[1]), curvature.shape)
     half = lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
     inverse = jnp.swapaxes(half, 1, 2) @ half

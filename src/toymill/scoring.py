@@ -19,9 +19,9 @@ from toymill.models.base import Fast, Kernel
 from toymill.models.systems import UNROLLED, apart, inverse
 
 _REMEMBERED = 3
-"""Changes of the gradient that correct the steps of Fisher scoring, for more than ``UNROLLED`` parameters.
+"""Changes of the gradient that correct the steps of Fisher scoring; one, for up to ``UNROLLED`` parameters.
 
-They spare a third of the steps and more where these are many. For fewer parameters they cost more than they spare.
+They spare a third of the steps and more where these are many.
 """
 
 _MEMORABLE_EDM = 1.0  # farther from the minimum than this they say little about it
@@ -226,7 +226,8 @@ class _Lanes(NamedTuple):
         nll: negative log-likelihood less its offset, infinite before the first look, (T,).
         gradient: its gradient, (P, T).
         step: the next step, -H⁻¹ g, (P, T).
-        scale: the part of it that is tried, (T,).
+        scale: the part of it that is tried, (T,); 0 if that step is not good and another matrix is wanted for it.
+        stale: True where the step comes from the matrix of another point, (T,).
         edm: estimated distance to the minimum, ½ gᵀ H⁻¹ g, (T,).
         iterations: steps tried, (T,).
         steps: the last steps, (M, P, T); zero where there is none.
@@ -242,6 +243,7 @@ class _Lanes(NamedTuple):
     gradient: Any
     step: Any
     scale: Any
+    stale: Any
     edm: Any
     iterations: Any
     steps: Any
@@ -262,9 +264,10 @@ def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, ag
 
     The step -H⁻¹ g, H corrected by the last changes of the gradient (L-BFGS, with the Fisher information for H₀), is
     projected into the bounds, and cut to a quarter where it does not lower the nll (Armijo's rule along the projection
-    arc: Bertsekas, SIAM J. Control Optim. 20 (1982) 221). A matrix serves for the next steps of all lanes, ``again`` of
-    them, as long as the same parameters are free. If ``rules.foresee``, a toy is done as soon as the next step is
-    expected to end there, and that step is taken without a look.
+    arc: Bertsekas, SIAM J. Control Optim. 20 (1982) 221). If ``rules.foresee``, a toy is done as soon as the next step is
+    expected to end there, and that step is taken without a look; and a matrix serves for the next steps of all lanes, ``again``
+    of them, as long as they are taken and the same parameters are free. (Elsewhere the estimated distance, which is only as
+    good as its matrix, has the last word.)
     """
     places, lanes, size = start.shape
     lane = jnp.arange(lanes)
@@ -288,6 +291,7 @@ def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, ag
             gradient=at.gradient,
             step=new(0.0, at.step),
             scale=new(1.0, at.scale),
+            stale=new(False, at.stale),
             edm=new(jnp.inf, at.edm),
             iterations=new(-1, at.iterations),
             steps=new(0.0, at.steps),
@@ -300,18 +304,20 @@ def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, ag
         nll, gradient, matrix = problem.fast.scoring(problem.arrays, target, at.data)
         free = _free(problem, at, target, gradient, rules.led)
         solve = matrix(free)
-        at = _looked(problem, at, at.done, target, nll, gradient, free, solve, rules)
+        at = _looked(problem, at, at.done, target, nll, gradient, free, solve, rules, stale=False)
 
         def look(state: tuple[Any, _Lanes, Any]) -> tuple[Any, _Lanes, Any]:
             number, at, rests = state
             target = problem.inside(at.x + at.scale[None] * at.step)
             nll, gradient = problem.fast.gradient(problem.arrays, target, at.data)
-            rests = at.done | jnp.any(free != _free(problem, at, target, gradient, rules.led), axis=0)
-            return number + 1, _looked(problem, at, rests, target, nll, gradient, free, solve, rules), rests
+            changed = jnp.any(free != _free(problem, at, target, gradient, rules.led), axis=0)
+            rests = at.done | (at.scale < 1) | changed
+            at = _looked(problem, at, rests, target, nll, gradient, free, solve, rules, stale=True)
+            return number + 1, at, rests
 
         def wanted(state: tuple[Any, _Lanes, Any]) -> Any:
             number, at, rests = state
-            return (number < again) & ~jnp.all(rests | at.done)
+            return (number < jnp.where(rules.foresee, again, 0)) & ~jnp.all(rests | at.done)
 
         if again:
             _, at, _ = lax.while_loop(wanted, look, (jnp.zeros((), dtype=jnp.int32), at, at.done))
@@ -342,6 +348,7 @@ def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, ag
         vector,
         vector,
         number,
+        count != 0,
         number,
         count,
         memory,
@@ -368,8 +375,13 @@ def _looked(
     free: Any,
     solve: Callable[[Any], Any],
     rules: _Rules,
+    *,
+    stale: bool,
 ) -> _Lanes:
-    """The lanes after a look at ``target``, (P, T); those that rest, (T,), do not change."""
+    """The lanes after a look at ``target``, (P, T), with its matrix or a ``stale`` one; those that rest, (T,), do not change.
+
+    A step from a stale matrix that does not lower the nll is given up: the next look is at the point where it began.
+    """
     near = at.edm < _MEMORABLE_EDM
     steps, changes = (
         jnp.concatenate([last, _chosen(near, new, 0.0)[None]])[1:]
@@ -388,11 +400,12 @@ def _looked(
     rate = jnp.where(followed, jnp.minimum(4 * edm / at.edm, 1.0), 1.0)
     led = (at.iterations < rules.led - 1) & (at.kept >= 0)
     there = taken & ~led & ((edm * rate <= rules.enough) | (edm <= 0.1 * rules.enough))
-    scale = jnp.where(taken, 1.0, jnp.where(first, 0.0, 0.25 * at.scale))
+    scale = jnp.where(taken, 1.0, jnp.where(first | at.stale, 0.0, 0.25 * at.scale))
     iterations = at.iterations + 1
     end = _chosen(there & rules.foresee, problem.inside(target + step), target)
     moved, changed = taken & ~rests, ~rests
-    done = changed & (there | (iterations >= rules.limit) | (scale <= _SMALLEST_SCALE))
+    stuck = (scale <= _SMALLEST_SCALE) & (first | ~at.stale)
+    done = changed & (there | (iterations >= rules.limit) | stuck)
     return at._replace(
         done=at.done | done,
         x=_chosen(moved, end, at.x),
@@ -400,6 +413,7 @@ def _looked(
         gradient=_chosen(moved, gradient, at.gradient),
         step=_chosen(moved, step, at.step),
         scale=_chosen(changed, scale, at.scale),
+        stale=_chosen(moved, stale, at.stale & ~changed),
         edm=_chosen(moved, edm, _chosen(done, jnp.inf, at.edm)),  # infinite where the last step was refused
         iterations=_chosen(changed, iterations, at.iterations),
         steps=_chosen(moved, steps, at.steps),

@@ -9,6 +9,8 @@ import pytest
 import toymill
 from toymill.fits import Wanted
 from toymill.lanes import block_size, in_calls
+from toymill.minimize import CERTIFIED_STATUSES
+from toymill.models.systems import inverse
 from toymill.scoring import _corrected
 
 
@@ -69,3 +71,62 @@ def test_a_parameter_is_held_in_the_first_steps(hww, scored):
     held = toymill.fit(hww, data[:40], {"mu": float(hww.parameters.init[hww.poi_index])})
     np.testing.assert_allclose((begun.nll - begun.edm), held.nll, atol=1e-3)
     np.testing.assert_allclose(ended.nll, toymill.fit(hww, data[:40]).nll, atol=2e-4)
+
+
+@pytest.fixture(scope="module")
+def steep():
+    """Counts in a bin with next to no background: the matrix at a large signal strength is of no use at a small one."""
+    signal, background = np.full(14, 4.0), np.full(14, 8.0)
+    signal[0], background[0] = 1.0, 1e-7
+    shift = {"name": "shift", "type": "normsys", "data": {"hi": 1.1, "lo": 0.9}}
+    samples = [
+        {"name": "signal", "data": list(signal), "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
+        {"name": "background", "data": list(background), "modifiers": [shift]},
+    ]
+    model = toymill.read_workspace(
+        {
+            "channels": [{"name": "channel", "samples": samples}],
+            "observations": [{"name": "channel", "data": list(np.round(signal + background))}],
+            "measurements": [{"name": "measurement", "config": {"poi": "mu", "parameters": []}}],
+            "version": "1.0.0",
+        }
+    )
+    rng = np.random.default_rng(0)
+    toys = toymill.throw(model, model.parameters.init, 200, seed=3)
+    toys[:, :14] = rng.poisson(np.where(np.arange(14), 6.0, 3.0), (200, 14)) + (np.arange(14) == 0)
+    return model, toys
+
+
+@pytest.mark.parametrize("begin", [0.0, 1.0, 5.0])
+def test_a_step_from_a_stale_matrix_is_given_up(steep, begin):
+    """Where the matrix of another point leads nowhere the search goes on with its own, and ends near the minimum."""
+    model, toys = steep
+    starts = np.tile(model.parameters.values({"mu": begin}), (200, 1))
+    known = toymill.fit(model, toys).nll
+    for certify in (True, False):
+        calls = in_calls(
+            model,
+            toys,
+            starts,
+            model.parameters.fixed,
+            np.arange(200),
+            np.arange(200),
+            tolerance=1e-8 if certify else 0.0,
+            limit=60,
+            wanted=Wanted({}, covariance=False, column=None),
+            certify=certify,
+        )
+        ((rows, ends),) = calls
+        assert (ends.nll < known[rows] + 1e-3).mean() > 0.98
+        assert not certify or np.isin(ends.status, CERTIFIED_STATUSES).mean() > 0.85
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (20, 256), (69, 16)])
+def test_a_matrix_that_is_not_positive_is_told(shape):
+    """Also in a large array, where XLA's largest number is not NaN though one of them is."""
+    size, toys = shape
+    matrices = np.broadcast_to(np.eye(size)[..., None], (size, size, toys)).copy()
+    matrices[1, 0, 2] = matrices[0, 1, 2] = 3.0
+    matrices[1, 1, 3] = np.nan
+    found = inverse(matrices, np.ones((size, toys)), np.ones((size, toys), dtype=bool), 0, full=False)
+    assert list(np.flatnonzero(~np.asarray(found.positive))) == [2, 3]

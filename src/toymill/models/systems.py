@@ -178,7 +178,8 @@ SMALLEST_PIVOT = 1e-10
 def inverse(hessian: Any, gradient: Any, free: Any, along: Any, *, full: bool) -> Inverse:
     """The inverse of a Hessian over the free parameters.
 
-    A degenerate matrix may pass a Cholesky factorisation by rounding alone, so its pivots are looked at.
+    A degenerate matrix may pass a Cholesky factorisation by rounding alone, so its pivots are looked at: each of them, for XLA's
+    largest of many numbers is not NaN where one of them is.
 
     Args:
         hessian: (P, P, T).
@@ -207,7 +208,7 @@ def inverse(hessian: Any, gradient: Any, free: Any, along: Any, *, full: bool) -
         first = jnp.moveaxis(half, -1, 0)
     else:
         first = lower_inverse(jnp.moveaxis(scaled, -1, 0))  # (T, P, P)
-        positive = jnp.max(jnp.diagonal(first, axis1=1, axis2=2) ** 2, axis=1) < 1 / SMALLEST_PIVOT
+        positive = jnp.all(jnp.diagonal(first, axis1=1, axis2=2) ** 2 < 1 / SMALLEST_PIVOT, axis=1)
         first = first * unit.T[:, None]
         newton = jnp.einsum("tij,ti->jt", first, jnp.einsum("tij,jt->ti", first, right))
         variances = jnp.sum(first * first, axis=1).T
