@@ -66,6 +66,9 @@ class _Problem(NamedTuple):
     def inside(self, x: Any) -> Any:
         return jnp.clip(x, self.low, self.high)
 
+    def target(self, at: _Lanes) -> Any:
+        return self.inside(at.x + at.scale[None] * at.step)
+
     def free(self, x: Any, gradient: Any) -> Any:
         return movable(x, gradient, self.low, self.high, self.held)
 
@@ -259,7 +262,7 @@ class _Rules(NamedTuple):
     foresee: Any
 
 
-def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, again: Any, rules: _Rules) -> _Rough:
+def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, again: int, rules: _Rules) -> _Rough:
     """Fisher scoring of every toy until its distance is below ``enough``, or the limit of steps.
 
     The step -H⁻¹ g, H corrected by the last changes of the gradient (L-BFGS, with the Fisher information for H₀), is
@@ -300,7 +303,7 @@ def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, ag
 
     def advance(state: tuple[_Lanes, _Rough]) -> tuple[_Lanes, _Rough]:
         at, ends = state
-        target = problem.inside(at.x + at.scale[None] * at.step)
+        target = problem.target(at)
         nll, gradient, matrix = problem.fast.scoring(problem.arrays, target, at.data)
         free = _free(problem, at, target, gradient, rules.led)
         solve = matrix(free)
@@ -308,7 +311,7 @@ def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, ag
 
         def look(state: tuple[Any, _Lanes, Any]) -> tuple[Any, _Lanes, Any]:
             number, at, rests = state
-            target = problem.inside(at.x + at.scale[None] * at.step)
+            target = problem.target(at)
             nll, gradient = problem.fast.gradient(problem.arrays, target, at.data)
             changed = jnp.any(free != _free(problem, at, target, gradient, rules.led), axis=0)
             rests = at.done | (at.scale < 1) | changed
@@ -361,8 +364,13 @@ def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, ag
 
 def _free(problem: _Problem, at: _Lanes, x: Any, gradient: Any, led: Any) -> Any:
     """The parameters that a step from x changes, (P, T)."""
-    held = jnp.where(at.iterations < led - 1, at.kept, -1)
+    held = jnp.where(_led(at, led), at.kept, -1)
     return problem.free(x, gradient) & (jnp.arange(len(x))[:, None] != held[None])
+
+
+def _led(at: _Lanes, led: Any) -> Any:
+    """Where a parameter is still held, (T,)."""
+    return (at.iterations < led - 1) & (at.kept >= 0)
 
 
 def _looked(
@@ -398,8 +406,7 @@ def _looked(
     # The distance falls by about the same factor in each of the last steps, or by more.
     followed = rules.foresee & (at.scale == 1) & ~first
     rate = jnp.where(followed, jnp.minimum(4 * edm / at.edm, 1.0), 1.0)
-    led = (at.iterations < rules.led - 1) & (at.kept >= 0)
-    there = taken & ~led & ((edm * rate <= rules.enough) | (edm <= 0.1 * rules.enough))
+    there = taken & ~_led(at, rules.led) & ((edm * rate <= rules.enough) | (edm <= 0.1 * rules.enough))
     scale = jnp.where(taken, 1.0, jnp.where(first | at.stale, 0.0, 0.25 * at.scale))
     iterations = at.iterations + 1
     end = _chosen(there & rules.foresee, problem.inside(target + step), target)

@@ -324,16 +324,21 @@ def _always(arrays: Templates) -> Any:
     return arrays.order[0] >= 0
 
 
-def _slopes(arrays: Templates, x: Any, data: Any) -> _Slopes:
+def _expected(arrays: Templates, x: Any, data: Any) -> tuple[_Cells, Any, Any, Any, Any]:
+    """Cells, nll, rates not below the floor, where the floor holds, and residuals: see ``_Slopes``."""
     cells = apart(_always(arrays), lambda x: _cells(arrays, _beside_zero(arrays, x)), x)
     rates = total(cells.value)
     counts = data[: rates.shape[0]]
     held = held_by_floor(rates, counts)
     safe = jnp.maximum(rates, FLOOR)
-    residual = jnp.where(held, 0.0, 1 - counts / safe)
+    nll = _main_nll(rates, data) + constraint_nll(arrays.constraints, x, data)
+    return cells, nll, safe, held, jnp.where(held, 0.0, 1 - counts / safe)
+
+
+def _slopes(arrays: Templates, x: Any, data: Any) -> _Slopes:
+    cells, nll, safe, held, residual = _expected(arrays, x, data)
     jacobian = apart(_always(arrays), lambda *given: _jacobian(arrays, *given), cells, held)
     gradient = weighted_sum(jacobian, residual) + constraint_gradient(arrays.constraints, x, data)
-    nll = _main_nll(rates, data) + constraint_nll(arrays.constraints, x, data)
     return _Slopes(cells, nll, safe, residual, jacobian, gradient)
 
 
@@ -386,10 +391,7 @@ def _multiplying(kinds: _Kinds, x: Any) -> tuple[Any, Any]:
 def _gradient(arrays: Templates, x: Any, data: Any) -> tuple[Any, Any]:
     """nll and gradient, without the Jacobian."""
     always, kinds = _always(arrays), _kinds(arrays)
-    cells = apart(always, lambda x: _cells(arrays, _beside_zero(arrays, x)), x)
-    rates = total(cells.value)
-    held = held_by_floor(rates, data[: rates.shape[0]])
-    residual = jnp.where(held, 0.0, 1 - data[: rates.shape[0]] / jnp.maximum(rates, FLOOR))
+    cells, nll, _, _, residual = _expected(arrays, x, data)
 
     def main(cells: _Cells, residual: Any) -> Any:
         parts = (cells.multiplier, cells.value)
@@ -403,7 +405,7 @@ def _gradient(arrays: Templates, x: Any, data: Any) -> tuple[Any, Any]:
         return jnp.concatenate([_alphas(kinds, by_hist, by_norm), by_wide, own, idle])
 
     gradient = apart(always, main, cells, residual) + constraint_gradient(arrays.constraints, x, data)
-    return _main_nll(rates, data) + constraint_nll(arrays.constraints, x, data), gradient
+    return nll, gradient
 
 
 def _by_hist(arrays: Templates, slope: Any, weights: Any) -> Any:
