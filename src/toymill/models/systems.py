@@ -17,6 +17,7 @@ Written out, a system of 9 equations takes a quarter of LAPACK's time, and one o
 
 TERMS = 64  # sums of more terms are taken as a reduction, or as matrix products
 _BLOCK = 24  # rows of a triangular matrix that are inverted at once
+_GROUP = 8  # terms of a long sum that are next to each other in memory and summed last
 _PAIRS = 1024  # as are those over more pairs: their arrays do not fit the cache
 
 
@@ -50,6 +51,24 @@ def weighted_sum(values: Any, weights: Any) -> Any:
     if values.shape[1] > TERMS:
         return jnp.sum(values * weights[None], axis=1)
     return sum(values[:, b] * weights[None, b] for b in range(values.shape[1]))
+
+
+def summed(always: Any, values: Any, weights: Any) -> Any:
+    """Σ_p v_p w_p of values (P, B, T) and weights (P, T): (B, T); long sums in two steps, both written out.
+
+    As one reduction such a sum takes several times as long. ``always``: see ``apart``.
+    """
+    count = values.shape[0]
+    if count <= TERMS:
+        return total(values * weights[:, None])
+    size = max(_GROUP, -(-count // TERMS))
+    whole = count // size * size
+
+    def groups(values: Any, weights: Any) -> Any:
+        return sum(values[p : p + size] * weights[p : p + size, None] for p in range(0, whole, size))
+
+    rest = values[whole:] * weights[whole:, None]
+    return total(apart(always, groups, values, weights)) + total(rest)
 
 
 def outer(left: Any, right: Any) -> Any:
@@ -91,18 +110,19 @@ def scoring_matrix(
         factor = apart(always, factorised, matrix)
         return lambda gradient: substituted(always, factor, jnp.where(free, gradient, 0.0)[:, None])[:, 0]
 
-    def parts(jacobian: Any) -> Any:
-        rows = jnp.where(free[:, None], jacobian, 0.0)
-        inverse = jnp.where(free & (diagonal > 0), 1 / jnp.where(diagonal > 0, diagonal, 1.0), 0.0)
-        return rows, rows * inverse[:, None], inverse
+    inverse = apart(
+        always,
+        lambda diagonal: jnp.where(free & (diagonal > 0), 1 / jnp.where(diagonal > 0, diagonal, 1.0), 0.0),
+        diagonal,
+    )
+    alone = rates + total(jacobian[shared:] ** 2 * inverse[shared:, None])
 
-    rows, weighted, inverse = apart(always, parts, jacobian)
-    across = jnp.swapaxes(weighted, 0, 1)  # (B, P, T)
-    kernel = apart(always, outer, across[:, :shared], jnp.swapaxes(rows[:shared], 0, 1))
-    lone = jnp.sum(weighted[shared:] * rows[shared:], axis=0)
-    kernel = kernel + jnp.eye(bins)[..., None] * (rates + lone)[:, None]
-    factor = apart(always, factorised, kernel)
-    loose, loose_free = jnp.swapaxes(rows[unconstrained], 0, 1), free[unconstrained]  # (B, U, T)
+    def kernel(*arguments: Any) -> Any:
+        return factorised(_across(always, shared, *arguments) + jnp.eye(bins)[..., None] * alone[:, None])
+
+    factor = apart(always, kernel, jacobian, inverse)
+    loose_free = free[unconstrained]
+    loose = jnp.swapaxes(jnp.where(loose_free[:, None], jacobian[unconstrained], 0.0), 0, 1)  # J_u, (B, U, T)
     solved = substituted(always, factor, loose) if loose.shape[1] else loose  # K⁻¹ J_u, (B, U, T)
 
     def border(loose: Any, solved: Any) -> Any:
@@ -113,16 +133,32 @@ def scoring_matrix(
 
     def solve(gradient: Any) -> Any:
         right = jnp.where(free, gradient, 0.0)
-        taken = substituted(always, factor, weighted_sum(across, right)[:, None])[:, 0]  # K⁻¹ J D⁻¹ g, (B, T)
+        moved = summed(always, jacobian, inverse * right)
+        taken = substituted(always, factor, moved[:, None])[:, 0]  # K⁻¹ J D⁻¹ g, (B, T)
         if bordered is None:
-            return inverse * right - weighted_sum(weighted, taken)
+            return inverse * (right - weighted_sum(jacobian, taken))
         rest = right[unconstrained] - sum(loose[b] * taken[b][None] for b in range(bins))
         step = substituted(always, bordered, rest[:, None])[:, 0]
         taken = taken + weighted_sum(solved, step)
-        found = inverse * right - weighted_sum(weighted, taken)
+        found = inverse * (right - weighted_sum(jacobian, taken))
         return found.at[unconstrained].set(jnp.where(loose_free, step, 0.0))
 
     return lambda gradient: apart(always, solve, gradient)
+
+
+def _across(always: Any, shared: int, jacobian: Any, weights: Any) -> Any:
+    """Σ_p w_p J_p J_pᵀ over the first parameters, the ``shared`` ones, of J, (P, B, T), and w, (P, T): (B, B, T)."""
+    if shared <= TERMS and jacobian.shape[1] ** 2 <= _PAIRS:
+        weighted = apart(always, lambda jacobian: jacobian[:shared] * weights[:shared, None], jacobian)
+        return apart(
+            always,
+            lambda weighted, jacobian: sum(weighted[p][:, None] * jacobian[p][None] for p in range(shared)),
+            weighted,
+            jacobian,
+        )
+    first = apart(always, lambda jacobian: jacobian[:shared].T, jacobian)  # (T, B, P)
+    weighted = first * weights[:shared].T[:, None]
+    return jnp.moveaxis(jnp.einsum("tbp,tcp->tbc", weighted, first), 0, -1)
 
 
 def factorised(matrix: Any) -> Any:
@@ -134,7 +170,7 @@ def factorised(matrix: Any) -> Any:
     size = matrix.shape[0]
     if size <= UNROLLED:
         return jnp.stack(_lower_inverse(*written_out(matrix)))
-    inverse = lower_inverse(jnp.moveaxis(matrix, -1, 0))
+    inverse = lower_inverse(matrix.T)
     return jnp.moveaxis(inverse, 0, -1) if size <= TERMS else inverse
 
 
@@ -207,7 +243,7 @@ def inverse(hessian: Any, gradient: Any, free: Any, along: Any, *, full: bool) -
         column = jnp.sum(half * lax.dynamic_index_in_dim(half, along, 1), axis=0)
         first = jnp.moveaxis(half, -1, 0)
     else:
-        first = lower_inverse(jnp.moveaxis(scaled, -1, 0))  # (T, P, P)
+        first = lower_inverse(scaled.T)  # (T, P, P)
         positive = jnp.all(jnp.diagonal(first, axis1=1, axis2=2) ** 2 < 1 / SMALLEST_PIVOT, axis=1)
         first = first * unit.T[:, None]
         newton = jnp.einsum("tij,ti->jt", first, jnp.einsum("tij,jt->ti", first, right))
@@ -233,6 +269,8 @@ def _lower_inverse(factor: list[list[Any]], pivot: list[Any]) -> list[Any]:
 
 def lower_inverse(matrix: Any) -> Any:
     """L⁻¹ of the Cholesky factors of positive-definite matrices, (T, N, N), by LAPACK: NaN where there is none.
+
+    LAPACK wants columns, and XLA copies in their order: give it A.T of matrices (N, N, T), whose rows it then reads.
 
     The blocks of the diagonal are inverted by LAPACK, pairs of them by matrix products, and so on. All blocks go to LAPACK in
     one call: jaxlib's batched calls wait for threads of XLA's pool, and two of them at once may wait for each other for

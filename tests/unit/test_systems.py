@@ -1,0 +1,77 @@
+"""Small systems of linear equations of many toys, against NumPy's dense ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from toymill.models.systems import inverse, lower_inverse, scoring_matrix, summed
+
+TOYS = 16
+
+
+@pytest.mark.parametrize(
+    ("size", "bins", "shared", "unconstrained"),
+    [
+        pytest.param(7, 10, 4, 1, id="parameters, written out"),
+        pytest.param(20, 30, 12, 2, id="parameters, by LAPACK"),
+        pytest.param(12, 4, 12, 0, id="bins, written out, none unconstrained"),
+        pytest.param(40, 20, 25, 2, id="bins, by LAPACK"),
+        pytest.param(90, 10, 70, 1, id="bins, written out, of many parameters"),
+        pytest.param(150, 40, 107, 3, id="bins, by matrix products"),
+        pytest.param(20, 9, 0, 0, id="bins, each parameter in one"),
+    ],
+)
+def test_steps_of_fisher_scoring_solve_their_equations(size, bins, shared, unconstrained):
+    random = np.random.default_rng(size)
+    jacobian = random.normal(size=(size, bins, TOYS))
+    for p in range(shared, size):
+        jacobian[p, np.arange(bins) != p % bins] = 0.0
+    rates = random.uniform(1, 50, (bins, TOYS))
+    diagonal = random.uniform(0.5, 2, (size, TOYS))
+    loose = random.choice(size, unconstrained, replace=False)
+    diagonal[loose] = 0.0
+    free = random.uniform(size=(size, TOYS)) > 0.15
+    gradient = random.normal(size=(size, TOYS))
+
+    @jax.jit
+    def steps(always, jacobian, gradient):
+        solve = scoring_matrix(always, jacobian, shared, rates, diagonal, loose, jnp.asarray(free))
+        return solve(gradient)
+
+    found = np.asarray(steps(True, jacobian, gradient))
+    for t in range(TOYS):
+        where = np.flatnonzero(free[:, t])
+        rows = jacobian[where, :, t]
+        matrix = rows / rates[:, t] @ rows.T + np.diag(diagonal[where, t])
+        np.testing.assert_allclose(found[where, t], np.linalg.solve(matrix, gradient[where, t]), rtol=1e-8, atol=1e-10)
+    assert np.all(found[~free] == 0)
+
+
+@pytest.mark.parametrize("count", [1, 64, 65, 72, 183, 700])
+def test_long_sums(count):
+    random = np.random.default_rng(count)
+    values, weights = random.normal(size=(count, 5, TOYS)), random.normal(size=(count, TOYS))
+    found = jax.jit(summed)(True, values, weights)
+    np.testing.assert_allclose(found, np.einsum("pbt,pt->bt", values, weights), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [5, 30, 70])
+def test_inverses_are_numpys(size):
+    random = np.random.default_rng(size)
+    half = random.normal(size=(TOYS, size, size))
+    matrices = half @ half.transpose(0, 2, 1) + size * np.eye(size)
+    np.testing.assert_allclose(
+        jax.jit(lower_inverse)(matrices), np.linalg.inv(np.linalg.cholesky(matrices)), rtol=1e-9, atol=1e-12
+    )
+    gradient, free = random.normal(size=(size, TOYS)), random.uniform(size=(size, TOYS)) > 0.1
+    found = jax.jit(inverse, static_argnames="full")(matrices.transpose(1, 2, 0), gradient, free, 2, full=True)
+    for t in range(TOYS):
+        where = np.flatnonzero(free[:, t])
+        expected = np.zeros((size, size))
+        expected[np.ix_(where, where)] = np.linalg.inv(matrices[t][np.ix_(where, where)])
+        np.testing.assert_allclose(found.covariance[t], expected, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found.variances[:, t], np.diag(expected), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found.column[:, t], expected[:, 2], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found.newton[:, t], expected @ gradient[:, t], rtol=1e-9, atol=1e-12)
+    assert found.positive.all()
