@@ -20,6 +20,10 @@ TOYS = 16
         pytest.param(90, 10, 70, 1, id="bins, written out, of many parameters"),
         pytest.param(150, 40, 107, 3, id="bins, by matrix products"),
         pytest.param(20, 9, 0, 0, id="bins, each parameter in one"),
+        pytest.param(40, 33, 0, 0, id="many bins, each parameter in one"),
+        pytest.param(5, 1, 5, 1, id="one bin"),
+        pytest.param(66, 70, 40, 1, id="more parameters than terms are written out"),
+        pytest.param(75, 66, 3, 2, id="more bins than terms are written out"),
     ],
 )
 def test_steps_of_fisher_scoring_solve_their_equations(size, bins, shared, unconstrained):
@@ -48,7 +52,7 @@ def test_steps_of_fisher_scoring_solve_their_equations(size, bins, shared, uncon
     assert np.all(found[~free] == 0)
 
 
-@pytest.mark.parametrize("count", [1, 64, 65, 72, 183, 700])
+@pytest.mark.parametrize("count", [1, 64, 65, 72, 183, 4200])
 def test_long_sums(count):
     random = np.random.default_rng(count)
     values, weights = random.normal(size=(count, 5, TOYS)), random.normal(size=(count, TOYS))

@@ -16,9 +16,9 @@ Written out, a system of 9 equations takes a quarter of LAPACK's time, and one o
 """
 
 TERMS = 64  # sums of more terms are taken as a reduction, or as matrix products
-_BLOCK = 24  # rows of a triangular matrix that are inverted at once
-_GROUP = 8  # terms of a long sum that are next to each other in memory and summed last
 _PAIRS = 1024  # as are those over more pairs: their arrays do not fit the cache
+_GROUP = 8  # terms of a long sum that are next to each other in memory and summed last
+_BLOCK = 24  # rows of a triangular matrix that are inverted at once
 
 
 def apart(always: Any, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -54,7 +54,7 @@ def weighted_sum(values: Any, weights: Any) -> Any:
 
 
 def summed(always: Any, values: Any, weights: Any) -> Any:
-    """Σ_p v_p w_p of values (P, B, T) and weights (P, T): (B, T); long sums in two steps, both written out.
+    """Σ_p v_p w_p of values (P, B, T) and weights (P, T): (B, T); long sums in two steps, written out up to TERMS² terms.
 
     As one reduction such a sum takes several times as long. ``always``: see ``apart``.
     """
@@ -91,7 +91,7 @@ def scoring_matrix(
 
     Args:
         always: True; see ``apart``.
-        jacobian: ∂ν_b/∂θ_p, (P, B, T).
+        jacobian: ∂ν_b/∂θ_p, (P, B, T), finite.
         shared: how many parameters, the first, may change several bins; each of the others changes one.
         rates: ν, (B, T), positive.
         diagonal: D, 0 for a parameter without a constraint, (P, T).
@@ -270,7 +270,8 @@ def _lower_inverse(factor: list[list[Any]], pivot: list[Any]) -> list[Any]:
 def lower_inverse(matrix: Any) -> Any:
     """L⁻¹ of the Cholesky factors of positive-definite matrices, (T, N, N), by LAPACK: NaN where there is none.
 
-    LAPACK wants columns, and XLA copies in their order: give it A.T of matrices (N, N, T), whose rows it then reads.
+    One triangle is read. LAPACK wants columns, and XLA copies in their order: of symmetric matrices with toys last, (N, N, T),
+    give A.T, and it reads their rows.
 
     The blocks of the diagonal are inverted by LAPACK, pairs of them by matrix products, and so on. All blocks go to LAPACK in
     one call: jaxlib's batched calls wait for threads of XLA's pool, and two of them at once may wait for each other for
