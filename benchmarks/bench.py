@@ -1,18 +1,23 @@
-"""toymill and its peers on the same toys, one after the other on one core. See benchmarks/README.md."""
+"""toymill and its peers on the same toys, in turns on one core. See benchmarks/README.md."""
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
+import queue
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jsonpatch
-from fitters import FITTERS, MU, POINTS, SEED
+from fitters import FITTERS, MU, POINTS, READY, SEED
 from machine import described
 from published_size import published_size
 from teaching import teaching
@@ -111,29 +116,85 @@ def same_likelihood(model: toymill.Model, folder: Path, nlls: np.ndarray) -> flo
     return spread
 
 
-def run(fitter: str, folder: Path, cores: set[int], options: argparse.Namespace) -> str | None:
-    """Run a fitter in a process of its own: None, or why it did not end."""
+class Running(NamedTuple):
+    """A fitter in a process of its own: the lines that it writes, None after the last, and where its errors are."""
+
+    process: subprocess.Popen[str]
+    lines: queue.SimpleQueue[str | None]
+    errors: Path
+    patience: float
+
+
+def started(fitter: str, folder: Path, cores: set[int], options: argparse.Namespace) -> Running:
+    """Start a fitter, which warms up."""
     gpu = fitter == "toymill" and options.device == "gpu"
     environment = {**os.environ, "JAX_PLATFORMS": "cuda" if gpu else "cpu"}
     arguments = ["--seconds", options.seconds, "--repeats", options.repeats, "--toys", options.toys]
-    patience = options.patience * (5 if fitter == "toymill" else 1)  # it compiles, and every ratio is to it
-    command = [sys.executable, HERE / "fitters.py", fitter, folder, *arguments]
+    command = [str(part) for part in (sys.executable, HERE / "fitters.py", fitter, folder, *arguments)]
+    errors = folder / "errors.txt"
     if not gpu:
         pin({max(cores)})
     try:
-        done = subprocess.run(
-            [str(part) for part in command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=patience,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"stopped after {patience:g} s"
+        with errors.open("w", encoding="utf-8") as file:
+            process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True
+            )
     finally:
         pin(cores)
-    return None if done.returncode == 0 else f"failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}"
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for item in process.stdout:
+            lines.put(item.strip())
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    patience = options.patience * (5 if fitter == "toymill" else 1)  # it compiles, and every ratio is to it
+    return Running(process, lines, errors, patience)
+
+
+def ready(running: Running) -> str | None:
+    """Wait until a fitter is ready for a repeat, or has done its last: None, or why it is not."""
+    end = time.monotonic() + running.patience
+    while True:
+        try:
+            item = running.lines.get(timeout=max(end - time.monotonic(), 0))
+        except queue.Empty:
+            running.process.kill()
+            return f"stopped after {running.patience:g} s"
+        if item is None:
+            running.process.wait()
+            said = running.errors.read_text(encoding="utf-8").strip()
+            return f"failed: {(said or 'no message').splitlines()[-1]}"
+        if item == READY:
+            return None
+
+
+def in_turns(fitters: Sequence[str], folder: Path, options: argparse.Namespace) -> dict[str, str | None]:
+    """Warm every fitter up, then let each do one repeat after the other, in turns: why a fitter did not end, or None.
+
+    What slows the machine then slows neighbours in time alike.
+    """
+    every: dict[str, Running] = {}
+    why: dict[str, str | None] = {}
+    try:
+        for fitter in fitters:
+            every[fitter] = started(fitter, folder / fitter, cores(), options)
+            why[fitter] = ready(every[fitter])
+        for _ in range(options.repeats):
+            for fitter, running in every.items():
+                if why[fitter] is None:
+                    assert running.process.stdin is not None
+                    with contextlib.suppress(OSError):  # it has ended: ``ready`` says why
+                        running.process.stdin.write("\n")
+                        running.process.stdin.flush()
+                    why[fitter] = ready(running)
+    finally:
+        for running in every.values():
+            running.process.kill()
+            running.process.wait()
+    return why
 
 
 def cores() -> set[int]:
@@ -209,21 +270,23 @@ def compare(name: str, fitters: Sequence[str], place: Path, options: argparse.Na
     folder = place / name
     folder.mkdir()
     model = hand_over(WORKLOADS[name](), folder)
-    found: dict[str, dict] = {}
     for fitter in fitters:
         where = folder / fitter
         where.mkdir()
         for item in ("workspace.json", "about.json", "toys.npy", "points.npy"):
             (where / item).symlink_to(folder / item)
-        why = run(fitter, where, cores(), options)
-        entry: dict = {}
+    found: dict[str, dict] = {}
+    for fitter, why in in_turns(fitters, folder, options).items():
+        where, entry = folder / fitter, {}
         if (where / "nll.npy").exists():
             entry["likelihood_spread"] = same_likelihood(model, where, np.load(where / "nll.npy"))
         if (where / "times.json").exists():
             ours = folder / "toymill"
             entry |= judged(model, where, ours if "toymill" in found and (ours / "fits.npz").exists() else None)
-            if fitter != "toymill" and "toys_per_s" in found.get("toymill", {}):
-                entry["ratio"] = found["toymill"]["toys_per_s"]["median"] / entry["toys_per_s"]["median"]
+            if fitter != "toymill" and "repeats" in found.get("toymill", {}):
+                both = zip(found["toymill"]["repeats"], entry["repeats"], strict=False)
+                entry["ratios"] = [one["toys_per_s"] / other["toys_per_s"] for one, other in both]
+                entry["ratio"] = statistics.median(entry["ratios"])
         if why:
             entry["why"] = why
         found[fitter] = entry
@@ -245,7 +308,7 @@ def main() -> None:
         "--patience",
         type=float,
         default=120.0,
-        help="seconds after which a peer is stopped; toymill five times as many",
+        help="seconds to warm up, and of a repeat, after which a peer is stopped; toymill five times as many",
     )
     parser.add_argument(
         "--device", choices=("cpu", "gpu"), default="cpu", help="where toymill computes; peers on the CPU"

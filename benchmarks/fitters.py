@@ -1,5 +1,6 @@
 """One fitter on one workload, in a process of its own that ``bench.py`` starts; its times and fits end in its folder.
 
+It says ``READY`` when it is warm, and after each repeat, which it begins when it is given a line.
 Every fitter says how long a call takes, where its free and conditional fits of each toy ended, in toymill's order of
 parameters, and which of them it complains about. Toys of repeat r are those with index r n to (r + 1) n - 1.
 """
@@ -8,7 +9,7 @@ import argparse
 import importlib.metadata
 import json
 import os
-import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +20,9 @@ import numpy as np
 
 MU = 1.0
 """Value of the parameter of interest at which toys are thrown, and tested."""
+
+READY = "toymill-benchmark: ready"
+"""The line by which a fitter says that it can begin a repeat, or has done its last; others are of libraries."""
 
 SEED = 1
 POINTS = 8
@@ -151,7 +155,7 @@ FITTERS = {"toymill": toymill, "roofit": roofit, "iminuit": iminuit, "pyhf-jax":
 
 
 def measure(build: Callable[[Path], Fitter], folder: Path, seconds: float, repeats: int, most: int) -> None:
-    """Warm up, time, and write what was found to the folder, after every repeat."""
+    """Warm up, time repeats on demand, and write what was found to the folder, after every repeat."""
     begin = time.perf_counter()
     fitter = build(folder)
     built = time.perf_counter() - begin
@@ -181,6 +185,9 @@ def measure(build: Callable[[Path], Fitter], folder: Path, seconds: float, repea
         count = min(max(count + 1, int(count * min(seconds / took, 8))), most)
     fits = []
     for number in range(repeats):
+        print(READY, flush=True)
+        if not sys.stdin.readline():
+            return
         first = number * count
         throw_s, rows = timed(toys, count, first)
         fit_s, fitted = timed(fitter.fit, rows, first)
@@ -191,8 +198,7 @@ def measure(build: Callable[[Path], Fitter], folder: Path, seconds: float, repea
         fits.append(fitted)
         np.savez(folder / "fits.npz", **{name: np.concatenate(part) for name, part in _columns(fits).items()})
         (folder / "times.json").write_text(json.dumps(found), encoding="utf-8")
-    rate = statistics.median(times["toys_per_s"] for times in found["repeats"])
-    print(f"{rate:.4g} toys/s", flush=True)
+    print(READY, flush=True)
 
 
 def _columns(fits: list[Fitted]) -> dict[str, list[np.ndarray]]:
