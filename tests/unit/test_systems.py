@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from toymill.models.systems import inverse, lower_inverse, scoring_matrix, summed
+from toymill.models.systems import inverse, lower_inverse, scoring_matrix, weighted_total
 
 TOYS = 16
 
@@ -56,7 +56,7 @@ def test_steps_of_fisher_scoring_solve_their_equations(size, bins, shared, uncon
 def test_long_sums(count):
     random = np.random.default_rng(count)
     values, weights = random.normal(size=(count, 5, TOYS)), random.normal(size=(count, TOYS))
-    found = jax.jit(summed)(True, values, weights)
+    found = jax.jit(weighted_total)(True, values, weights)
     np.testing.assert_allclose(found, np.einsum("pbt,pt->bt", values, weights), rtol=1e-12, atol=1e-12)
 
 
@@ -79,3 +79,14 @@ def test_inverses_are_numpys(size):
         np.testing.assert_allclose(found.column[:, t], expected[:, 2], rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(found.newton[:, t], expected @ gradient[:, t], rtol=1e-9, atol=1e-12)
     assert found.positive.all()
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (20, 256), (69, 16)])
+def test_a_matrix_that_is_not_positive_is_told(shape):
+    """Also in a large array, where XLA's largest number is not NaN though one of them is."""
+    size, toys = shape
+    matrices = np.broadcast_to(np.eye(size)[..., None], (size, size, toys)).copy()
+    matrices[1, 0, 2] = matrices[0, 1, 2] = 3.0
+    matrices[1, 1, 3] = np.nan
+    found = inverse(matrices, np.ones((size, toys)), np.ones((size, toys), dtype=bool), 0, full=False)
+    assert list(np.flatnonzero(~np.asarray(found.positive))) == [2, 3]

@@ -53,7 +53,7 @@ def weighted_sum(values: Any, weights: Any) -> Any:
     return sum(values[:, b] * weights[None, b] for b in range(values.shape[1]))
 
 
-def summed(always: Any, values: Any, weights: Any) -> Any:
+def weighted_total(always: Any, values: Any, weights: Any) -> Any:
     """Σ_p v_p w_p of values (P, B, T) and weights (P, T): (B, T); long sums in two steps, written out up to TERMS² terms.
 
     As one reduction such a sum takes several times as long. ``always``: see ``apart``.
@@ -115,7 +115,7 @@ def scoring_matrix(
         lambda diagonal: jnp.where(free & (diagonal > 0), 1 / jnp.where(diagonal > 0, diagonal, 1.0), 0.0),
         diagonal,
     )
-    alone = rates + total(jacobian[shared:] ** 2 * inverse[shared:, None])
+    alone = rates + weighted_total(always, jacobian[shared:] ** 2, inverse[shared:])
 
     def kernel(*arguments: Any) -> Any:
         return factorised(_across(always, shared, *arguments) + jnp.eye(bins)[..., None] * alone[:, None])
@@ -133,7 +133,7 @@ def scoring_matrix(
 
     def solve(gradient: Any) -> Any:
         right = jnp.where(free, gradient, 0.0)
-        moved = summed(always, jacobian, inverse * right)
+        moved = weighted_total(always, jacobian, inverse * right)
         taken = substituted(always, factor, moved[:, None])[:, 0]  # K⁻¹ J D⁻¹ g, (B, T)
         if bordered is None:
             return inverse * (right - weighted_sum(jacobian, taken))
