@@ -36,7 +36,7 @@ format: setup-dev
 	$(BIN)/snakefmt Snakefile workflow
 
 schema: setup-dev
-	$(BIN)/python -m toymill.schema
+	$(BIN)/python -m toymill.config.schema
 
 lock:
 	envs/lock.sh

@@ -62,7 +62,7 @@ def toymill(folder: Path) -> Fitter:
     """``toymill.fit_tests``: all toys in one call; throwing and storing are timed apart."""
     model = _toymill_model(folder)
     from toymill import fit_tests, throw
-    from toymill.store import Audit, ShardFits, ShardKey, write_shard
+    from toymill.results.store import Audit, ShardFits, ShardKey, write_shard
 
     truth = model.parameters.values({model.poi: MU})
     last: list[ShardFits] = []
@@ -99,7 +99,7 @@ def iminuit(folder: Path) -> Fitter:
     import jax
     from iminuit import Minuit
 
-    from toymill.audit import nll_and_gradient
+    from toymill.fitting.minuit import nll_and_gradient
 
     value, gradient = nll_and_gradient(model.kernel)
     arrays = jax.tree.map(jax.numpy.asarray, model.arrays)

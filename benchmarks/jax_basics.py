@@ -25,9 +25,9 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import toymill  # noqa: E402
-from toymill.lanes import block_size  # noqa: E402
-from toymill.likelihood import STAGES  # noqa: E402
-from toymill.minimize import EDM_TOLERANCE, minimize  # noqa: E402
+from toymill.fitting.batching import block_size  # noqa: E402
+from toymill.fitting.fit import STAGES  # noqa: E402
+from toymill.fitting.newton import EDM_TOLERANCE, minimize  # noqa: E402
 from toymill.models import normal  # noqa: E402
 from toymill.models.base import Model  # noqa: E402
 

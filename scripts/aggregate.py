@@ -5,10 +5,10 @@ from toymill.job import prepare, reported
 prepare(snakemake.threads)
 from pathlib import Path  # noqa: E402
 
-from toymill.aggregate import summarize  # noqa: E402
-from toymill.config import read_study  # noqa: E402
-from toymill.records import read_json, write_json  # noqa: E402
-from toymill.store import write_summary  # noqa: E402
+from toymill.config.study import read_study  # noqa: E402
+from toymill.results.records import read_json, write_json  # noqa: E402
+from toymill.results.store import write_summary  # noqa: E402
+from toymill.study.aggregate import summarize  # noqa: E402
 
 with reported(snakemake.log):
     study = read_study(snakemake.config)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from toymill.aggregate import summarize_optimisers
-from toymill.config import read_study
+from toymill.config.study import read_study
 from toymill.job import reported
-from toymill.records import read_json, write_json
-from toymill.store import write_summary
+from toymill.results.records import read_json, write_json
+from toymill.results.store import write_summary
+from toymill.study.aggregate import summarize_optimisers
 
 with reported(snakemake.log):
     study = read_study(snakemake.config)

@@ -3,10 +3,10 @@
 from toymill.job import prepare, reported
 
 prepare(snakemake.threads)
-from toymill.config import read_study  # noqa: E402
-from toymill.records import write_json  # noqa: E402
-from toymill.store import write_comparison  # noqa: E402
-from toymill.study import checked_model, compare_optimisers  # noqa: E402
+from toymill.config.study import read_study  # noqa: E402
+from toymill.results.records import write_json  # noqa: E402
+from toymill.results.store import write_comparison  # noqa: E402
+from toymill.study.stages import checked_model, compare_optimisers  # noqa: E402
 
 with reported(snakemake.log):
     study = read_study(snakemake.config)

@@ -1,10 +1,10 @@
 """Refuse a study with too many failed toys; write where everything came from."""
 
-from toymill.aggregate import failures
-from toymill.config import read_study
+from toymill.config.study import read_study
 from toymill.errors import ToymillError
 from toymill.job import reported
-from toymill.records import provenance, read_json, write_json
+from toymill.results.records import provenance, read_json, write_json
+from toymill.study.aggregate import failures
 
 with reported(snakemake.log):
     study = read_study(snakemake.config)

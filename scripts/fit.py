@@ -3,8 +3,8 @@
 from toymill.job import prepare, reported
 
 prepare(snakemake.threads)
-from toymill.config import read_study, shard_named  # noqa: E402
-from toymill.study import fit_shard  # noqa: E402
+from toymill.config.study import read_study, shard_named  # noqa: E402
+from toymill.study.stages import fit_shard  # noqa: E402
 
 with reported(snakemake.log):
     study = read_study(snakemake.config)

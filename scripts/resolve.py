@@ -3,9 +3,9 @@
 from toymill.job import prepare, reported
 
 prepare(snakemake.threads)
-from toymill.config import read_study  # noqa: E402
-from toymill.records import write_json, write_yaml  # noqa: E402
-from toymill.study import describe  # noqa: E402
+from toymill.config.study import read_study  # noqa: E402
+from toymill.results.records import write_json, write_yaml  # noqa: E402
+from toymill.study.stages import describe  # noqa: E402
 
 with reported(snakemake.log):
     study = read_study(snakemake.params.settings)

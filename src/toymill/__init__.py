@@ -7,18 +7,25 @@ configuration does not load JAX.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from toymill._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from toymill.errors import ToymillError as ToymillError
-    from toymill.fits import Fits as Fits
-    from toymill.information import derivatives as derivatives
-    from toymill.intervals import EndStatus as EndStatus
-    from toymill.intervals import Intervals as Intervals
-    from toymill.intervals import profile_interval as profile_interval
-    from toymill.likelihood import fit as fit
-    from toymill.likelihood import fit_tests as fit_tests
-    from toymill.minimize import Status as Status
+    from toymill.fitting.fit import fit as fit
+    from toymill.fitting.fit import fit_tests as fit_tests
+    from toymill.fitting.intervals import EndStatus as EndStatus
+    from toymill.fitting.intervals import Intervals as Intervals
+    from toymill.fitting.intervals import profile_interval as profile_interval
+    from toymill.fitting.results import Fits as Fits
+    from toymill.fitting.status import Status as Status
+    from toymill.histfactory.model import read_workspace as read_workspace
+    from toymill.inference.information import derivatives as derivatives
+    from toymill.inference.statistics import q_0 as q_0
+    from toymill.inference.statistics import q_mu as q_mu
+    from toymill.inference.statistics import qtilde_mu as qtilde_mu
+    from toymill.inference.statistics import t_mu as t_mu
+    from toymill.inference.statistics import ttilde_mu as ttilde_mu
     from toymill.models.base import Model as Model
-    from toymill.models.histfactory import read_workspace as read_workspace
     from toymill.models.load import check_model as check_model
     from toymill.models.load import load_model as load_model
     from toymill.models.user import NormalConstraint as NormalConstraint
@@ -26,40 +33,33 @@ if TYPE_CHECKING:
     from toymill.models.user import PoissonConstraint as PoissonConstraint
     from toymill.models.user import define_model as define_model
     from toymill.parameters import Parameters as Parameters
-    from toymill.statistics import q_0 as q_0
-    from toymill.statistics import q_mu as q_mu
-    from toymill.statistics import qtilde_mu as qtilde_mu
-    from toymill.statistics import t_mu as t_mu
-    from toymill.statistics import ttilde_mu as ttilde_mu
     from toymill.toys import throw as throw
 
-__version__ = "0.1.0"
-
 _HOMES = {
-    "EndStatus": "toymill.intervals",
-    "Fits": "toymill.fits",
-    "Intervals": "toymill.intervals",
+    "EndStatus": "toymill.fitting.intervals",
+    "Fits": "toymill.fitting.results",
+    "Intervals": "toymill.fitting.intervals",
     "Model": "toymill.models.base",
     "NormalConstraint": "toymill.models.user",
     "Parameter": "toymill.models.user",
     "Parameters": "toymill.parameters",
     "PoissonConstraint": "toymill.models.user",
-    "Status": "toymill.minimize",
+    "Status": "toymill.fitting.status",
     "ToymillError": "toymill.errors",
     "check_model": "toymill.models.load",
     "define_model": "toymill.models.user",
-    "derivatives": "toymill.information",
-    "fit": "toymill.likelihood",
-    "fit_tests": "toymill.likelihood",
+    "derivatives": "toymill.inference.information",
+    "fit": "toymill.fitting.fit",
+    "fit_tests": "toymill.fitting.fit",
     "load_model": "toymill.models.load",
-    "profile_interval": "toymill.intervals",
-    "q_0": "toymill.statistics",
-    "q_mu": "toymill.statistics",
-    "qtilde_mu": "toymill.statistics",
-    "read_workspace": "toymill.models.histfactory",
-    "t_mu": "toymill.statistics",
+    "profile_interval": "toymill.fitting.intervals",
+    "q_0": "toymill.inference.statistics",
+    "q_mu": "toymill.inference.statistics",
+    "qtilde_mu": "toymill.inference.statistics",
+    "read_workspace": "toymill.histfactory.model",
+    "t_mu": "toymill.inference.statistics",
     "throw": "toymill.toys",
-    "ttilde_mu": "toymill.statistics",
+    "ttilde_mu": "toymill.inference.statistics",
 }
 
 __all__ = [

@@ -8,14 +8,14 @@ import pytest
 import scipy.stats
 
 import toymill
-from toymill.aggregate import _expected_counts, _verdict, failures, summarize
-from toymill.config import read_study, shards
-from toymill.minimize import Status
-from toymill.plots import draw
-from toymill.statistics import Distribution
-from toymill.store import read_shard, write_shard
-from toymill.study import describe, fit_shard
-from toymill.tally import Tally
+from toymill.config.study import read_study, shards
+from toymill.fitting.status import Status
+from toymill.inference.statistics import Distribution
+from toymill.report.plots import draw
+from toymill.results.store import read_shard, write_shard
+from toymill.results.tally import Tally
+from toymill.study.aggregate import _expected_counts, _verdict, failures, summarize
+from toymill.study.stages import describe, fit_shard
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +219,7 @@ def test_information_and_bound_beside_the_toys(done, summary):
 
 
 def test_held_auxiliary_data_have_no_efficiency(done):
-    from toymill.aggregate import _information
+    from toymill.study.aggregate import _information
 
     study, description, files = done
     about = description["ensembles"]["one"] | {"throw": "main-only"}
@@ -245,8 +245,8 @@ def test_no_asymptotic_curve_beside_an_upper_bound(done):
 
 
 def test_an_audit_without_a_valid_fit_has_no_difference():
-    from toymill.aggregate import _audit
-    from toymill.store import Audit
+    from toymill.results.store import Audit
+    from toymill.study.aggregate import _audit
 
     two = np.zeros(2)
     found = _audit(Audit(np.arange(2), two, two[None], two, np.zeros(2, dtype=bool)))

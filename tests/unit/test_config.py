@@ -7,7 +7,9 @@ import yaml
 from pydantic import BaseModel
 
 import toymill
-from toymill.config import (
+from toymill.config.model import KINDS, NamedPatch, Remote
+from toymill.config.schema import SCHEMA_FILE, schema_text
+from toymill.config.study import (
     Ensemble,
     FitConfig,
     OptimisersConfig,
@@ -19,9 +21,7 @@ from toymill.config import (
     shards,
     values_tested,
 )
-from toymill.model_config import KINDS, NamedPatch, Remote
-from toymill.models.workspace import ModifierSettings, Prune, Rename
-from toymill.schema import SCHEMA_FILE, schema_text
+from toymill.formats.workspace import ModifierSettings, Prune, Rename
 
 SECTIONS: list[type[BaseModel]] = [
     Study,

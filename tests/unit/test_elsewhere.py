@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from toymill.models.elsewhere import _inverse
+from toymill.histfactory.profiles import _inverse
 
 
 @pytest.mark.parametrize(("parameters", "bins"), [(4, 9), (9, 4), (5, 5)])

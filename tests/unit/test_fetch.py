@@ -11,8 +11,8 @@ import zipfile
 import pytest
 
 import toymill
-from toymill import fetch as module
-from toymill.fetch import fetch
+from toymill.study import fetch as module
+from toymill.study.fetch import fetch
 
 CONTENT = b'{"channels": []}'
 

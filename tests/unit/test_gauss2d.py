@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 
 import toymill
-from toymill.information import cramer_rao, derivatives, expected_information
+from toymill.inference.information import cramer_rao, derivatives, expected_information
 from toymill.models import gauss2d
 
 TRUTH = np.array([0.0, 0.0, 1.0, 0.5, 0.0, 0.0])

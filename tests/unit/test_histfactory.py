@@ -10,10 +10,10 @@ import pyhf
 import pytest
 
 import toymill
-from toymill.models import binned
-from toymill.models.binned import KERNEL
+from toymill.histfactory import kernel as binned
+from toymill.histfactory.kernel import KERNEL
+from toymill.histfactory.templates import EVEN_SHAPES
 from toymill.models.densities import FLOOR
-from toymill.models.templates import EVEN_SHAPES
 
 
 def pyhf_model(path_or_spec, patches=()):

@@ -11,9 +11,9 @@ import scipy.optimize
 import scipy.stats
 
 import toymill
-from toymill import intervals
-from toymill.audit import minuit_fit, nll_and_gradient
-from toymill.intervals import EndStatus
+from toymill.fitting import intervals
+from toymill.fitting.intervals import EndStatus
+from toymill.fitting.minuit import minuit_fit, nll_and_gradient
 from toymill.models import normal, poisson
 
 LEVELS = (1.0, 3.84)

@@ -9,11 +9,11 @@ import scipy.special
 from scipy.optimize import minimize as scipy_minimize
 
 import toymill
-from toymill.likelihood import fit_tests
-from toymill.lower_minima import off_saddles
-from toymill.minimize import curvature
-from toymill.models.reader import read_specification
-from toymill.models.templates import SCANNED, compile_specification
+from toymill.fitting.fit import fit_tests
+from toymill.fitting.newton import curvature
+from toymill.fitting.second_minima import off_saddles
+from toymill.formats.reader import read_specification
+from toymill.histfactory.templates import SCANNED, compile_specification
 
 CODES = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
 

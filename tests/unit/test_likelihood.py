@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import toymill
-from toymill import likelihood
-from toymill.fits import Wanted, keep_lower
-from toymill.minimize import Status, minimize
+from toymill.fitting import fit as likelihood
+from toymill.fitting.newton import minimize
+from toymill.fitting.results import Wanted, keep_lower
+from toymill.fitting.status import Status
 
 
 def onoff_data(on, off):

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from toymill.minimize import Status, minimize
+from toymill.fitting.newton import minimize
+from toymill.fitting.status import Status
 from toymill.models.base import Kernel
 
 

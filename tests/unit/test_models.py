@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 import toymill
-from toymill.information import cramer_rao, expected_information, noncentralities, observed_information
+from toymill.inference.information import cramer_rao, expected_information, noncentralities, observed_information
 from toymill.models import extended, normal, poisson
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import toymill
-from toymill import optimisers
 from toymill.models import normal
-from toymill.optimisers import METHODS, Limits, compare, table
+from toymill.study import optimisers
+from toymill.study.optimisers import METHODS, Limits, compare, table
 
 
 @pytest.fixture(scope="module")

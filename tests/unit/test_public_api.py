@@ -40,7 +40,7 @@ def test_unknown_name():
 
 
 def test_configuration_does_not_import_jax():
-    code = "import sys, toymill.config; sys.exit('jax' in sys.modules)"
+    code = "import sys, toymill.config.inspection, toymill.config.study; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

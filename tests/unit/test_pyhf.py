@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import toymill
-from toymill.models.binned import KERNEL, _inner, _main_nll, _main_offset, _outer, _rates
+from toymill.formats.reader import read_specification
+from toymill.histfactory.kernel import KERNEL, _inner, _main_nll, _main_offset, _outer, _rates
+from toymill.histfactory.templates import SCANNED, compile_specification, expectation, hist_cells, norm_cells
 from toymill.models.densities import FLOOR, constraint_nll, constraint_offset
-from toymill.models.reader import read_specification
-from toymill.models.templates import SCANNED, compile_specification, expectation, hist_cells, norm_cells
 from toymill.parameters import constraints_of
 
 CODES = [(norm, hist) for norm in ("code1", "code4") for hist in ("code0", "code2", "code4p")]

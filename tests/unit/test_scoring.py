@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import toymill
-from toymill.fits import Wanted
-from toymill.lanes import block_size, in_calls
-from toymill.minimize import CERTIFIED_STATUSES
-from toymill.scoring import _corrected
+from toymill.fitting.batching import block_size, in_calls
+from toymill.fitting.results import Wanted
+from toymill.fitting.scoring import _corrected
+from toymill.fitting.status import CERTIFIED_STATUSES
 
 
 def test_corrected_step_is_that_of_bfgs():

@@ -5,9 +5,9 @@ import pytest
 import scipy.stats
 
 import toymill
-from toymill.fits import Fits
-from toymill.minimize import Status
-from toymill.statistics import Distribution, asymptotic_cdf, fraction, moments, quantile
+from toymill.fitting.results import Fits
+from toymill.fitting.status import Status
+from toymill.inference.statistics import Distribution, asymptotic_cdf, fraction, moments, quantile
 
 
 def fits(nll, mu, fixed=None, status=None):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import toymill
-from toymill.likelihood import fit_tests
-from toymill.store import (
+from toymill.fitting.fit import fit_tests
+from toymill.results.store import (
     Audit,
     ShardFits,
     ShardKey,
@@ -18,7 +18,7 @@ from toymill.store import (
     writing_shard,
     writing_toys,
 )
-from toymill.tally import ADDITIVE, CONTEXT, Tally
+from toymill.results.tally import ADDITIVE, CONTEXT, Tally
 
 KEY = ShardKey("one", "d" * 64, "m" * 64, 7, 20, 6)
 

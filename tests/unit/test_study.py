@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import toymill
-from toymill import aggregate
-from toymill import study as module
-from toymill.aggregate import summarize
-from toymill.config import Shard, read_study, shards
-from toymill.plots import draw
-from toymill.store import ShardKey, read_shard, read_toys, reading_shard
-from toymill.study import describe, fit_shard, throw_shard
+from toymill.config.study import Shard, read_study, shards
+from toymill.report.plots import draw
+from toymill.results.store import ShardKey, read_shard, read_toys, reading_shard
+from toymill.study import aggregate
+from toymill.study import stages as module
+from toymill.study.aggregate import summarize
+from toymill.study.stages import describe, fit_shard, throw_shard
 
 KEEP = ("all", "poi", "summary")
 
@@ -211,9 +211,9 @@ import sys
 from toymill.job import prepare
 prepare()
 import numpy as np
-from toymill import study as module
-from toymill.config import Shard, read_study
-from toymill.fits import Fits
+from toymill.study import stages as module
+from toymill.config.study import Shard, read_study
+from toymill.fitting.results import Fits
 
 def fit_tests(model, data, tests, **_):
     shape = len(data), len(model.parameters)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from toymill.models.systems import inverse, lower_inverse, scoring_matrix, weighted_total
+from toymill.linalg import inverse, lower_inverse, scoring_matrix, weighted_total
 
 TOYS = 16
 

@@ -8,12 +8,12 @@ import pytest
 import scipy.stats
 
 import toymill
-from toymill import tally as module
-from toymill.fits import Fits
-from toymill.likelihood import fit_tests
-from toymill.minimize import Status
-from toymill.statistics import Distribution, moments, moments_of_sums
-from toymill.tally import BLOCK, CELL, T_TILDE, T, Tally, _rows_of
+from toymill.fitting.fit import fit_tests
+from toymill.fitting.results import Fits
+from toymill.fitting.status import Status
+from toymill.inference.statistics import Distribution, moments, moments_of_sums
+from toymill.results import tally as module
+from toymill.results.tally import BLOCK, CELL, T_TILDE, T, Tally, _rows_of
 
 TRUTH = np.array([1.0, 0.0])  # of b and mu
 TESTS = [0.0, 1.0]

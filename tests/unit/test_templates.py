@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from toymill.models.templates import hist_cells, norm_cells
+from toymill.histfactory.templates import hist_cells, norm_cells
 
 
 def summed(parts, sums):

@@ -8,8 +8,8 @@ import pyhf
 import pytest
 
 import toymill
-from toymill.models.reader import read_specification
-from toymill.models.templates import compile_specification
+from toymill.formats.reader import read_specification
+from toymill.histfactory.templates import compile_specification
 
 
 def sample(spec, channel, name):

@@ -198,7 +198,7 @@ def test_a_killed_run_is_completed_to_the_same_bytes(root, tmp_path, reference):
 
 
 def test_what_a_killed_write_left_is_written_over(tmp_path):
-    from toymill.store import write_summary
+    from toymill.results.store import write_summary
 
     (tmp_path / ".summary.h5.part").write_bytes(b"half")
     write_summary(tmp_path / "summary.h5", {"a": 1})

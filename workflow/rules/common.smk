@@ -9,14 +9,14 @@ from snakemake.exceptions import WorkflowError
 
 try:
     import toymill
-    from toymill.config import (
+    from toymill.config.study import (
         check_inputs,
         read_study,
         refuse_duplicate_keys,
         shards,
     )
     from toymill.errors import ToymillError
-    from toymill.model_config import FETCHED
+    from toymill.config.model import FETCHED
 except ImportError as error:
     raise WorkflowError(
         f"The Python that runs Snakemake ({sys.executable}) cannot import toymill ({error}). "

@@ -1,0 +1,329 @@
+"""The validated study: what a configuration file may say, with every default. Needs no JAX."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from toymill._version import __version__
+from toymill.config.inspection import Facts, facts_of
+from toymill.config.model import (
+    KINDS,
+    ModelConfig,
+    NamedPatch,
+    Number,
+    PythonConfig,
+    Remote,
+    Strict,
+)
+from toymill.errors import ToymillError, nearest
+from toymill.formats.workspace import ModifierSettings, NormSysSettings, Prune, Rename
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+
+MOST_SHARDS = 20000
+"""Snakemake plans hundreds of jobs in seconds, tens of thousands in minutes."""
+
+
+class Ensemble(Strict):
+    """All toys of one truth point."""
+
+    truth: dict[str, Number] = {}
+    """Parameter values that the toys are thrown at, by name; the others as `nuisances` says."""
+    toys: Annotated[int, Field(ge=1, strict=True)] = 10000
+    """Number of toys."""
+    tests: list[Number] = []
+    """Values of the parameter of interest tested on every toy; the truth's own is always added."""
+    throw: Literal["frequentist", "main-only", "hybrid"] = "frequentist"
+    """What fluctuates: `frequentist` main and auxiliary data; `main-only` leaves auxiliary data as observed; `hybrid`
+    leaves them and draws nuisance parameters from their constraints (Cousins and Highland)."""
+    nuisances: Literal["nominal", "conditional"] = "nominal"
+    """Where the other parameters stand: `nominal` at their initial values, `conditional` at their best fit to the
+    observed data with `truth` held."""
+
+
+class FitConfig(Strict):
+    """How toys are fitted."""
+
+    edm_tolerance: Annotated[Number, Field(gt=0, le=1e-3)] = 1e-8
+    """Largest estimated distance to the minimum of a certified fit, in units of the negative log-likelihood."""
+    audit: Annotated[int, Field(ge=0, strict=True)] = 20
+    """Toys of each ensemble that are fitted again with iminuit, for the comparison in the summary."""
+    max_failed: Annotated[Number, Field(ge=0, le=1)] = 0.001
+    """The study fails, after its summary is written, if a larger fraction of an ensemble's toys is not certified."""
+
+
+Method = Literal["gradient-descent", "newton", "toymill", "iminuit-jax", "iminuit-numerical", "scipy-l-bfgs-b"]
+
+
+class OptimisersConfig(Strict):
+    """Which optimisers a study of kind `optimisers` compares, and how long they may try."""
+
+    methods: Annotated[list[Method], Field(min_length=1)] = list(get_args(Method))
+    """The optimisers: each fits every toy from the model's initial values."""
+    descent_steps: Annotated[int, Field(ge=1, strict=True)] = 1000
+    """Steps of gradient descent, all of which are done."""
+    newton_steps: Annotated[int, Field(ge=1, strict=True)] = 50
+    """Most steps of Newton's method."""
+
+
+class Study(Strict):
+    """A study: one model, its ensembles, and how they are run."""
+
+    study: Annotated[str, Field(pattern=_NAME)]
+    """Name of the study: its results are in `results/<study>/`."""
+    kind: Literal["toys", "optimisers"] = "toys"
+    """What is done with the toys: `toys` fits them all for bias, coverage and t; `optimisers` compares optimisers."""
+    model: ModelConfig
+    """The statistical model."""
+    ensembles: Annotated[dict[Annotated[str, Field(pattern=_NAME)], Ensemble], Field(min_length=1)]
+    """The truth points, by a name of your choice. An ensemble's toys depend on the seed and on this name."""
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
+    """Seed of every toy in the study."""
+    shard: Annotated[int, Field(ge=1, strict=True)] = 10000
+    """Toys a job: each shard is one job and one file."""
+    levels: Annotated[list[Annotated[Number, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.683, 0.95]
+    """Confidence levels of the intervals whose coverage is counted."""
+    fit: FitConfig = FitConfig()
+    """How toys are fitted."""
+    optimisers: OptimisersConfig = OptimisersConfig()
+    """What a study of kind `optimisers` compares."""
+    keep: Literal["all", "poi", "summary"] = "all"
+    """What is stored of the fits: `all` parameters of every toy, those of the parameter of interest (`poi`), or no toy
+    by itself but a `summary`: counts, sums and histograms, with the toys of the tail and the failed ones."""
+    keep_toys: Annotated[bool, Field(strict=True)] = False
+    """Keep the raw toys in `results/<study>/toys/`."""
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @field_validator("ensembles")
+    @classmethod
+    def _names_differ(cls, value: dict[str, Ensemble]) -> dict[str, Ensemble]:
+        folded = [name.lower() for name in value]
+        if len(set(folded)) < len(folded):
+            msg = "two names differ only in case, and some file systems would mix their files"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _not_too_many_jobs(self) -> Study:
+        jobs = sum(-(-ensemble.toys // self.shard) for ensemble in self.ensembles.values())
+        if jobs > MOST_SHARDS:
+            msg = f"shard: {self.shard} toys a job makes {jobs} jobs; expected at most {MOST_SHARDS}. Raise shard"
+            raise ValueError(msg)
+        return self
+
+
+class Shard(NamedTuple):
+    """A contiguous range of an ensemble's toys: one job, one file."""
+
+    name: str
+    first: int
+    toys: int
+
+
+def read_study(content: Mapping[str, Any]) -> Study:
+    """The study that a configuration states.
+
+    Raises:
+        ToymillError: an unknown key, a wrong type or an impossible value; the message names the key,
+            what was got, and what is allowed.
+    """
+    try:
+        return Study.model_validate(dict(content))
+    except ValidationError as error:
+        lines = [_explain(dict(item)) for item in error.errors()]
+        msg = "The configuration cannot be used:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
+        raise ToymillError(msg) from None
+
+
+def refuse_duplicate_keys(path: str | Path) -> None:
+    """Refuse a YAML file that gives a key twice, of which YAML readers silently take the last.
+
+    Raises:
+        ToymillError: naming the key and its line. A file that is no YAML is left to Snakemake's own message.
+    """
+
+    def visit(node: yaml.Node) -> None:
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    msg = f"{path}, line {key.start_mark.line + 1}: the key {key.value!r} is given twice. Keep one."
+                    raise ToymillError(msg)
+                seen.add(str(key.value))
+                visit(value)
+        elif isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                visit(item)
+
+    try:
+        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return
+    if root is not None:
+        visit(root)
+
+
+def check_study(study: Study, facts: Facts) -> None:
+    """Refuse a study that does not fit its model.
+
+    Raises:
+        ToymillError: no parameter of interest, or a fixed one, a truth or a test of an unknown parameter
+            or outside its bounds, a truth of the parameter of interest that is not given, a fit to data that
+            the model has not.
+    """
+    if facts.poi is None:
+        msg = f"model.poi: the model names no parameter of interest. {nearest('', facts.parameters.names)}"
+        raise ToymillError(msg)
+    if facts.parameters.fixed[facts.parameters.index(facts.poi)]:
+        msg = f"model.poi: the model fixes the parameter of interest {facts.poi!r}. Free it there, or name another."
+        raise ToymillError(msg)
+    for name, ensemble in study.ensembles.items():
+        for key, values in (
+            ("truth", [ensemble.truth]),
+            ("tests", [{facts.poi: test} for test in ensemble.tests]),
+        ):
+            for settings in values:
+                try:
+                    facts.parameters.values(settings)
+                except ToymillError as error:
+                    msg = f"ensembles.{name}.{key}: {error}"
+                    raise ToymillError(msg) from None
+        constraint = dict(zip(facts.parameters.names, facts.parameters.constraint, strict=True))
+        drawn = [item for item in ensemble.truth if item != facts.poi and constraint[item] != "none"]
+        if ensemble.throw == "hybrid" and drawn:
+            msg = (
+                f"ensembles.{name}.truth: hybrid toys draw {drawn[0]!r} from its constraint, so it has no truth. "
+                "Leave it out, or choose another throw."
+            )
+            raise ToymillError(msg)
+        if ensemble.nuisances == "conditional" and not facts.observed:
+            msg = (
+                f"ensembles.{name}.nuisances: 'conditional' is a fit to the observed data, and this model has none. "
+                "Give it observed data, or name the parameters in truth."
+            )
+            raise ToymillError(msg)
+        if facts.poi not in ensemble.truth:
+            msg = (
+                f"ensembles.{name}.truth: got {dict(ensemble.truth)}; expected a value for the parameter of "
+                f"interest too, as {{{facts.poi}: 1.0}}."
+            )
+            raise ToymillError(msg)
+
+
+def check_inputs(study: Study) -> None:
+    """Check the study against its model as far as its files are there; what is yet to be fetched is checked later.
+
+    Raises:
+        ToymillError: a local input that is not there, and what ``facts_of`` and ``check_study`` refuse.
+    """
+    for key, item in study.model.sources.items():
+        if isinstance(item, str) and not Path(item).is_file():
+            download = "" if isinstance(study.model, PythonConfig) else " A download is a mapping of url and sha256."
+            msg = f"model.{key}: there is no file {item!r} in {Path.cwd()}.{download}"
+            raise ToymillError(msg)
+    if all(path.is_file() for path in study.model.inputs):
+        check_study(study, facts_of(study.model))
+
+
+def values_tested(ensemble: Ensemble, poi: str) -> list[float]:
+    """The values of the parameter of interest that are tested: those asked for and the truth, ascending."""
+    return sorted({float(value) for value in [*ensemble.tests, ensemble.truth[poi]]})
+
+
+def shards(study: Study, ensemble: str) -> Iterator[Shard]:
+    """The shards of an ensemble; the name is the range of indices, so that more toys leave whole shards as they are."""
+    total = study.ensembles[ensemble].toys
+    for first in range(0, total, study.shard):
+        count = min(study.shard, total - first)
+        yield Shard(f"{first:09d}-{first + count - 1:09d}", first, count)
+
+
+def toys_digest(study: Study, ensemble: str, model_digest: str) -> str:
+    """SHA-256 of everything that a toy of this ensemble depends on, save its index."""
+    settings = study.ensembles[ensemble].model_dump(mode="json", exclude={"toys", "tests"})
+    return _digest([__version__, model_digest, study.seed, ensemble, settings])
+
+
+def fits_digest(study: Study, ensemble: str, model_digest: str) -> str:
+    """SHA-256 of everything that a toy of this ensemble and its fits depend on, save its index."""
+    tests = study.ensembles[ensemble].tests
+    kept = [] if study.keep == "all" else [study.keep, study.levels]
+    return _digest([toys_digest(study, ensemble, model_digest), tests, study.fit.edm_tolerance, *kept])
+
+
+def _digest(identity: Any) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+_EXPECTED = {
+    "dict_type": "expected a mapping, as {key: value}",
+    "model_type": "expected a mapping, as {key: value}",
+    "list_type": "expected a list, as [value]",
+    "string_type": "expected text; put a number in quotes",
+    "too_short": "needs at least one",
+    "string_pattern_mismatch": "expected letters, digits and . _ + - for a name, 64 digits for a sha256, http… for a url",
+}
+
+
+def _explain(error: dict[str, Any]) -> str:
+    """One line for one validation error: key, value, what is allowed."""
+    steps = list(error["loc"])
+    kind = steps.pop(1) if steps[:1] == ["model"] and len(steps) > 1 and steps[1] in KINDS else "workspace"
+    location = [str(step) for step in steps if step not in {"str", "Remote", "NamedPatch", "[key]"}]
+    key = ".".join(location)
+    got = json.dumps(error["input"], default=str)
+    got = got if len(got) <= 60 else got[:57] + "…"
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1], str(kind))
+        return f"{key}: unknown key. {nearest(location[-1], known)}"
+    if error["type"] == "missing":
+        return f"{key}: missing. It is needed; config/README.md describes it."
+    if error["type"] == "union_tag_invalid":
+        return f"{key}.kind: got {error['ctx']['tag']!r}. {nearest(error['ctx']['tag'], KINDS)}"
+    advice = ""
+    if isinstance(error["input"], str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", error["input"]):
+        advice = " (YAML reads 1e4 as text: write 10000, 1.0e+6 or 1.0e-4)"
+    text = _EXPECTED.get(error["type"]) or re.sub(r"^Value error, ", "", error["msg"])
+    text = f"{text[0].lower()}{text[1:]}"
+    return f"{key}: {text}; got {got}{advice}." if key else f"{text}."
+
+
+def _known_keys(location: list[str], kind: str) -> list[str]:
+    """The keys that may stand at a place of the configuration."""
+    inside: dict[str, list[type[BaseModel]]] = {
+        "path": [Remote],
+        "patches": [Remote] if "path" in location[2:] else [NamedPatch, Remote],
+        "prune": [Prune],
+        "rename": [Rename],
+        "modifier_settings": [ModifierSettings] if len(location) == 2 else [NormSysSettings],
+    }
+    sections: dict[str, type[BaseModel]] = {
+        "model": KINDS[kind],
+        "ensembles": Ensemble,
+        "fit": FitConfig,
+        "optimisers": OptimisersConfig,
+    }
+    if not location:
+        classes: list[type[BaseModel]] = [Study]
+    elif location[0] == "model" and len(location) > 1:
+        classes = inside[location[1]]
+    else:
+        classes = [sections[location[0]]]
+    return [key for item in classes for key in item.model_fields]
+
+
+def shard_named(study: Study, ensemble: str, name: str) -> Shard:
+    """The shard of an ensemble that has this name."""
+    return next(shard for shard in shards(study, ensemble) if shard.name == name)

@@ -1,0 +1,51 @@
+"""How a fit ended. Needs no JAX."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Status(enum.IntEnum):
+    """How a fit ended; ``advice`` says what to make of each. ``CERTIFIED_STATUSES`` are minima."""
+
+    CERTIFIED = 0
+    AT_BOUND = 1
+    AT_KINK = 2
+    NOT_CONVERGED = 3
+    HESSIAN_NOT_POSITIVE = 4
+    NOT_FINITE = 5
+    AT_FLOOR = 6
+    RESCUED = 7
+
+    @property
+    def advice(self) -> str:
+        """One sentence: what this means, and what to do."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Status.CERTIFIED: "A minimum: positive-definite exact Hessian, estimated distance below the tolerance.",
+    Status.AT_BOUND: (
+        "A minimum with at least one parameter held at a bound by its gradient, certified in the others; "
+        "widen the bound if it is not physical."
+    ),
+    Status.NOT_CONVERGED: "No further step lowered the nll, or the limit of steps was reached, before certification.",
+    Status.HESSIAN_NOT_POSITIVE: (
+        "The search ended where the exact Hessian is not positive definite: a saddle, or a direction that "
+        "the data do not constrain; fix or constrain that parameter."
+    ),
+    Status.NOT_FINITE: "The likelihood is not finite at the start of the fit: check the model at this point.",
+    Status.AT_FLOOR: (
+        "An expected count ended at or below zero, where the likelihood is not that of the model; tighten the "
+        "bounds so that expectations stay positive."
+    ),
+    Status.RESCUED: (
+        "A minimum that iminuit led to where no further step of our own lowered the nll; certified as the others are."
+    ),
+    Status.AT_KINK: (
+        "A minimum with at least one parameter at 0, where its interpolation (code 0 or 1) has a kink and the nll rises "
+        "to both sides, certified in the others; codes 4 and 4p have no kink."
+    ),
+}
+
+CERTIFIED_STATUSES = (Status.CERTIFIED, Status.AT_BOUND, Status.AT_KINK, Status.RESCUED)

@@ -1,0 +1,1 @@
+"""From files to a specification: pyhf workspaces, patches, HS3."""

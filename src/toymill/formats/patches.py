@@ -1,0 +1,151 @@
+"""JSON files, JSON patches (RFC 6902), and patch sets as published on HEPData."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import jsonpatch
+import jsonpointer
+from pydantic import BaseModel, ConfigDict, Field
+
+from toymill.errors import ToymillError, nearest
+from toymill.formats.validation import refuse_duplicates, shortened, validate
+
+Patch = str | Path | list[dict[str, Any]] | tuple[str | Path | dict[str, Any], str]
+"""A patch's file or content, or a patch set's file or content with the name of one of its patches."""
+
+
+class _Open(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class _PatchName(_Open):
+    name: str
+
+
+class _PatchEntry(_Open):
+    metadata: _PatchName
+    patch: list[dict[str, Any]]
+
+
+class _SetMetadata(_Open):
+    digests: dict[str, str] = {}
+
+
+class _PatchSet(_Open):
+    patches: Annotated[list[_PatchEntry], Field(min_length=1)]
+    metadata: _SetMetadata = _SetMetadata()
+
+
+def load_patched(path: str | Path | dict[str, Any], patches: Sequence[Patch]) -> tuple[Any, str]:
+    """The content of a JSON file with patches applied in order, and its name for messages.
+
+    Raises:
+        ToymillError: unreadable file, not JSON, a patch that does not apply, a patch set without a name or
+            without that patch, or one that was made for another file (its digests differ).
+    """
+    if not isinstance(path, str | Path | dict):
+        msg = f"The workspace is given as {shortened(path)}; expected a path, or a file's content as a dictionary."
+        raise ToymillError(msg)
+    if not isinstance(patches, list | tuple):
+        msg = f"patches is {shortened(patches)}; expected a list of patches."
+        raise ToymillError(msg)
+    source = "workspace" if isinstance(path, dict) else str(path)
+    original = path if isinstance(path, dict) else load_json(Path(path))
+    content = original
+    for number, patch in enumerate(patches):
+        origin, operations = _operations(number, patch, original, source)
+        try:
+            content = jsonpatch.apply_patch(content, operations)
+        except jsonpatch.InvalidJsonPatch as error:
+            msg = f"{origin} is no valid JSON patch (RFC 6902): {str(error).rstrip('.')}."
+            raise ToymillError(msg) from None
+        except (
+            jsonpatch.JsonPatchException,
+            jsonpointer.JsonPointerException,
+            TypeError,
+            KeyError,
+            ValueError,
+        ) as error:
+            msg = (
+                f"{origin} does not apply to {source}: {str(error).rstrip('.')}. Is it the patch of another workspace?"
+            )
+            raise ToymillError(msg) from None
+    return content, source
+
+
+def load_json(path: Path) -> Any:
+    """The content of a JSON file; raises ToymillError if it cannot be read or is not JSON."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        msg = f"{path} is not text in UTF-8, so not JSON. Is it an archive to unpack first?"
+        raise ToymillError(msg) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        msg = f"Cannot read {path}: {reason}. Check the path; paths are relative to the working directory."
+        raise ToymillError(msg) from None
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        python = " A model in Python needs kind: python beside its path." if str(path).endswith(".py") else ""
+        msg = f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.{python}"
+        raise ToymillError(msg) from None
+    except (ValueError, RecursionError) as error:
+        msg = f"{path} is no JSON that can be read: {error}."
+        raise ToymillError(msg) from None
+
+
+def _operations(number: int, patch: Patch, original: Any, source: str) -> tuple[str, Any]:
+    """A patch's name for messages, and its operations."""
+    if isinstance(patch, tuple) and len(patch) != 2:
+        msg = f"patch {number} is {shortened(patch)}; expected a patch set and the name of one of its patches."
+        raise ToymillError(msg)
+    holder, wanted = patch if isinstance(patch, tuple) else (patch, None)
+    origin = str(holder) if isinstance(holder, str | Path) else f"patch {number}"
+    content: Any = load_json(Path(holder)) if isinstance(holder, str | Path) else holder
+    is_set = isinstance(content, dict) and "patches" in content
+    if wanted is None and not is_set:
+        if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
+            msg = f"{origin} is no JSON patch: expected a list of operations; got {shortened(content)}."
+            raise ToymillError(msg)
+        return origin, content
+    if not is_set:
+        msg = f"{origin} is no patch set, so it has no patch {wanted!r}. A JSON patch is given alone, without a name."
+        raise ToymillError(msg)
+    entries = validate(_PatchSet, content, origin)
+    names = [item.metadata.name for item in entries.patches]
+    refuse_duplicates(names, f"patch in {origin}")
+    if wanted is None:
+        listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        msg = (
+            f"{origin} is a patch set of {len(names)} ({listed}), not a JSON patch. Name one of its patches: {{path: …, "
+            f"patch: {names[0]}}} in a study, (…, {names[0]!r}) in Python."
+        )
+        raise ToymillError(msg)
+    if wanted not in names:
+        msg = f"{origin} has no patch {wanted!r}. {nearest(wanted, names)}"
+        raise ToymillError(msg)
+    _verify(entries.metadata.digests, origin, original, source)
+    return f"{origin}, patch {wanted!r},", entries.patches[names.index(wanted)].patch
+
+
+def _verify(digests: dict[str, str], origin: str, original: Any, source: str) -> None:
+    """Refuse a patch set whose digests are not those of the file before any patch, as pyhf computes them."""
+    known = {name: value for name, value in digests.items() if name in {"md5", "sha256"}}
+    if not known:
+        msg = f"{origin} has no metadata.digests (md5 or sha256), so nothing says that it belongs to {source}."
+        raise ToymillError(msg)
+    text = json.dumps(original, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass")
+    for name, expected in known.items():
+        got = hashlib.new(name, text, usedforsecurity=False).hexdigest()
+        if got != expected.lower():
+            msg = (
+                f"{origin} belongs to another workspace than {source}: it expects the {name} digest {expected}; got "
+                f"{got}. Take the workspace that was published with it, unchanged."
+            )
+            raise ToymillError(msg)

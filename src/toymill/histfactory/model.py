@@ -1,0 +1,129 @@
+"""HistFactory: Poisson bins with normal and Poisson constraints (CERN-OPEN-2012-016), as pyhf states it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toymill.formats.patches import Patch
+from toymill.formats.reader import read_specification
+from toymill.histfactory import kernel as binned
+from toymill.histfactory.templates import Compiled, compile_specification
+from toymill.models.base import Model, Sampling, columns
+
+
+@dataclass(frozen=True)
+class HistFactory(Model):
+    """A HistFactory model, made by ``read_workspace``."""
+
+    def expected_data(self, params: Any) -> Any:
+        """Expected main and auxiliary data in pyhf's order, shape (P,) to (D,) or (n, P) to (n, D).
+
+        Raises:
+            ToymillError: a number of parameters that is not the model's.
+        """
+        x = columns(params, len(self.parameters), "params", "parameters")
+        expected = binned.expected(self.arrays, x).T
+        return expected[0] if np.ndim(params) == 1 else expected
+
+    def main_logpdf(self, params: Any, data: Any) -> Any:
+        """The main data's part of ``logpdf``, Σ_b log Poisson(n_b | ν_b); arguments and result as there.
+
+        Raises:
+            ToymillError: a length that is not the model's.
+        """
+        return self._evaluate(binned.main_logpdf, params, data)
+
+    def constraint_logpdf(self, params: Any, data: Any) -> Any:
+        """The auxiliary data's part of ``logpdf``; arguments and result as there.
+
+        Raises:
+            ToymillError: a length that is not the model's.
+        """
+        return self._evaluate(binned.constraint_logpdf, params, data)
+
+
+def read_workspace(
+    path: str | Path | dict[str, Any],
+    measurement: str | None = None,
+    patches: Sequence[Patch] = (),
+    poi: str | None = None,
+    *,
+    modifier_settings: Mapping[str, Any] | None = None,
+    prune: Mapping[str, Any] | None = None,
+    rename: Mapping[str, Any] | None = None,
+) -> HistFactory:
+    """Read a pyhf workspace, or an HS3 file of a HistFactory model, as a model.
+
+    Args:
+        path: a JSON file (or its content).
+        measurement: name of a measurement, of an analysis in HS3; a workspace's first one if None.
+        patches: JSON patches, applied in order, each a file or its content; of a patch set a tuple of the file and
+            the patch's name.
+        poi: name of the parameter of interest; the measurement's if None, none at all if "".
+        modifier_settings: pyhf's interpolation codes, of normsys and histosys both:
+            ``{"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}`` if None.
+        prune: names of ``channels``, ``samples``, ``modifiers``, ``modifier_types`` or ``measurements`` to remove
+            from a workspace, as pyhf's ``Workspace.prune`` does.
+        rename: new names by old ones for ``channels``, ``samples``, ``modifiers`` or ``measurements``, as pyhf's
+            ``Workspace.rename`` does.
+
+    Raises:
+        ToymillError: what ``read_specification`` and ``compile_specification`` refuse.
+
+    Example:
+        >>> import jax, toymill
+        >>> jax.config.update("jax_enable_x64", True)
+        >>> model = toymill.read_workspace("tests/data/onoff.json")
+        >>> model.parameters.names, model.poi
+        (('b', 'mu'), 'mu')
+    """
+    specification = read_specification(
+        path,
+        measurement=measurement,
+        patches=patches,
+        poi=poi,
+        modifier_settings=modifier_settings,
+        prune=prune,
+        rename=rename,
+    )
+    return from_compiled(compile_specification(specification))
+
+
+def from_compiled(compiled: Compiled) -> HistFactory:
+    """The model of a compiled workspace."""
+    arrays = compiled.templates
+    constraints = arrays.constraints
+    size = len(compiled.observed)
+    poisson = np.ones(size, dtype=bool)
+    poisson[constraints.normal_datum] = False
+    sigma = np.ones(size)
+    sigma[constraints.normal_datum] = constraints.normal_sigma
+    parameter = np.full(size, -1)
+    parameter[constraints.normal_datum] = arrays.order[constraints.normal_parameter]
+    parameter[constraints.poisson_datum] = arrays.order[constraints.poisson_parameter]
+    scale = np.ones(size)
+    scale[constraints.poisson_datum] = constraints.poisson_tau
+    observed = np.where(parameter >= 0, compiled.observed, np.nan)
+    return HistFactory(
+        parameters=compiled.parameters,
+        poi=compiled.poi,
+        observed=compiled.observed,
+        data_names=compiled.data_names,
+        sampling=Sampling(poisson, sigma, parameter >= 0, parameter, scale, observed),
+        arrays=arrays,
+        kernel=binned.KERNEL if len(arrays.order) == len(compiled.parameters) else binned.PLAIN,
+        digest=compiled.digest,
+        two_minima=compiled.two_minima,
+        trials=compiled.trials,
+        kinks=compiled.kinks,
+        width=arrays.nominal.size,
+        starts=np.empty((0, len(compiled.parameters))),
+        draw=None,
+        information=None,
+        derived={},
+    )

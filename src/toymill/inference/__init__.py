@@ -1,0 +1,1 @@
+"""Pure functions of fits: test statistics, asymptotics, counting and its errors, information."""

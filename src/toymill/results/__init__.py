@@ -1,0 +1,1 @@
+"""What a study leaves: the store, tallies, and its text files."""

@@ -1,0 +1,300 @@
+"""Counting an ensemble's fits: what a summary needs of them, as sums that add over toys, chunks and shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.stats
+
+from toymill.fitting.results import Fits, concatenate
+from toymill.fitting.status import Status
+from toymill.inference.statistics import Distribution, t_mu, ttilde_mu
+
+BLOCK = 256
+"""Toys whose sums are taken together, beginning at multiples of it: sums do not depend on how toys come in chunks."""
+
+CELL = 2.0**-13
+"""Width of a cell of the histograms of √t; whole numbers and 2⁻¹⁰ are ends of cells."""
+
+TAIL = 16.0
+"""Toys with t at the truth from here on are kept with all their fits, as are failed toys."""
+
+MOST_KEPT = 1000
+"""Toys of either kind that are kept of one shard: those of the largest t, and the first to fail."""
+
+PULL_EDGES = np.linspace(-5, 5, 51)
+
+T, T_TILDE = 0, 1
+"""The two statistics that are histogrammed, by their place: t_μ and t̃_μ."""
+
+_CELLS = 2**19  # of a histogram of √t, which reaches to 64
+_POWERS = 4
+
+
+@dataclass
+class Tally:
+    """What is known of the toys that were added. P parameters, K test points, L levels, Q derived quantities.
+
+    A toy is certified if its free and all its conditional fits are; sums are over certified toys. Sums of powers,
+    1 to 4, are about the truth, so that they lose no digits. All that follows ``levels`` adds over tallies of
+    different toys, save ``smallest``, ``most_iterations`` and the kept toys.
+
+    Attributes:
+        truth: the truth point, (P,).
+        tests: the tested values of the parameter of interest, (K,).
+        levels: confidence levels of the intervals, (L,).
+        derived_truth: truth of the derived quantities, (Q,).
+        toys: number of toys, ().
+        certified: number of certified toys, ().
+        status: toys by status of the free fit, of each conditional fit, and of the worst of them, (1 + K + 1, S).
+        sums: Σ d of each parameter, d = estimate - truth, (P,).
+        products: Σ dᵢ dⱼ, (P, P).
+        products_21: Σ dᵢ² dⱼ, (P, P).
+        products_22: Σ dᵢ² dⱼ², (P, P).
+        pulls: toys with a pull (estimate - truth) / error, (P,); a parameter at a bound has none.
+        pull_sums: Σ pullᵏ, (P, 4).
+        pull_histogram: of the parameter of interest, below, between and above ``PULL_EDGES``.
+        derived: toys with a finite derived quantity, (Q,).
+        derived_sums: Σ (quantity - truth)ᵏ, (Q, 4).
+        hessian: toys whose Hessian interval holds the truth, (L,).
+        profile: toys whose profile interval holds the truth, (L,).
+        t_sums: Σ tᵏ, (K, 4).
+        smallest: smallest t, before values below 0 by rounding are put to 0, (K,).
+        roots: toys by √t, for t_μ and t̃_μ, with μ̂ ≤ μ and above, (K, 2, 2, cells); t̃_μ at
+            μ > 0, where 0 is tested too.
+        iterations: Σ steps of the free fit, ().
+        most_iterations: most steps of any fit, ().
+        kept: index of each kept toy, ascending, (k,).
+        kept_t: its t at the truth, NaN if it failed, (k,).
+        kept_fits: its free and conditional fits; empty if no toy is kept.
+    """
+
+    truth: np.ndarray
+    tests: np.ndarray
+    levels: np.ndarray
+    derived_truth: np.ndarray
+    toys: np.ndarray
+    certified: np.ndarray
+    status: np.ndarray
+    sums: np.ndarray
+    products: np.ndarray
+    products_21: np.ndarray
+    products_22: np.ndarray
+    pulls: np.ndarray
+    pull_sums: np.ndarray
+    pull_histogram: np.ndarray
+    derived: np.ndarray
+    derived_sums: np.ndarray
+    hessian: np.ndarray
+    profile: np.ndarray
+    t_sums: np.ndarray
+    smallest: np.ndarray
+    roots: np.ndarray
+    iterations: np.ndarray
+    most_iterations: np.ndarray
+    kept: np.ndarray
+    kept_t: np.ndarray
+    kept_fits: list[Fits]
+
+    @classmethod
+    def empty(
+        cls,
+        truth: Sequence[float] | np.ndarray,
+        tests: Sequence[float] | np.ndarray,
+        levels: Sequence[float] | np.ndarray,
+        derived_truth: Sequence[float] | np.ndarray = (),
+    ) -> Tally:
+        """A tally of no toys."""
+        p, k, q = len(truth), len(tests), len(derived_truth)
+        zero = np.zeros((), dtype=np.int64)
+        return cls(
+            truth=np.asarray(truth, dtype=np.float64),
+            tests=np.asarray(tests, dtype=np.float64),
+            levels=np.asarray(levels, dtype=np.float64),
+            derived_truth=np.asarray(derived_truth, dtype=np.float64),
+            toys=zero,
+            certified=zero,
+            status=np.zeros((k + 2, len(Status)), dtype=np.int64),
+            sums=np.zeros(p),
+            products=np.zeros((p, p)),
+            products_21=np.zeros((p, p)),
+            products_22=np.zeros((p, p)),
+            pulls=np.zeros(p, dtype=np.int64),
+            pull_sums=np.zeros((p, _POWERS)),
+            pull_histogram=np.zeros(len(PULL_EDGES) + 1, dtype=np.int64),
+            derived=np.zeros(q, dtype=np.int64),
+            derived_sums=np.zeros((q, _POWERS)),
+            hessian=np.zeros(len(levels), dtype=np.int64),
+            profile=np.zeros(len(levels), dtype=np.int64),
+            t_sums=np.zeros((k, _POWERS)),
+            smallest=np.full(k, np.inf),
+            roots=np.zeros((k, 2, 2, _CELLS), dtype=np.int64),
+            iterations=zero,
+            most_iterations=zero,
+            kept=np.zeros(0, dtype=np.int64),
+            kept_t=np.zeros(0),
+            kept_fits=[],
+        )
+
+    def add(
+        self, first: int, free: Fits, tests: Sequence[Fits], derived: Mapping[str, Callable[..., Any]] | None = None
+    ) -> None:
+        """Add the toys ``first``, ``first`` + 1, … by their free and conditional fits.
+
+        Args:
+            first: index of the first toy in its ensemble; a chunk ends at a multiple of ``BLOCK`` or with its shard.
+            free: their free fits.
+            tests: their fits at each test point.
+            derived: quantities derived from the fitted parameters.
+        """
+        every = [free, *tests]
+        worst = np.maximum.reduce([fits.status for fits in every])
+        ok = np.logical_and.reduce([fits.ok for fits in every])
+        self.toys = self.toys + len(ok)
+        self.certified = self.certified + ok.sum()
+        for row, status in zip(self.status, [*(fits.status for fits in every), worst], strict=True):
+            row += np.bincount(status, minlength=len(Status))
+        self.iterations = self.iterations + free.iterations.sum(dtype=np.int64)
+        self.most_iterations = np.maximum(self.most_iterations, max(int(fits.iterations.max()) for fits in every))
+
+        away = free.parameters - self.truth
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pull = away / free.errors
+        t = np.stack([t_mu(free, fits) for fits in tests], axis=1)
+        self._count(free, list(tests), ok, pull, t)
+        quantities = [np.asarray(_of_each(quantity)(free.parameters)) for quantity in (derived or {}).values()]
+        beyond = np.stack(quantities, axis=1) - self.derived_truth if quantities else np.empty((len(ok), 0))
+        for begin in _blocks(first, len(ok)):
+            rows = np.arange(begin, min(len(ok), begin + BLOCK - (first + begin) % BLOCK))
+            rows = rows[ok[rows]]
+            self._sum(away[rows], pull[rows], np.maximum(t[rows], 0.0), beyond[rows])
+        self._keep(first, every, ok, t)
+
+    def _sum(self, away: np.ndarray, pull: np.ndarray, t: np.ndarray, derived: np.ndarray) -> None:
+        """Add the floating-point sums of one block."""
+        squared = away**2
+        self.sums += away.sum(axis=0)
+        self.products += away.T @ away
+        self.products_21 += squared.T @ away
+        self.products_22 += squared.T @ squared
+        self.pulls += np.isfinite(pull).sum(axis=0)
+        self.pull_sums += _power_sums(pull)
+        self.derived += np.isfinite(derived).sum(axis=0)
+        self.derived_sums += _power_sums(derived)
+        self.t_sums += _power_sums(t)
+
+    def _count(self, free: Fits, tests: list[Fits], ok: np.ndarray, pull: np.ndarray, t: np.ndarray) -> None:
+        """Add the histograms and the intervals that hold the truth."""
+        assert free.poi is not None
+        i = free.names.index(free.poi)
+        poi_pull = pull[ok, i]
+        with np.errstate(invalid="ignore"):
+            thresholds = scipy.stats.chi2.ppf(self.levels, 1)
+            self.hessian += (poi_pull[:, None] ** 2 <= thresholds).sum(axis=0)
+            self.profile += (t[ok, self.at_truth(free), None] <= thresholds).sum(axis=0)
+        bins = np.searchsorted(PULL_EDGES, poi_pull[np.isfinite(poi_pull)], side="right")
+        self.pull_histogram += np.bincount(bins, minlength=len(PULL_EDGES) + 1)
+        self.smallest = np.minimum(self.smallest, t[ok].min(axis=0, initial=np.inf))
+        background = next((fits for mu, fits in zip(self.tests, tests, strict=True) if mu == 0), None)
+        for k, (mu, fits) in enumerate(zip(self.tests, tests, strict=True)):
+            statistics = {T: t[:, k]}
+            if background is not None and mu > 0:
+                statistics[T_TILDE] = ttilde_mu(free, fits, background)
+            above = (free.parameters[ok, i] > mu).astype(np.intp)
+            for which, values in statistics.items():
+                root = np.sqrt(np.maximum(values[ok], 0.0))
+                cell = np.minimum(root / CELL, _CELLS - 1).astype(np.intp)
+                np.add.at(self.roots[k, which], (above, cell), 1)
+
+    def at_truth(self, free: Fits) -> int:
+        """Place of the test point that is the truth."""
+        assert free.poi is not None
+        return int(np.flatnonzero(self.tests == self.truth[free.names.index(free.poi)])[0])
+
+    def _keep(self, first: int, every: list[Fits], ok: np.ndarray, t: np.ndarray) -> None:
+        """Keep the toys of the tail and those that failed."""
+        at_truth = np.where(ok, t[:, self.at_truth(every[0])], np.nan)
+        rows = np.flatnonzero(~(at_truth < TAIL))
+        if rows.size:
+            self._keep_more(rows + first, at_truth[rows], [_rows_of(fits, rows) for fits in every])
+
+    def _keep_more(self, index: np.ndarray, t: np.ndarray, every: list[Fits]) -> None:
+        joined = zip(self.kept_fits, every, strict=True) if self.kept_fits else ((fits,) for fits in every)
+        index, t = np.concatenate([self.kept, index]), np.concatenate([self.kept_t, t])
+        failed = np.flatnonzero(np.isnan(t))
+        tail = np.flatnonzero(~np.isnan(t))
+        failed = failed[np.argsort(index[failed])[:MOST_KEPT]]
+        tail = tail[np.lexsort((index[tail], -t[tail]))[:MOST_KEPT]]
+        rows = np.concatenate([failed, tail])
+        rows = rows[np.argsort(index[rows])]
+        self.kept, self.kept_t = index[rows], t[rows]
+        self.kept_fits = [_rows_of(concatenate(parts), rows) for parts in joined]
+
+    def merge(self, other: Tally) -> None:
+        """Add the toys of another tally of the same ensemble."""
+        for field in ADDITIVE:
+            setattr(self, field, getattr(self, field) + getattr(other, field))
+        self.smallest = np.minimum(self.smallest, other.smallest)
+        self.most_iterations = np.maximum(self.most_iterations, other.most_iterations)
+        if len(other.kept):
+            self._keep_more(other.kept, other.kept_t, other.kept_fits)
+
+    def distribution(self, k: int, statistic: int = T) -> Distribution:
+        """The distribution of t_μ (or t̃_μ) at test point k, in cells of √t."""
+        return _cells(self.roots[k, statistic].sum(axis=0))
+
+    def one_sided(self, k: int, *, above: bool, statistic: int = T) -> Distribution:
+        """The statistic where μ̂ is above the tested value (not above it), else 0.
+
+        At μ = 0 and above this is q_0 (CCGV eq. 12); not above it is q_μ (eq. 14), or q̃_μ of t̃_μ (eq. 16).
+        """
+        counts = self.roots[k, statistic, int(above)].copy()
+        counts[0] += self.roots[k, statistic, int(not above)].sum()
+        return _cells(counts)
+
+
+CONTEXT = ("truth", "tests", "levels", "derived_truth")
+"""What a tally is of; the same for all shards of an ensemble."""
+
+_OTHER = (*CONTEXT, "smallest", "most_iterations", "kept", "kept_t", "kept_fits")
+
+ADDITIVE = tuple(field.name for field in fields(Tally) if field.name not in _OTHER)
+"""What adds over tallies."""
+
+
+def _blocks(first: int, count: int) -> range | list[int]:
+    """Where blocks begin in rows that begin with toy ``first``."""
+    if first % BLOCK == 0:
+        return range(0, count, BLOCK)
+    return [0, *range(BLOCK - first % BLOCK, count, BLOCK)]
+
+
+@cache
+def _of_each(quantity: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of one toy's parameters, of those of many."""
+    return jax.jit(jax.vmap(quantity))
+
+
+def _power_sums(values: np.ndarray) -> np.ndarray:
+    """Σ xᵏ of the finite values of each column, k = 1 to 4: (n, C) to (C, 4)."""
+    x = np.where(np.isfinite(values), values, 0.0)
+    squared = x * x
+    return np.stack([item.sum(axis=0) for item in (x, squared, squared * x, squared * squared)], axis=1)
+
+
+def _rows_of(fits: Fits, rows: np.ndarray) -> Fits:
+    """The fits of some toys."""
+    names = ("parameters", "errors", "nll", "status", "edm", "iterations")
+    return replace(fits, covariance=None, **{name: getattr(fits, name)[rows] for name in names})
+
+
+def _cells(counts: np.ndarray) -> Distribution:
+    """Counts by √t as a distribution of t; the last cell has no end."""
+    filled = np.flatnonzero(counts)
+    high = np.where(filled == _CELLS - 1, np.inf, (filled + 1) * CELL)
+    return Distribution((filled * CELL) ** 2, high**2, counts[filled])

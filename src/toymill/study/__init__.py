@@ -1,0 +1,1 @@
+"""What a job does: describe, throw, fit, aggregate."""
