@@ -108,7 +108,7 @@ class Trial(NamedTuple):
     Attributes:
         parameter: index of the parameter that is held there at first.
         point: parameters, (P,), NaN where the fit's is meant.
-        least: tried for fits whose nll could fall by more than this, as the kernel's ``elsewhere`` has it.
+        least: tried for fits whose nll could fall by more than this, as the kernel's ``second_minima`` has it.
     """
 
     parameter: int

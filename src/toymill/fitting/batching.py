@@ -8,7 +8,6 @@ import numpy as np
 
 from toymill.fitting.results import Wanted
 from toymill.fitting.scoring import Ends, fit_lanes
-from toymill.linalg import UNROLLED
 from toymill.models.base import Model
 
 _BLOCK_BYTES = 4 * 2**20  # the largest temporaries of a block then stay in a core's second-level cache
@@ -21,7 +20,7 @@ def block_size(model: Model) -> int:
 
     Fewer than 16 only where their data or temporaries would fill the memory.
     """
-    per_toy = 8 * len(model.parameters) * max(len(model.parameters), model.width)
+    per_toy = 8 * len(model.parameters) * max(len(model.parameters), model.tuning.width)
     cached, fitting = (
         2 ** int(np.log2(max(limit // max(per_toy, 8 * len(model.data_names)), 1)))
         for limit in (_BLOCK_BYTES, _MOST_BYTES)
@@ -74,14 +73,9 @@ def in_calls(
             wanted.column or 0,
             certify,
             full=wanted.covariance,
-            again=_again(model),
+            tuning=model.tuning,
         )
         yield here, Ends(*(None if item is None else np.asarray(item)[: len(filled)][filled] for item in ends))
-
-
-def _again(model: Model) -> int:
-    """For how many more steps a matrix of Fisher scoring serves: where there are few bins it costs less than a gradient."""
-    return 2 if int(np.sum(~model.sampling.auxiliary)) > UNROLLED else 0
 
 
 def in_lanes(lanes: np.ndarray, size: int) -> np.ndarray:

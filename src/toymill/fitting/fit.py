@@ -26,7 +26,6 @@ from toymill.fitting.results import (
 from toymill.fitting.scoring import Ends
 from toymill.fitting.second_minima import WORTH, descend, improve, off_saddles
 from toymill.fitting.status import Status
-from toymill.linalg import UNROLLED
 from toymill.models.base import Model, require_x64
 
 STAGES = (12, 60, 400)
@@ -164,7 +163,7 @@ def _search(
     pending = np.arange(len(toys))
     quick: tuple[int, ...] = ()
     if is_fast(model):
-        quick = _FAST_STEPS[len(model.parameters) > UNROLLED]
+        quick = _FAST_STEPS[not model.tuning.hessian_is_cheap]
     for stage, limit in enumerate((*quick, *STAGES)):
         if stage:
             pending = _pending(fits)

@@ -174,9 +174,9 @@ def curvature(kernel: Kernel, arrays: Any, x: Any, data: Any, bounds: Any, fixed
 
 
 @partial(jax.jit, static_argnames=("kernel",))
-def elsewhere(kernel: Kernel, arrays: Any, x: Any, data: Any, fixed: Any, bounds: Any) -> tuple[Any, Any, Any]:
-    """The likeliest other minima of fits that ended at x, (P, T) each; see ``Kernel.elsewhere``."""
-    gap, value, gain = kernel.elsewhere(arrays, x, data, fixed, bounds)
+def second_minima(kernel: Kernel, arrays: Any, x: Any, data: Any, fixed: Any, bounds: Any) -> tuple[Any, Any, Any]:
+    """The likeliest other minima of fits that ended at x, (P, T) each; see ``Kernel.second_minima``."""
+    gap, value, gain = kernel.second_minima(arrays, x, data, fixed, bounds)
     return gap, value, gain
 
 

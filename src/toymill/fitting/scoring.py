@@ -16,14 +16,8 @@ from jax import lax
 
 from toymill.fitting.newton import ROUGH_EDM, movable
 from toymill.fitting.status import Status
-from toymill.linalg import UNROLLED, apart, inverse
-from toymill.models.base import Fast, Kernel
-
-_REMEMBERED = 3
-"""Changes of the gradient that correct the steps of Fisher scoring; one, for up to ``UNROLLED`` parameters.
-
-They spare a third of the steps and more where these are many.
-"""
+from toymill.linalg import apart, inverse
+from toymill.models.base import Fast, Kernel, Tuning
 
 _MEMORABLE_EDM = 1.0  # farther from the minimum than this they say little about it
 _NEWTON_EDM = 0.1  # below it a Newton step of the exact Hessian is taken without a look at the nll
@@ -81,7 +75,7 @@ def _together(lanes: int, size: int) -> int:
     return lanes
 
 
-@partial(jax.jit, static_argnames=("kernel", "full", "again"))
+@partial(jax.jit, static_argnames=("kernel", "full", "tuning"))
 def fit_lanes(
     kernel: Kernel,
     arrays: Any,
@@ -98,7 +92,7 @@ def fit_lanes(
     certify: Any,
     *,
     full: bool,
-    again: int,
+    tuning: Tuning,
 ) -> Ends:
     """Fit the toys in every lane in a model with ``kernel.fast``.
 
@@ -120,7 +114,7 @@ def fit_lanes(
         along: the parameter whose column of the covariance is wanted.
         certify: False to stop where the search does, within about 1e-4 of a minimum, without a Hessian.
         full: whether the whole covariance is wanted.
-        again: for how many more steps the matrix of one serves.
+        tuning: what the search is shaped by.
     """
     assert kernel.fast is not None
     order, places = kernel.fast.order(arrays), kernel.fast.places(arrays)
@@ -128,7 +122,7 @@ def fit_lanes(
     enough = jnp.where(certify, 0.1 * tolerance, ROUGH_EDM)
     at_first = jnp.where(kept >= 0, places[kept], -1)
     rules = _Rules(led, enough, limit, foresee=certify)
-    rough = _scored(problem, counts, start[..., order], data, at_first, again, rules)
+    rough = _scored(problem, counts, start[..., order], data, at_first, tuning, rules)
     empty = Ends(
         x=jnp.zeros_like(start),
         nll=jnp.zeros(start.shape[:2]),
@@ -263,13 +257,13 @@ class _Rules(NamedTuple):
     foresee: Any
 
 
-def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, again: int, rules: _Rules) -> _Rough:
+def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, tuning: Tuning, rules: _Rules) -> _Rough:
     """Fisher scoring of every toy until its distance is below ``enough``, or the limit of steps.
 
     The step -H⁻¹ g, H corrected by the last changes of the gradient (L-BFGS, with the Fisher information for H₀), is
     projected into the bounds, and cut to a quarter where it does not lower the nll (Armijo's rule along the projection
     arc: Bertsekas, SIAM J. Control Optim. 20 (1982) 221). If ``rules.foresee``, a toy is done as soon as the next step is
-    expected to end there, and that step is taken without a look; and a matrix serves for the next steps of all lanes, ``again``
+    expected to end there, and that step is taken without a look; and a matrix serves for the next steps of all lanes, ``tuning.matrix_reuse``
     of them, as long as they are taken and the same parameters are free. (Elsewhere the estimated distance, which is only as
     good as its matrix, has the last word.)
     """
@@ -321,9 +315,9 @@ def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, ag
 
         def wanted(state: tuple[Any, _Lanes, Any]) -> Any:
             number, at, rests = state
-            return (number < jnp.where(rules.foresee, again, 0)) & ~jnp.all(rests | at.done)
+            return (number < jnp.where(rules.foresee, tuning.matrix_reuse, 0)) & ~jnp.all(rests | at.done)
 
-        if again:
+        if tuning.matrix_reuse:
             _, at, _ = lax.while_loop(wanted, look, (jnp.zeros((), dtype=jnp.int32), at, at.done))
         place = jnp.where(at.done, at.number, places)
 
@@ -340,7 +334,7 @@ def _scored(problem: _Problem, counts: Any, start: Any, data: Any, kept: Any, ag
         jnp.zeros((places, lanes), dtype=jnp.int32),
     )
     vector, number = jnp.zeros((size, lanes)), jnp.zeros(lanes)
-    memory = jnp.zeros((_REMEMBERED if size > UNROLLED else 1, size, lanes))
+    memory = jnp.zeros((tuning.remembered, size, lanes))
     count = jnp.zeros(lanes, dtype=jnp.int32)
     none = _Lanes(
         count,

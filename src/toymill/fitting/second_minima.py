@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from toymill.fitting.batching import block_size, blocks, in_calls, is_fast, kinks_of, toys_last
-from toymill.fitting.newton import curvature, elsewhere
+from toymill.fitting.newton import curvature, second_minima
 from toymill.fitting.newton import descend as rough
 from toymill.fitting.results import REPAIR, Fits, Wanted, finite_or, keep_lower
-from toymill.histfactory.templates import SCANNED
 from toymill.models.base import Model
 
 WORTH = 1e-6
@@ -23,7 +22,7 @@ _CLOSE = 0.01  # and followed where two steps beside it, and one towards it, for
 _PROMISING = 0.1  # the same for a weak parameter, which is held throughout four steps
 _DESCENT = 60  # steps of a descent
 _AT_ONCE = 8  # Hessians of saddles: they are few
-_SCAN_BYTES = 2**27  # the largest temporaries of ``elsewhere``
+_SCAN_BYTES = 2**27  # the largest temporaries of ``second_minima``
 
 
 def improve(
@@ -66,7 +65,7 @@ class _Trials(NamedTuple):
 def _trials(
     model: Model, fits: Fits, toys: np.ndarray, mask: np.ndarray, indices: np.ndarray, rows: np.ndarray
 ) -> _Trials:
-    """What the kernel's ``elsewhere`` names, one at a time and all together, and the model's own ``trials``."""
+    """What the kernel's ``second_minima`` names, one at a time and all together, and the model's own ``trials``."""
     x = finite_or(fits.parameters[rows], model.parameters.init)
     gap, value, gain = _other_minima(model, x, toys[rows], mask, indices[rows])
     likely = gap < _LIKELY
@@ -195,16 +194,16 @@ def off_saddles(model: Model, x: np.ndarray, toys: np.ndarray, mask: np.ndarray,
 def _other_minima(
     model: Model, x: np.ndarray, toys: np.ndarray, mask: np.ndarray, indices: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """The kernel's ``elsewhere`` for many toys, (n, P) each, in blocks of one shape, each toy in its lane."""
+    """The kernel's ``second_minima`` for many toys, (n, P) each, in blocks of one shape, each toy in its lane."""
     bins, doubtful = int(np.sum(~model.sampling.auxiliary)), int(np.sum(model.two_minima))
-    looked_at = len(SCANNED) + 1  # and the fit
+    looked_at = model.tuning.scanned + 1  # and the fit
     per_toy = 8 * bins * (min(bins, len(mask)) + looked_at * doubtful)
     size = block_size(model)
     while size > 1 and size * per_toy > _SCAN_BYTES:
         size //= 2
     found = tuple(np.empty(x.shape) for _ in range(3))
     for block, filled in blocks(np.arange(len(toys)), indices % size, size):
-        parts = elsewhere(
+        parts = second_minima(
             model.kernel,
             model.arrays,
             toys_last(x, block),

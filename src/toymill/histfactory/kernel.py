@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from toymill.histfactory.profiles import elsewhere
+from toymill.histfactory.profiles import second_minima
 from toymill.histfactory.templates import Templates
 from toymill.linalg import TERMS, apart, outer, scoring_matrix, total, weighted_sum
 from toymill.models.base import Fast, Kernel
@@ -635,12 +635,14 @@ def _at_floor(arrays: Templates, x: Any, data: Any) -> tuple[Any, Any]:
     return at_floor(rates, data[: rates.shape[0]])
 
 
-def _elsewhere(arrays: Templates, x: Any, data: Any, fixed: Any, bounds: Any) -> Any:
+def _second_minima(arrays: Templates, x: Any, data: Any, fixed: Any, bounds: Any) -> Any:
     x = _inner(arrays, x)
-    return elsewhere(arrays, _slopes(arrays, x, data), x, data, fixed[arrays.order], bounds[arrays.order])
+    return second_minima(arrays, _slopes(arrays, x, data), x, data, fixed[arrays.order], bounds[arrays.order])
 
 
-PLAIN = Kernel(nll=_nll, offset=_offset, quadratic=_quadratic, exact=_exact, at_floor=_at_floor, elsewhere=_elsewhere)
+PLAIN = Kernel(
+    nll=_nll, offset=_offset, quadratic=_quadratic, exact=_exact, at_floor=_at_floor, second_minima=_second_minima
+)
 """For models with a parameter of two kinds, which is at two places of the templates' order."""
 
 KERNEL = PLAIN._replace(

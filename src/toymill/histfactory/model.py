@@ -12,8 +12,9 @@ import numpy as np
 from toymill.formats.patches import Patch
 from toymill.formats.reader import read_specification
 from toymill.histfactory import kernel as binned
-from toymill.histfactory.templates import Compiled, compile_specification
-from toymill.models.base import Model, Sampling, columns
+from toymill.histfactory.templates import SCANNED, Compiled, Templates, compile_specification
+from toymill.linalg import UNROLLED
+from toymill.models.base import Model, Sampling, Tuning, columns
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,21 @@ def read_workspace(
     return from_compiled(compile_specification(specification))
 
 
+def tuning_of(templates: Templates) -> Tuning:
+    """What batches of fits are shaped by; small systems of equations are written out, and cost little.
+
+    A matrix of Fisher scoring costs less than a gradient where there are few bins.
+    """
+    bins, parameters = templates.nominal.shape[1], len(templates.places[0])
+    return Tuning(
+        width=templates.nominal.size,
+        scanned=len(SCANNED),
+        hessian_is_cheap=parameters <= UNROLLED,
+        matrix_reuse=2 if bins > UNROLLED else 0,
+        remembered=3 if parameters > UNROLLED else 1,
+    )
+
+
 def from_compiled(compiled: Compiled) -> HistFactory:
     """The model of a compiled workspace."""
     arrays = compiled.templates
@@ -121,7 +137,7 @@ def from_compiled(compiled: Compiled) -> HistFactory:
         two_minima=compiled.two_minima,
         trials=compiled.trials,
         kinks=compiled.kinks,
-        width=arrays.nominal.size,
+        tuning=tuning_of(arrays),
         starts=np.empty((0, len(compiled.parameters))),
         draw=None,
         information=None,

@@ -17,7 +17,7 @@ _BESIDE = 0.1  # a turn this close to the fit is looked for to both sides
 _LOOSE = 1e6  # variance of a parameter without a constraint, in units of what the data say
 
 
-class Elsewhere(NamedTuple):
+class SecondMinima(NamedTuple):
     """The likeliest other minimum along each parameter.
 
     Attributes:
@@ -33,7 +33,7 @@ class Elsewhere(NamedTuple):
 
 
 class _Near(NamedTuple):
-    """The nll near a fit, counts taken as normal and expectations as linear in the parameters; see ``elsewhere``.
+    """The nll near a fit, counts taken as normal and expectations as linear in the parameters; see ``second_minima``.
 
     Attributes:
         constrained: True for a parameter with a constraint, (P, T).
@@ -52,7 +52,7 @@ class _Near(NamedTuple):
     inverse: Callable[[Any], Any]
 
 
-def elsewhere(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any, bounds: Any) -> Elsewhere:
+def second_minima(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any, bounds: Any) -> SecondMinima:
     """Other minima along the parameters in ``two_sided``, of fits that ended at x, (P, T), in the templates' order.
 
     With the other parameters adapted to first order and counts taken as normal, the nll along α is
@@ -73,7 +73,7 @@ def elsewhere(arrays: Templates, slopes: Any, x: Any, data: Any, fixed: Any, bou
     gaps = _of_parameters(arrays, arrays.two_sided, jnp.where(usable, gap, jnp.inf), jnp.inf)
     values = _of_parameters(arrays, arrays.two_sided, value, 0.0)
     gains = _of_parameters(arrays, arrays.weak, jnp.where(at_bound, misfit, jnp.inf), jnp.inf)
-    return Elsewhere(jnp.min(gaps, axis=0), jnp.sum(values, axis=0), jnp.min(gains, axis=0))
+    return SecondMinima(jnp.min(gaps, axis=0), jnp.sum(values, axis=0), jnp.min(gains, axis=0))
 
 
 def _of_parameters(arrays: Templates, places: Any, values: Any, other: float) -> Any:

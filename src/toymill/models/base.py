@@ -49,7 +49,7 @@ class Kernel(NamedTuple):
         exact: nll (T,), its gradient (P, T), and its exact Hessian (T, P, P).
         at_floor: two arrays of shape (T,), from ``(arrays, x, data)``: True where the documented floor
             holds an expectation, so that the likelihood is not the model's; True where one is next to it.
-        elsewhere: the likeliest other minimum along each parameter, for fits that ended at x, from
+        second_minima: the likeliest second minimum along each parameter, for fits that ended at x, from
             ``(arrays, x, data, fixed, bounds)``, the last of shapes (P,) and (P, 2): how far its nll lies above the fit's, about, (P, T),
             infinite where there is none, and the parameter there, (P, T); and how far the nll could fall at most by the
             ``trials`` of a parameter, about, (P, T). Called only for a model with any ``two_minima``.
@@ -61,8 +61,27 @@ class Kernel(NamedTuple):
     quadratic: Callable[..., Any]
     exact: Callable[..., Any]
     at_floor: Callable[..., Any]
-    elsewhere: Callable[..., Any]
+    second_minima: Callable[..., Any]
     fast: Fast | None = None
+
+
+class Tuning(NamedTuple):
+    """What batches of a model's fits are shaped by; hashable, so that jit sees a static argument.
+
+    Attributes:
+        width: length of the largest axis, beside parameters and toys, of the kernel's temporaries.
+        scanned: values of a parameter at which the kernel's ``second_minima`` computes the nll.
+        hessian_is_cheap: True where the exact Hessian costs about as much as a step of Fisher scoring.
+        matrix_reuse: for how many more steps a matrix of Fisher scoring serves; 0 where it costs less than a gradient.
+        remembered: changes of the gradient that correct the steps of Fisher scoring. They spare a third of the
+            steps and more where these are many.
+    """
+
+    width: int
+    scanned: int = 0
+    hessian_is_cheap: bool = True
+    matrix_reuse: int = 0
+    remembered: int = 1
 
 
 class Sampling(NamedTuple):
@@ -99,11 +118,11 @@ class Model(abc.ABC):
         kernel: the functions that the minimiser calls.
         digest: SHA-256 of everything that defines the model.
         two_minima: True for a parameter along which the likelihood may have two minima, shape (P,); fits for
-            which the kernel's ``elsewhere`` says so are then tried from there too.
+            which the kernel's ``second_minima`` says so are then tried from there too.
         trials: more places from which fits are tried if any parameter has ``two_minima``.
         kinks: True for a parameter along which the likelihood may have a kink at 0, shape (P,): there the kernel's
             derivatives at a positive and at a negative value are those of either side.
-        width: length of the largest axis, beside parameters and toys, of the kernel's temporaries.
+        tuning: what batches of its fits are shaped by.
         starts: further points that every fit is tried from, shape (K, P).
         draw: ``(key, params) -> main data``, one dataset of shape (M,) from a JAX key and parameters of shape (P,),
             for a model that states a density; None where all data follow ``sampling``.
@@ -123,7 +142,7 @@ class Model(abc.ABC):
     two_minima: np.ndarray
     trials: Sequence[Trial]
     kinks: np.ndarray
-    width: int
+    tuning: Tuning
     starts: np.ndarray
     draw: Callable[..., Any] | None
     information: Callable[..., Any] | None

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from toymill.errors import ToymillError
-from toymill.models.base import Kernel, Model, Sampling, columns, require_x64
+from toymill.models.base import Kernel, Model, Sampling, Tuning, columns, require_x64
 from toymill.models.densities import (
     FLOOR,
     at_floor,
@@ -222,7 +222,7 @@ def define_model(
         two_minima=np.zeros(len(checked), dtype=bool),
         trials=(),
         kinks=np.zeros(len(checked), dtype=bool),
-        width=min(math.prod(shape), _PER_BLOCK) if terms is not None else math.prod(shape),
+        tuning=Tuning(width=min(math.prod(shape), _PER_BLOCK) if terms is not None else math.prod(shape)),
         starts=points,
         draw=None if expected is not None else _flat(throw),
         information=information,
@@ -428,7 +428,7 @@ def _kernel(
         quadratic=exact if expected is None else scoring,
         exact=exact,
         at_floor=floors,
-        elsewhere=lambda _, x, *__: (jnp.full_like(x, jnp.inf), x, jnp.full_like(x, jnp.inf)),
+        second_minima=lambda _, x, *__: (jnp.full_like(x, jnp.inf), x, jnp.full_like(x, jnp.inf)),
     )
 
 
