@@ -1,5 +1,6 @@
 # make study: set up and run the default study, or another: make study CONFIG=config/studies/tiny.yaml
 # make test: set up and run the tests.
+# make docs: set up and build the documentation site in docs/_build.
 # make bench: set up the peers in an environment of their own, and time toymill beside them; BENCH="--help" tells more.
 PYTHON ?= python3
 VENV := .venv
@@ -9,9 +10,11 @@ BENCH ?=
 CORES ?= all
 CONFIG ?=
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
-LINTED := src scripts tests benchmarks config/workspaces config/models
+LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf.py docs/figures
 
-.PHONY: study test lint bench setup setup-dev lock schema format clean
+DOCS = $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
+
+.PHONY: study test lint docs bench setup setup-dev lock schema format clean
 
 study: setup
 	$(SNAKEMAKE) $(if $(CONFIG),--configfile $(CONFIG))
@@ -26,6 +29,10 @@ lint: setup-dev
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/codespell
 	$(BIN)/snakemake --lint
+	$(DOCS)
+
+docs: setup-dev
+	$(DOCS)
 
 bench: $(PEERS)/.run
 	$(PEERS)/bin/python benchmarks/bench.py $(BENCH)
