@@ -98,7 +98,7 @@ def public_names():
         item = getattr(toymill, name)
         kind = "autofunction" if not isinstance(item, type) else "autoclass"
         kind = "autoexception" if isinstance(item, type) and issubclass(item, Exception) else kind
-        found.append(f"### `{name}`\n\n```{{eval-rst}}\n.. {kind}:: toymill.{name}\n```\n")
+        found.append(f"```{{eval-rst}}\n.. {kind}:: toymill.{name}\n```\n")
     return "\n".join(found)
 
 
@@ -123,6 +123,8 @@ def plain(app, what, name, item, options, lines):
             parts = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line).split("``")
             parts[::2] = [re.sub(r"([|*]|(?<=\w)_(?!\w))", r"\\\1", part) for part in parts[::2]]
             lines[k] = "``".join(parts)
+    if what == "property" and lines:
+        lines[0] = lines[0].replace(": ", " – ", 1)  # napoleon would take what is before a colon for the type
 
 
 def setup(app):
