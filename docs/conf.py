@@ -46,6 +46,7 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 SHOWN = {
     "first-steps": "README.md",
+    "atlas": "config/workspaces/atlas-3l-erjr/README.md",
     "configuration": "config/README.md",
     "contributing": "CONTRIBUTING.md",
     "changelog": "CHANGELOG.md",
@@ -70,8 +71,6 @@ def with_links(text, folder, page):
         path = (folder / target).resolve()
         path = PAGES.get(path, path)
         relative = Path(os.path.relpath(path, page.parent)).as_posix()
-        if path.suffix == ".md" and HERE not in path.parents:
-            relative = f"path:{relative}"  # no page shows it: the file itself
         return f"{begin}{relative}{anchor or ''}{end}"
 
     return LINK.sub(shown, text)
