@@ -12,7 +12,7 @@ CONFIG ?=
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf.py docs/figures
 
-DOCS = $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
+DOCS = $(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build
 
 .PHONY: study test lint docs bench setup setup-dev lock schema format clean
 

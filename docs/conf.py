@@ -126,7 +126,15 @@ def plain(app, what, name, item, options, lines):
         lines[0] = lines[0].replace(": ", " – ", 1)  # napoleon would take what is before a colon for the type
 
 
+def types(app, what, name, item, options, lines):
+    """The same for types that napoleon has added, such as ``Float[Array, "*block parameter"]``."""
+    for k, line in enumerate(lines):
+        if line.lstrip().startswith(":vartype "):
+            lines[k] = line.replace("*", "\\*")
+
+
 def setup(app):
     """Sphinx calls this."""
     app.connect("source-read", read)
     app.connect("autodoc-process-docstring", plain, priority=100)  # before napoleon adds markup
+    app.connect("autodoc-process-docstring", types, priority=900)
