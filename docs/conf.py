@@ -133,8 +133,14 @@ def types(app, what, name, item, options, lines):
             lines[k] = line.replace("*", "\\*")
 
 
+def skip(app, what, name, item, skipped, options):
+    """Fields of named tuples stand in the signature already."""
+    return True if type(item).__name__ == "_tuplegetter" else None
+
+
 def setup(app):
     """Sphinx calls this."""
     app.connect("source-read", read)
     app.connect("autodoc-process-docstring", plain, priority=100)  # before napoleon adds markup
     app.connect("autodoc-process-docstring", types, priority=900)
+    app.connect("autodoc-skip-member", skip)
