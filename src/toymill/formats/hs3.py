@@ -22,10 +22,10 @@ from toymill.formats.specification import (
     Constraint,
     HistoSys,
     NormSys,
-    Parameter,
+    ParameterSpec,
     Sample,
     Specification,
-    place,
+    location,
 )
 from toymill.formats.validation import Schema, refuse_duplicates, validate
 
@@ -212,7 +212,7 @@ def _in_order(file: _File) -> Iterator[tuple[str, _Known]]:
 
 
 def _where(file: _File, distribution: hs3_schema.Distribution, sample: hs3_schema.Sample, modifier: Any) -> str:
-    return place(file.source, distribution.channel, sample.name, f"{modifier.type} {modifier.name!r}")
+    return location(file.source, distribution.channel, sample.name, f"{modifier.type} {modifier.name!r}")
 
 
 def _names(distribution: hs3_schema.Distribution, modifier: Any, bins: int) -> list[str]:
@@ -492,18 +492,18 @@ def _refuse_other_terms(
             raise file.refuse(msg)
 
 
-def _parameter(file: _File, name: str, known: _Known, kind: str) -> Parameter:
+def _parameter(file: _File, name: str, known: _Known, kind: str) -> ParameterSpec:
     value = file.values.get(name, {})
     gamma = kind in {"shapesys", "staterror"}
     init = value.get("value", 0.0 if kind in {"normsys", "histosys"} else 1.0)
     low, high = file.bounds.get(name, (value.get("min", -np.inf), value.get("max", np.inf)))
     fixed = bool(value.get("const", gamma and known == _FREE and not value))
-    return Parameter(
+    return ParameterSpec(
         name, float(init), (float(low), float(high)), fixed, known.constraint, known.auxiliary, known.width
     )
 
 
-def _poi(file: _File, poi: str | None, parameters: list[Parameter]) -> str | None:
+def _poi(file: _File, poi: str | None, parameters: list[ParameterSpec]) -> str | None:
     stated = file.analysis.get("parameters_of_interest") or [""]
     name = str(stated[0]) if poi is None else poi
     if not name:

@@ -15,7 +15,7 @@ import numpy as np
 
 from toymill.errors import ToymillError, nearest
 from toymill.formats import specification as spec
-from toymill.formats.specification import Constraint, Parameter, Specification, place
+from toymill.formats.specification import Constraint, ParameterSpec, Specification, location
 from toymill.formats.workspace import (
     Channel,
     HistoSys,
@@ -91,13 +91,13 @@ def specify(workspace: Workspace) -> Specification:
     )
 
 
-def _parameters(item: _Set) -> Iterator[Parameter]:
+def _parameters(item: _Set) -> Iterator[ParameterSpec]:
     for i, name in enumerate(item.names):
         bounds = (float(item.bounds[i][0]), float(item.bounds[i][1]))
         if item.constraint == "none":
-            yield Parameter(name, item.init[i], bounds, item.fixed[i])
+            yield ParameterSpec(name, item.init[i], bounds, item.fixed[i])
         else:
-            yield Parameter(name, item.init[i], bounds, item.fixed[i], item.constraint, item.aux[i], item.width[i])
+            yield ParameterSpec(name, item.init[i], bounds, item.fixed[i], item.constraint, item.aux[i], item.width[i])
 
 
 def _channels(workspace: Workspace, sets: dict[str, _Set], norm_code: str, hist_code: str) -> list[spec.Channel]:
@@ -151,7 +151,7 @@ def _check_samples(workspace: Workspace) -> None:
     for channel in workspace.channels:
         bins = len(channel.samples[0].data)
         for sample in channel.samples:
-            where = place(workspace.source, channel.name, sample.name)
+            where = location(workspace.source, channel.name, sample.name)
             if len(sample.data) != bins:
                 msg = f"{where} has {len(sample.data)} bins; the channel has {bins}."
                 raise ToymillError(msg)
