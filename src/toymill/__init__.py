@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from toymill.inference.statistics import t_mu as t_mu
     from toymill.inference.statistics import ttilde_mu as ttilde_mu
     from toymill.models.base import Model as Model
-    from toymill.models.load import check_model as check_model
+    from toymill.models.check import check_model as check_model
     from toymill.models.load import load_model as load_model
     from toymill.models.user import NormalConstraint as NormalConstraint
     from toymill.models.user import Parameter as Parameter
@@ -46,7 +46,7 @@ _HOMES = {
     "PoissonConstraint": "toymill.models.user",
     "Status": "toymill.fitting.status",
     "ToymillError": "toymill.errors",
-    "check_model": "toymill.models.load",
+    "check_model": "toymill.models.check",
     "define_model": "toymill.models.user",
     "derivatives": "toymill.inference.information",
     "fit": "toymill.fitting.fit",

@@ -52,7 +52,7 @@ def main() -> None:
     from pydantic import TypeAdapter
 
     from toymill.config.opening import open_model
-    from toymill.models.load import check_model
+    from toymill.models.check import check_model
     from toymill.models.user import UserModel
 
     request: dict[str, Any] = json.load(sys.stdin)

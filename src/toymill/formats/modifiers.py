@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -57,7 +56,7 @@ class _Set:
     def names(self) -> list[str]:
         return [f"{self.name}[{i}]" for i in range(len(self))] if self.vector else [self.name]
 
-    def requires(self) -> tuple[Any, ...]:
+    def requires(self) -> tuple[object, ...]:
         return (self.constraint, self.vector, self.init, self.bounds, self.fixed, self.aux, self.width)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from jax import Array
 
 from toymill.formats.patches import Patch
 from toymill.formats.reader import read_specification
+from toymill.formats.validation import Json
 from toymill.histfactory import kernel
 from toymill.histfactory.arrays import Templates
 from toymill.histfactory.compiler import Compiled, compile_specification
@@ -18,47 +20,52 @@ from toymill.histfactory.second_minima import SCANNED
 from toymill.linalg import UNROLLED
 from toymill.models.base import Model, Sampling, Tuning, columns
 
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
+
 
 @dataclass(frozen=True)
 class HistFactory(Model):
     """A HistFactory model, made by ``read_workspace``."""
 
-    def expected_data(self, params: Any) -> Any:
+    def expected_data(self, params: ArrayLike) -> Array:
         """Expected main and auxiliary data in pyhf's order, shape (P,) to (D,) or (n, P) to (n, D).
 
         Raises:
             ToymillError: a number of parameters that is not the model's.
         """
         x = columns(params, len(self.parameters), "params", "parameters")
-        expected = kernel.expected(self.arrays, x).T
+        expected: Array = kernel.expected(self.arrays, x).T
         return expected[0] if np.ndim(params) == 1 else expected
 
-    def main_logpdf(self, params: Any, data: Any) -> Any:
+    def main_logpdf(self, params: ArrayLike, data: ArrayLike) -> Array:
         """The main data's part of ``logpdf``, Σ_b log Poisson(n_b | ν_b); arguments and result as there.
 
         Raises:
             ToymillError: a length that is not the model's.
         """
-        return self._evaluate(kernel.main_logpdf, params, data)
+        found: Array = self._evaluate(kernel.main_logpdf, params, data)
+        return found
 
-    def constraint_logpdf(self, params: Any, data: Any) -> Any:
+    def constraint_logpdf(self, params: ArrayLike, data: ArrayLike) -> Array:
         """The auxiliary data's part of ``logpdf``; arguments and result as there.
 
         Raises:
             ToymillError: a length that is not the model's.
         """
-        return self._evaluate(kernel.constraint_logpdf, params, data)
+        found: Array = self._evaluate(kernel.constraint_logpdf, params, data)
+        return found
 
 
 def read_workspace(
-    path: str | Path | dict[str, Any],
+    path: str | Path | Json,
     measurement: str | None = None,
     patches: Sequence[Patch] = (),
     poi: str | None = None,
     *,
-    modifier_settings: Mapping[str, Any] | None = None,
-    prune: Mapping[str, Any] | None = None,
-    rename: Mapping[str, Any] | None = None,
+    modifier_settings: Mapping[str, Mapping[str, str]] | None = None,
+    prune: Mapping[str, Sequence[str]] | None = None,
+    rename: Mapping[str, Mapping[str, str]] | None = None,
 ) -> HistFactory:
     """Read a pyhf workspace, or an HS3 file of a HistFactory model, as a model.
 

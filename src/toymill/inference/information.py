@@ -16,7 +16,6 @@ from toymill.fitting.batching import block_size
 from toymill.models.base import Model, columns
 from toymill.models.densities import constraint_information, constraint_nll, constraint_offset
 from toymill.models.sums import parallel_derivatives
-from toymill.models.user import UserModel
 from toymill.toys import throw
 
 _TOYS = 1024  # thrown for an information that the model does not state
@@ -53,7 +52,7 @@ def expected_information(model: Model, truth: np.ndarray, *, seed: int = 0, stre
         *_, curvature = jax.jit(model.kernel.quadratic)(model.arrays, truth[:, None], asimov.T)
         return Information(np.asarray(curvature)[0], none, "counts")
     if model.information is not None:
-        constraints = np.diag(np.asarray(constraint_information(model.arrays, truth[:, None]))[:, 0])
+        constraints = np.diag(np.asarray(constraint_information(model.arrays, jnp.asarray(truth)[:, None]))[:, 0])
         return Information(np.asarray(jax.jit(model.information)(truth)) + constraints, none, "model")
     count = int(np.clip(_NUMBERS // len(model.data_names), 16, _TOYS))
     toys = throw(model, truth, count, seed=seed, stream=f"{stream}:information")
@@ -153,15 +152,16 @@ def derivatives(model: Model, params: Any, data: Any, *, threads: int | None = N
     if values.shape != (len(model.data_names),):
         msg = f"data has shape {values.shape}; expected ({len(model.data_names)},), one dataset."
         raise ToymillError(msg)
-    if not isinstance(model, UserModel) or model.summed is None:
+    rows = model.row_sum
+    if rows is None:
         nll, gradient, hessian = jax.jit(model.kernel.exact)(model.arrays, x, values[:, None])
         return np.asarray(nll + model.kernel.offset(model.arrays, values[:, None]))[0], gradient[:, 0], hessian[0]
-    size = math.prod(model.shape)
-    found = parallel_derivatives(model.summed, x[:, 0], values[:size].reshape(model.shape), threads)
+    size = math.prod(rows.shape)
+    found = parallel_derivatives(rows.terms, x[:, 0], values[:size].reshape(rows.shape), threads)
 
     def constraints(point: Any) -> Any:
-        of_one = point[:, None], values[:, None]
-        return (constraint_nll(model.arrays, *of_one) + constraint_offset(model.arrays, of_one[1]))[0]
+        at, toy = point[:, None], jnp.asarray(values)[:, None]
+        return (constraint_nll(model.arrays, at, toy) + constraint_offset(model.arrays, toy))[0]
 
     nll, gradient = jax.value_and_grad(constraints)(x[:, 0])
     return found[0] + nll, found[1] + gradient, found[2] + jax.hessian(constraints)(x[:, 0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from toymill.errors import ToymillError
+from toymill.models.sums import RowSum
 from toymill.parameters import Parameters, Trial
 
 
@@ -129,6 +130,7 @@ class Model(abc.ABC):
         information: ``params -> expected Fisher information of the main data``, shape (P,) to (P, P), where the model
             states it; else None.
         derived: quantities that are shown beside the parameters, each ``params -> scalar``, by name.
+        row_sum: the main data's log-likelihood as a sum over rows, where the model states one; else None.
     """
 
     parameters: Parameters
@@ -147,6 +149,7 @@ class Model(abc.ABC):
     draw: Callable[..., Any] | None
     information: Callable[..., Any] | None
     derived: Mapping[str, Callable[..., Any]]
+    row_sum: RowSum | None = field(default=None, kw_only=True)
 
     @property
     def poi_index(self) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
+from jax import Array
 from jax.scipy.special import gammaincc, ndtr, ndtri
 
 from toymill.models.user import Parameter, UserModel, define_model
@@ -52,28 +52,30 @@ def build(
     span = high - low
     room = capacity or int(scipy.stats.poisson.isf(1e-12, 2 * (signal + background))) + 1
 
-    def peak(x: Any, mass: Any, width: Any) -> Any:
-        inside = ndtr((high - mass) / width) - ndtr((low - mass) / width)
+    def peak(x: Array, mass: Array, width: Array) -> Array:
+        inside: Array = ndtr((high - mass) / width) - ndtr((low - mass) / width)
         return jnp.exp(-0.5 * ((x - mass) / width) ** 2) / (math.sqrt(2 * math.pi) * width * inside)
 
-    def falling(x: Any, slope: Any) -> Any:
+    def falling(x: Array, slope: Array) -> Array:
         # s/(1 - e^-s) is smooth at s = 0 but not its formula: the series there (error below 1e-15).
         small = jnp.abs(slope) < 1e-3
         safe = jnp.where(small, 1.0, slope)
         scale = jnp.where(small, 1 + slope / 2 + slope**2 / 12 - slope**4 / 720, safe / -jnp.expm1(-safe))
-        return scale / span * jnp.exp(-slope * (x - low) / span)
+        density: Array = scale / span * jnp.exp(-slope * (x - low) / span)
+        return density
 
-    def rate(params: Any, x: Any) -> Any:
+    def rate(params: Array, x: Array) -> Array:
         s, b, slope, mass, width = params
-        return s * peak(x, mass, width) + b * falling(x, slope)
+        density: Array = s * peak(x, mass, width) + b * falling(x, slope)
+        return density
 
-    def logpdf(params: Any, data: Any) -> Any:
+    def logpdf(params: Array, data: Array) -> Array:
         count, x = data[0], data[1:]
         there = jnp.arange(room) < count
         density = rate(params, jnp.where(there, x, low))
         return -(params[0] + params[1]) + jnp.sum(jnp.where(there, jnp.log(jnp.where(there, density, 1.0)), 0.0))
 
-    def throw(key: Any, params: Any) -> Any:
+    def throw(key: Array, params: Array) -> Array:
         s, b, slope, mass, width = params
         number, kind, place = jax.random.split(key, 3)
         # Smallest k with P(n ≤ k) ≥ u, P(n ≤ k) = Q(k + 1, S + B).
@@ -92,13 +94,13 @@ def build(
 
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
 
-    def information(params: Any) -> Any:
+    def information(params: Array) -> Array:
         """∫ (∂λ)(∂λ)ᵀ/λ dx, by quadrature in pieces around the peak."""
         mass, width = params[3], params[4]
         edges = jnp.clip(jnp.stack([low, mass - 8 * width, mass, mass + 8 * width, high]), low, high)
         half = (edges[1:] - edges[:-1])[:, None] / 2
         x = (half * nodes[None] + (edges[1:] + edges[:-1])[:, None] / 2).ravel()
-        slopes = jax.jacfwd(rate)(params, x)
+        slopes: Array = jax.jacfwd(rate)(params, x)
         return (slopes * ((half * weights[None]).ravel() / rate(params, x))[:, None]).T @ slopes
 
     positive = (0.0, math.inf)
