@@ -21,14 +21,15 @@ from toymill.linalg import UNROLLED
 from toymill.models.base import Model, Sampling, Tuning, columns
 
 if TYPE_CHECKING:
-    from jax.typing import ArrayLike
+    from jaxtyping import Float
+    from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
 class HistFactory(Model):
     """A HistFactory model, made by ``read_workspace``."""
 
-    def expected_data(self, params: ArrayLike) -> Array:
+    def expected_data(self, params: ArrayLike) -> Float[Array, "*toy datum"]:
         """Expected main and auxiliary data in pyhf's order, shape (P,) to (D,) or (n, P) to (n, D).
 
         Raises:
@@ -38,23 +39,21 @@ class HistFactory(Model):
         expected: Array = kernel.expected(self.arrays, x).T
         return expected[0] if np.ndim(params) == 1 else expected
 
-    def main_logpdf(self, params: ArrayLike, data: ArrayLike) -> Array:
+    def main_logpdf(self, params: ArrayLike, data: ArrayLike) -> Float[Array, "*toy"]:
         """The main data's part of ``logpdf``, Σ_b log Poisson(n_b | ν_b); arguments and result as there.
 
         Raises:
             ToymillError: a length that is not the model's.
         """
-        found: Array = self._evaluate(kernel.main_logpdf, params, data)
-        return found
+        return self._evaluate(kernel.main_logpdf, params, data)
 
-    def constraint_logpdf(self, params: ArrayLike, data: ArrayLike) -> Array:
+    def constraint_logpdf(self, params: ArrayLike, data: ArrayLike) -> Float[Array, "*toy"]:
         """The auxiliary data's part of ``logpdf``; arguments and result as there.
 
         Raises:
             ToymillError: a length that is not the model's.
         """
-        found: Array = self._evaluate(kernel.constraint_logpdf, params, data)
-        return found
+        return self._evaluate(kernel.constraint_logpdf, params, data)
 
 
 def read_workspace(

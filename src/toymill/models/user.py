@@ -25,16 +25,15 @@ from toymill.models.sums import ClosedForm, RowSum, Terms
 from toymill.parameters import Constraints, Parameters, constraints_of
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-    from jax.typing import ArrayLike
     from jaxtyping import Float
+    from numpy.typing import ArrayLike
 
 _PER_BLOCK = 4096  # data of one toy that the derivatives of a sum over rows take together
 
-Throw = Callable[[Array, Array], "ArrayLike"]
+Throw = Callable[[Array, Array], Array]
 """``(key, params) -> data``, one main dataset."""
 
-Quantity = Callable[[Array], "ArrayLike"]
+Quantity = Callable[[Array], Array]
 """A function of ``params`` alone."""
 
 
@@ -113,7 +112,7 @@ class UserModel(Model):
     logpdf_of: LogDensity
     mismatch: bool
 
-    def expected_data(self, params: ArrayLike) -> Array:
+    def expected_data(self, params: ArrayLike) -> Float[Array, "*toy datum"]:
         """Expected main and auxiliary data, shape (P,) to (D,) or (n, P) to (n, D).
 
         Raises:
@@ -136,7 +135,7 @@ def define_model(
     row_derivatives: ClosedForm | None = None,
     expected: Quantity | None = None,
     throw: Throw | None = None,
-    observed: npt.ArrayLike | None = None,
+    observed: ArrayLike | None = None,
     information: Quantity | None = None,
     derived: Mapping[str, Quantity] | None = None,
     starts: Sequence[Mapping[str, float]] = (),
@@ -250,7 +249,7 @@ def _rows(terms: Terms | None, row_derivatives: ClosedForm | None, shape: tuple[
     return RowSum(terms if row_derivatives is None else row_derivatives, shape)
 
 
-def _observed(observed: npt.ArrayLike, shape: tuple[int, ...], *, counts: bool) -> Float[np.ndarray, " ..."]:
+def _observed(observed: ArrayLike, shape: tuple[int, ...], *, counts: bool) -> Float[np.ndarray, " ..."]:
     """The observed main data, of the shape of those that are thrown."""
     main = np.asarray(observed, dtype=np.float64)
     if main.shape != shape:
