@@ -80,7 +80,7 @@ def open_file(content: Json, source: str, analysis: str | None) -> HS3File:
 
 
 def _read_points(file: HS3File) -> None:
-    """Values of parameters: of the analysis' own set, else of ROOT's ``default_values``, else of the others."""
+    """Values of parameters: of the analysis' set, else of ROOT's ``default_values``, else of the others."""
     first = [file.analysis.get("init"), "default_values"]
     sets = sorted(
         file.items("parameter_points"), key=lambda item: first.index(item["name"]) if item["name"] in first else 2

@@ -1,4 +1,4 @@
-"""Checking a file's content against a schema, with messages that name the place in the file's own words."""
+"""Checking a file's content against a schema, with messages that name the place in the words of the file."""
 
 from __future__ import annotations
 

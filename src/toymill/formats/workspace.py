@@ -332,9 +332,9 @@ def _require_known(verb: str, wanted: Mapping[str, Iterable[str]], parsed: _Work
 
 def _pruned(content: Json, parsed: _WorkspaceFile, prune: Prune, source: str) -> Json:
     _require_known("prune", prune.model_dump(), parsed, source)
-    kept = copy.deepcopy(content)
-    kept["channels"] = [channel for channel in kept["channels"] if channel["name"] not in prune.channels]
-    for channel in kept["channels"]:
+    pruned = copy.deepcopy(content)
+    pruned["channels"] = [channel for channel in pruned["channels"] if channel["name"] not in prune.channels]
+    for channel in pruned["channels"]:
         channel["samples"] = [sample for sample in channel["samples"] if sample["name"] not in prune.samples]
         for sample in channel["samples"]:
             sample["modifiers"] = [
@@ -342,12 +342,12 @@ def _pruned(content: Json, parsed: _WorkspaceFile, prune: Prune, source: str) ->
                 for item in sample["modifiers"]
                 if item["name"] not in prune.modifiers and item["type"] not in prune.modifier_types
             ]
-    kept["measurements"] = [item for item in kept["measurements"] if item["name"] not in prune.measurements]
-    for item in kept["measurements"]:
+    pruned["measurements"] = [item for item in pruned["measurements"] if item["name"] not in prune.measurements]
+    for item in pruned["measurements"]:
         parameters = item["config"].get("parameters", [])
         item["config"]["parameters"] = [entry for entry in parameters if entry["name"] not in prune.modifiers]
-    kept["observations"] = [item for item in kept["observations"] if item["name"] not in prune.channels]
-    return kept
+    pruned["observations"] = [item for item in pruned["observations"] if item["name"] not in prune.channels]
+    return pruned
 
 
 def _renamed(content: Json, parsed: _WorkspaceFile, rename: Rename, source: str) -> Json:

@@ -203,7 +203,7 @@ class Templates(NamedTuple, Generic[A]):
         normsys: what normsys multiply by.
         multipliers: what is multiplied by a parameter itself.
         constraints: the auxiliary data, with places for parameters.
-        scan: where second minima are looked for.
+        scan: what the search for second minima needs.
     """
 
     nominal: Float[A, "sample bin"]

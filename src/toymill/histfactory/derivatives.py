@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from toymill.histfactory.arrays import Templates
-from toymill.histfactory.fisher import Solve, scoring_matrix
+from toymill.histfactory.fisher import scoring_matrix
 from toymill.histfactory.rates import (
     Cells,
     always,
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jaxtyping import Bool, Float
+
+    from toymill.models.base import Solve
 
 
 class Value(NamedTuple):

@@ -6,7 +6,6 @@ many equations as there are bins, bordered by the unconstrained parameters. Toys
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from jax.typing import ArrayLike
     from jaxtyping import Bool, Float, Int
 
-Solve = Callable[[Array], Array]
-"""From a gradient g, (place, lane), to H⁻¹ g over the free parameters, 0 for the others, (place, lane)."""
+    from toymill.models.base import Solve
 
 
 def scoring_matrix(
@@ -42,7 +40,7 @@ def scoring_matrix(
     unconstrained: Int[Array, " unconstrained"],
     free: Bool[Array, "place lane"],
 ) -> Solve:
-    """H = Jᵀ W J + D over the free parameters, with W = 1/ν, factorised.
+    """H = Jᵀ W J + D over the free parameters, with W = 1/ν, factorised: from g to H⁻¹ g, 0 for the others.
 
     Args:
         always: True; see ``linalg.apart``.

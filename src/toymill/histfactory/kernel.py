@@ -16,7 +16,7 @@ from jax import Array
 from toymill.histfactory.arrays import Templates
 from toymill.histfactory.derivatives import gradient_at, scoring_at, slopes_at
 from toymill.histfactory.hessian import hessian_at
-from toymill.histfactory.profiles import SecondMinima, profiled_minima
+from toymill.histfactory.profiles import ProfiledMinima, profiled_minima
 from toymill.histfactory.rates import by_kind, by_model, main_nll, main_offset, rates_at
 from toymill.linalg import outer, with_diagonal
 from toymill.models.base import Fast, Kernel
@@ -96,7 +96,7 @@ def _at_floor(templates: Templates[Array], x: Array, data: Array) -> tuple[Bool[
     return at_floor(rates, data[: rates.shape[0]])
 
 
-def _second_minima(templates: Templates[Array], x: Array, data: Array, fixed: Array, bounds: Array) -> SecondMinima:
+def _second_minima(templates: Templates[Array], x: Array, data: Array, fixed: Array, bounds: Array) -> ProfiledMinima:
     theta = by_kind(templates, x)
     slopes = slopes_at(templates, theta, data)
     return profiled_minima(templates, slopes, theta, data, by_kind(templates, fixed), by_kind(templates, bounds))

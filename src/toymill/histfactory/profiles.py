@@ -38,7 +38,7 @@ _BESIDE = 0.1  # a turn this close to the fit counts on both sides
 _UNCONSTRAINED = 1e6  # variance of a parameter without a constraint, in units of what the data say
 
 
-class SecondMinima(NamedTuple):
+class ProfiledMinima(NamedTuple):
     """The likeliest second minimum along each parameter.
 
     Attributes:
@@ -88,7 +88,7 @@ def profiled_minima(
     data: Float[Array, "datum lane"],
     fixed: Bool[Array, " place"],
     bounds: Float[Array, "place 2"],
-) -> SecondMinima:
+) -> ProfiledMinima:
     """Second minima along the parameters of ``Scan.places``, of fits that ended at ``theta``; see the module."""
     scan = templates.scan
     near = _near(templates, slopes, theta, data, fixed)
@@ -99,7 +99,7 @@ def profiled_minima(
     gaps = _of_parameters(templates, scan.places, jnp.where(usable, gap, jnp.inf), jnp.inf)
     values = _of_parameters(templates, scan.places, value, 0.0)
     gains = _of_parameters(templates, scan.loose, jnp.where(at_bound, profiles.misfit, jnp.inf), jnp.inf)
-    return SecondMinima(jnp.min(gaps, axis=0), jnp.sum(values, axis=0), jnp.min(gains, axis=0))
+    return ProfiledMinima(jnp.min(gaps, axis=0), jnp.sum(values, axis=0), jnp.min(gains, axis=0))
 
 
 def _of_parameters(

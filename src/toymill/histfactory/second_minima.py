@@ -211,7 +211,7 @@ def _responses(
 ) -> tuple[Float[np.ndarray, "bin coefficient sample"], Float[np.ndarray, "basis scanned"]]:
     """``Scan.response`` and ``Scan.basis``: the principal components of the changes of the counts, near x.
 
-    What multiplies at 0 counts as 1: a signal's cells are empty where it is looked for.
+    What multiplies at 0 counts as 1: the cells of a signal are empty at its initial value of 0.
     """
     multiplies = ~np.isin(np.arange(len(x)), templates.order.interpolating)
     x = np.where(multiplies & (x == 0), 1.0, x)

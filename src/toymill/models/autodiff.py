@@ -24,7 +24,7 @@ from toymill.models.densities import (
     constraint_offset,
     poisson_offset,
 )
-from toymill.models.sums import Derivatives, RowTerms, Terms, derivatives, negative_log_likelihood
+from toymill.models.sums import NllDerivatives, RowTerms, Terms, derivatives, negative_log_likelihood
 from toymill.parameters import Constraints
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def shaped_logpdf(logpdf: LogDensity, shape: tuple[int, ...]) -> LogDensity:
     return lambda params, main: logpdf(params, main.reshape(shape))
 
 
-def kernel(logpdf: LogDensity, rows: RowTerms | None, shape: tuple[int, ...], expected: Expectation | None) -> Kernel:
+def kernel_of(
+    logpdf: LogDensity, rows: RowTerms | None, shape: tuple[int, ...], expected: Expectation | None
+) -> Kernel:
     """The minimiser's functions: those of one toy, mapped over the last axis.
 
     Args:
@@ -78,17 +80,17 @@ def kernel(logpdf: LogDensity, rows: RowTerms | None, shape: tuple[int, ...], ex
     def of_toy(x: Array, toy: Array, constraints: Constraints[Array]) -> Array:
         return nll(constraints, x[:, None], toy[:, None])[0]
 
-    def by_autodiff(x: Array, toy: Array, constraints: Constraints[Array]) -> Derivatives:
+    def by_autodiff(x: Array, toy: Array, constraints: Constraints[Array]) -> NllDerivatives:
         value, gradient = jax.value_and_grad(of_toy)(x, toy, constraints)
         return value, gradient, jax.hessian(of_toy)(x, toy, constraints)
 
     of_one = by_autodiff if rows is None else _by_rows(rows, shape)
 
-    def exact(constraints: Constraints[Array], x: Array, data: Array) -> Derivatives:
+    def exact(constraints: Constraints[Array], x: Array, data: Array) -> NllDerivatives:
         value, gradient, hessian = jax.vmap(of_one, (1, 1, None))(x, data, constraints)
         return value, gradient.T, hessian
 
-    def scoring(constraints: Constraints[Array], x: Array, data: Array) -> Derivatives:
+    def scoring(constraints: Constraints[Array], x: Array, data: Array) -> NllDerivatives:
         assert expected is not None
         value, gradient = jax.vmap(jax.value_and_grad(of_toy), (1, 1, None))(x, data, constraints)
         matrix = poisson_information(expected, x) + _diagonal(constraint_information(constraints, x))
@@ -119,11 +121,11 @@ def _nll(logpdf: LogDensity, size: int) -> Callable[[Constraints[Array], Array, 
     return nll
 
 
-def _by_rows(rows: RowTerms, shape: tuple[int, ...]) -> Callable[[Array, Array, Constraints[Array]], Derivatives]:
+def _by_rows(rows: RowTerms, shape: tuple[int, ...]) -> Callable[[Array, Array, Constraints[Array]], NllDerivatives]:
     """The nll of one toy and its derivatives, those of the main data as sums over rows."""
     size = math.prod(shape)
 
-    def of_toy(x: Array, toy: Array, constraints: Constraints[Array]) -> Derivatives:
+    def of_toy(x: Array, toy: Array, constraints: Constraints[Array]) -> NllDerivatives:
         def constraint(x: Array) -> Array:
             columns = toy[:, None]
             return (constraint_nll(constraints, x[:, None], columns) + constraint_offset(constraints, columns))[0]

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from toymill.models.densities import log
-from toymill.models.sums import Derivatives, Point, RowDerivatives, Terms
+from toymill.models.sums import NllDerivatives, RowDerivatives, Scalars, Terms
 from toymill.models.user import Parameter, UserModel, define_model
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def image(params: Params, n: int) -> Float[Array, "y x"]:
 def normal_terms(n: int, g: float) -> Terms:
     """Log-density of a row of the n x n image with normal noise of standard deviation g, for ``models.sums``."""
 
-    def terms(params: Point, row: Array, number: Array) -> Array:
+    def terms(params: Scalars, row: Array, number: Array) -> Array:
         z = (row - row_image(params, number, n)) * (1 / g)
         return -0.5 * z * z - math.log(g * math.sqrt(2 * math.pi))
 
@@ -73,7 +73,7 @@ def normal_terms(n: int, g: float) -> Terms:
 def cauchy_terms(n: int, g: float) -> Terms:
     """Log-density of a row of the n x n image with Cauchy noise of scale g, for ``models.sums``."""
 
-    def terms(params: Point, row: Array, number: Array) -> Array:
+    def terms(params: Scalars, row: Array, number: Array) -> Array:
         z = (row - row_image(params, number, n)) * (1 / g)
         return -log(1 + z * z) - math.log(math.pi * g)
 
@@ -90,7 +90,7 @@ _A, _B = np.moveaxis(_POWERS[:, None] + _POWERS, -1, 0)  # those of the product 
 
 @cache
 def cauchy_derivatives(n: int, g: float) -> RowDerivatives[_Moments]:
-    """Derivatives of the sum of ``cauchy_terms`` in closed form, for ``models.sums``.
+    """NllDerivatives of the sum of ``cauchy_terms`` in closed form, for ``models.sums``.
 
     m = amp e with log e = Σ_k c_k X_k a quadratic form in X = (1, dx, dy, dx², dx dy, dy²), so that with
     u_i = ∂_i log e and u_ij = ∂_i ∂_j log e, which are such forms too, and D_i = amp u_i + [i is amp],
@@ -107,7 +107,7 @@ def cauchy_derivatives(n: int, g: float) -> RowDerivatives[_Moments]:
     """
     grid = np.linspace(-2, 2, n)
 
-    def row(params: Point, values: Array, number: Array) -> _Moments:
+    def row(params: Scalars, values: Array, number: Array) -> _Moments:
         m = row_image((params[0], params[1], 1.0, *params[3:]), number, n)
         z = (values - params[2] * m) * (1 / g)
         density = 1 / (1 + z * z)
@@ -117,7 +117,7 @@ def cauchy_derivatives(n: int, g: float) -> RowDerivatives[_Moments]:
         powers = [dy**b for b in range(5)]
         return log(1 + z * z) + math.log(math.pi * g), [v * p for p in powers], [w * p for p in powers]
 
-    def finish(params: Point, sums: _Moments) -> Derivatives:
+    def finish(params: Scalars, sums: _Moments) -> NllDerivatives:
         logs, first, second = sums
         dx = grid - params[0]
         columns = jnp.stack([dx**a for a in range(5)])
@@ -135,7 +135,7 @@ def cauchy_derivatives(n: int, g: float) -> RowDerivatives[_Moments]:
 
 
 def _exponent(
-    params: Point,
+    params: Scalars,
 ) -> tuple[Float[Array, " form"], Float[Array, "parameter form"], Float[Array, "parameter parameter form"]]:
     """The form 1, and the first and second derivatives of log e by the parameters as forms."""
 
@@ -172,7 +172,7 @@ def build(
     parameters is Σ (∂m)(∂m)ᵀ times it. It is that of the noise that toys have, without outliers.
 
     The likelihood has more than one minimum: a narrow or elongated spot that explains a few bright pixels may lie lower than
-    the one that a fit finds from the initial values. Of 1,000 toys with n = 25 and g = 0.5, 37 had a lower minimum
+    the one that a fit finds from the initial values. Of 1,000 toys with n = 25 and g = 0.5, 37 had a lower one
     somewhere (24 random starts each). Fits here are those of an analyst who knows where the spot is.
 
     Args:

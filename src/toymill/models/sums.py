@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 Tree = TypeVar("Tree")
 """A pytree of arrays."""
 
-Point = tuple[Array, ...]
+Scalars = tuple[Array, ...]
 """The parameters as a tuple of numbers."""
 
-Terms = Callable[[Point, Array, Array], Array]
+Terms = Callable[[Scalars, Array, Array], Array]
 """``(params, row, number) -> log-densities`` of a row's data."""
 
-Derivatives = tuple[Array, Array, Array]
+NllDerivatives = tuple[Array, Array, Array]
 """The nll, its gradient, (parameter,), and its Hessian, (parameter, parameter)."""
 
 _BLOCK = 4096  # data in a block of short rows: the arrays of 28 derivatives then fit in an L2 cache of 1 MiB
@@ -40,19 +40,19 @@ _CHUNKS = 64  # rows are handed to threads in so many parts, whatever the number
 
 
 class RowDerivatives(NamedTuple, Generic[Tree]):
-    """Derivatives that are known in closed form, to be used in place of terms.
+    """NllDerivatives that are known in closed form, to be used in place of terms.
 
     Attributes:
         row: what to sum over rows, arrays from ``(params, row, number)``, each linear in what the row adds.
         finish: nll, gradient (P,) and Hessian (P, P), linear in the sums, from ``(params, sums)``.
     """
 
-    row: Callable[[Point, Array, Array], Tree]
-    finish: Callable[[Point, Tree], Derivatives]
+    row: Callable[[Scalars, Array, Array], Tree]
+    finish: Callable[[Scalars, Tree], NllDerivatives]
 
 
 ClosedForm = RowDerivatives[Any]
-"""Derivatives in closed form, with sums of any kind."""
+"""NllDerivatives in closed form, with sums of any kind."""
 
 RowTerms = Terms | ClosedForm
 """The log-density of a row's data, or its derivatives in closed form."""
@@ -94,7 +94,7 @@ def negative_log_likelihood(
     return -jnp.sum(_row_sum(terms, _scalars(params), jnp.asarray(data)))
 
 
-def derivatives(terms: RowTerms, params: Float[Array, " parameter"], data: Float[Array, "row ..."]) -> Derivatives:
+def derivatives(terms: RowTerms, params: Float[Array, " parameter"], data: Float[Array, "row ..."]) -> NllDerivatives:
     """The negative log-likelihood, its gradient and its exact Hessian, traceable by JAX.
 
     The derivatives are taken row by row, forward over forward along each of the P (P + 1) / 2 pairs of parameters,
@@ -166,7 +166,7 @@ def _cores() -> int:
 
 def _derivatives(
     terms: RowTerms, params: ArrayLike, rows: Array, start: ArrayLike = 0, skip: ArrayLike = 0
-) -> Derivatives:
+) -> NllDerivatives:
     point = _scalars(params)
     known = terms if isinstance(terms, RowDerivatives) else _by_jax(terms)
     return known.finish(point, _row_sum(known.row, point, rows, start, skip))
@@ -175,7 +175,7 @@ def _derivatives(
 _jitted = partial(jax.jit, static_argnums=0)(_derivatives)
 
 
-def _scalars(params: ArrayLike) -> Point:
+def _scalars(params: ArrayLike) -> Scalars:
     array = jnp.asarray(params)
     return tuple(array[k] for k in range(array.shape[0]))
 
@@ -187,10 +187,10 @@ _Entries = tuple[Array, list[Array], list[Array]]  # of a row: log-densities, fi
 def _by_jax(terms: Terms) -> RowDerivatives[_Entries]:
     """The derivatives of terms, each with the shape of what terms returns, and how their sums are put together."""
 
-    def along(function: Callable[[Point], Tree], k: int) -> Callable[[Point], tuple[Tree, Tree]]:
+    def along(function: Callable[[Scalars], Tree], k: int) -> Callable[[Scalars], tuple[Tree, Tree]]:
         """Value and derivative along parameter k alone: JAX then leaves out what does not depend on it."""
 
-        def both(params: Point) -> tuple[Tree, Tree]:
+        def both(params: Scalars) -> tuple[Tree, Tree]:
             def moved(value: Array) -> Tree:
                 return function((*params[:k], value, *params[k + 1 :]))
 
@@ -199,8 +199,8 @@ def _by_jax(terms: Terms) -> RowDerivatives[_Entries]:
 
         return both
 
-    def row(params: Point, values: Array, number: Array) -> _Entries:
-        def log_density(point: Point) -> Array:
+    def row(params: Scalars, values: Array, number: Array) -> _Entries:
+        def log_density(point: Scalars) -> Array:
             return terms(point, values, number)
 
         first, second = [], []
@@ -212,7 +212,7 @@ def _by_jax(terms: Terms) -> RowDerivatives[_Entries]:
             first.append(one)
         return value, first, second
 
-    def finish(params: Point, sums: _Entries) -> Derivatives:
+    def finish(params: Scalars, sums: _Entries) -> NllDerivatives:
         value, first, second = jax.tree.map(lambda entries: -jnp.sum(entries), sums)
         i, j = np.triu_indices(len(params))
         upper = jnp.zeros((len(params), len(params)), value.dtype).at[i, j].set(jnp.stack(second))
@@ -222,8 +222,8 @@ def _by_jax(terms: Terms) -> RowDerivatives[_Entries]:
 
 
 def _row_sum(
-    function: Callable[[Point, Array, Array], Tree],
-    params: Point,
+    function: Callable[[Scalars, Array, Array], Tree],
+    params: Scalars,
     data: Shaped[Array, "row ..."],
     start: ArrayLike = 0,
     skip: ArrayLike = 0,
@@ -236,7 +236,7 @@ def _row_sum(
     rows = data.shape[0]
     block = min(rows, max(1, _BLOCK // max(1, data[0].size)))
 
-    def one(point: Point, row: Array, number: Array) -> Tree:
+    def one(point: Scalars, row: Array, number: Array) -> Tree:
         with jax.ensure_compile_time_eval():  # a grid by jnp.arange is else computed again for each derivative
             return function(point, row, number)
 

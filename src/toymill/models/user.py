@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 
 from toymill.errors import ToymillError
-from toymill.models.autodiff import LogDensity, flattened, kernel, poisson_logpdf, shaped_logpdf, sum_logpdf
+from toymill.models.autodiff import LogDensity, flattened, kernel_of, poisson_logpdf, shaped_logpdf, sum_logpdf
 from toymill.models.base import Model, Sampling, Tuning, columns, require_x64
 from toymill.models.densities import expected_data
 from toymill.models.sums import ClosedForm, RowSum, Terms
@@ -213,7 +213,7 @@ def define_model(
         data_names=Names(name, shape, auxiliary),
         sampling=sampling,
         arrays=constraints,
-        kernel=kernel(main_logpdf, None if rows is None else rows.terms, shape, counts),
+        kernel=kernel_of(main_logpdf, None if rows is None else rows.terms, shape, counts),
         digest=hashlib.sha256(repr(statement).encode()).hexdigest(),
         two_minima=np.zeros(len(checked), dtype=bool),
         trials=(),
