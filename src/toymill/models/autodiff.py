@@ -93,8 +93,8 @@ def kernel_of(
     def scoring(constraints: Constraints[Array], x: Array, data: Array) -> NllDerivatives:
         assert expected is not None
         value, gradient = jax.vmap(jax.value_and_grad(of_toy), (1, 1, None))(x, data, constraints)
-        matrix = poisson_information(expected, x) + _diagonal(constraint_information(constraints, x))
-        return value, gradient.T, matrix
+        slopes = gradient.T
+        return value, slopes, poisson_information(expected, x) + _diagonal(constraint_information(constraints, x))
 
     def floors(_: Constraints[Array], x: Array, data: Array) -> tuple[Bool[Array, " lane"], Bool[Array, " lane"]]:
         if expected is None:
