@@ -12,7 +12,7 @@ import numpy as np
 from toymill.config.model import ModelConfig, StatedConfig
 from toymill.errors import ToymillError
 from toymill.job import prepare, reported
-from toymill.results.records import write_json
+from toymill.results.files import write_json
 
 
 def _reading() -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,6 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from toymill._version import __version__
 from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import (
     KINDS,
@@ -250,21 +248,9 @@ def shards(study: Study, ensemble: str) -> Iterator[Shard]:
         yield Shard(f"{first:09d}-{first + count - 1:09d}", first, count)
 
 
-def toys_digest(study: Study, ensemble: str, model_digest: str) -> str:
-    """SHA-256 of everything that a toy of this ensemble depends on, save its index."""
-    settings = study.ensembles[ensemble].model_dump(mode="json", exclude={"toys", "tests"})
-    return _digest([__version__, model_digest, study.seed, ensemble, settings])
-
-
-def fits_digest(study: Study, ensemble: str, model_digest: str) -> str:
-    """SHA-256 of everything that a toy of this ensemble and its fits depend on, save its index."""
-    tests = study.ensembles[ensemble].tests
-    kept = [] if study.keep == "all" else [study.keep, study.levels]
-    return _digest([toys_digest(study, ensemble, model_digest), tests, study.fit.edm_tolerance, *kept])
-
-
-def _digest(identity: Any) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+def shard_named(study: Study, ensemble: str, name: str) -> Shard:
+    """The shard of an ensemble that has this name."""
+    return next(shard for shard in shards(study, ensemble) if shard.name == name)
 
 
 _EXPECTED = {
@@ -322,8 +308,3 @@ def _known_keys(location: list[str], kind: str) -> list[str]:
     else:
         classes = [sections[location[0]]]
     return [key for item in classes for key in item.model_fields]
-
-
-def shard_named(study: Study, ensemble: str, name: str) -> Shard:
-    """The shard of an ensemble that has this name."""
-    return next(shard for shard in shards(study, ensemble) if shard.name == name)
