@@ -18,12 +18,12 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
+from toymill import budget
 from toymill.errors import ToymillError, nearest
 from toymill.models.base import Model, require_x64
 
 Mode = Literal["frequentist", "main-only", "hybrid", "asimov"]
 
-_DRAWN_BYTES = 2**26  # main data that a model's own ``draw`` makes at once
 _LANES = 4  # numbers that Philox makes for one value of its counter
 _NUMBERS = 2**16  # data thrown at once: their temporaries stay in a core's second-level cache
 _TABLES = 1024  # inverse distributions that are kept, of 4 to 500 kB each
@@ -147,7 +147,7 @@ def _drawn(model: Model, points: np.ndarray, count: int, seed: int, first: int, 
     depends on i only, so that it has the same bits in any batch and beside any accelerator.
     """
     size = len(model.data_names) - int(np.count_nonzero(model.sampling.auxiliary))
-    lanes = int(np.clip(2 ** int(np.log2(max(_DRAWN_BYTES // (8 * max(size, 1)), 1))), 1, 256))
+    lanes = int(np.clip(2 ** int(np.log2(max(budget.DRAWN // (8 * max(size, 1)), 1))), 1, 256))
     words = hashlib.sha256(f"toymill:{seed}:{stream}:draw".encode()).digest()[:8]
     key = np.frombuffer(words, dtype="<u4").astype(np.uint32)
     data = np.empty((count, size))

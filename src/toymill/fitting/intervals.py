@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from toymill import budget
 from toymill.errors import ToymillError
 from toymill.fitting.batching import block_size
 from toymill.fitting.fit import fit
@@ -24,7 +25,6 @@ _HALVING = 8  # steps of a round from which on every other one halves the bracke
 _FAILURES = 12  # conditional fits of one end that may fail: after each, the next goes half the way
 _GROWTH = 4.0  # until t has passed the level, a step goes this many times as far as the last at most
 _REPEATS = 5  # times that a toy's free fit is repeated from below
-_CHUNK_BYTES = 2**27  # data and parameters of all ends that are held at once
 
 
 class EndStatus(enum.IntEnum):
@@ -176,7 +176,7 @@ def profile_interval(
     indices = np.arange(len(toys)) if index is None else np.asarray(index)
     ends_of_toy = 2 * len(wanted)
     per_toy = 8 * ends_of_toy * max(len(model.parameters), toys.shape[-1])
-    size = max(_CHUNK_BYTES // per_toy // block_size(model), 1) * block_size(model)
+    size = max(budget.INTERVAL_ENDS // per_toy // block_size(model), 1) * block_size(model)
     free, searches = [], []
     for first in range(0, max(len(toys), 1), size):
         rows = slice(first, first + size)

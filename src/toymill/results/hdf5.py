@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from toymill.budget import HDF5_CHUNK
 from toymill.errors import ToymillError
 
 SCHEMA = 1
 """Version of the layout of the files; raised when a reader has to know."""
-
-_CHUNK_BYTES = 2**18  # of a dataset, written and checked at once
 
 
 class ShardKey(NamedTuple):
@@ -105,7 +104,7 @@ def write_dataset(group: h5py.Group, name: str, values: np.ndarray, meaning: str
 def create_column(group: h5py.Group, name: str, rows: int, like: np.ndarray) -> h5py.Dataset:
     """A dataset of ``rows`` rows that is written in slices, all of it allotted now."""
     width = like.dtype.itemsize * int(np.prod(like.shape[1:]))
-    chunk = max(1, min(rows, 2 ** int(np.log2(max(_CHUNK_BYTES // width, 1)))))
+    chunk = max(1, min(rows, 2 ** int(np.log2(max(HDF5_CHUNK // width, 1)))))
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     return group.create_dataset(

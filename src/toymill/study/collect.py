@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from toymill.budget import SHARD_ROWS
 from toymill.config.dependencies import fits_digest
 from toymill.config.study import Study, shards
 from toymill.errors import ToymillError
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 MOST_VALUES = 10**7
 """Toys of an ensemble whose t_μ are held one by one, 80 MB a test point; of more, histograms."""
-
-_CHUNK_BYTES = 2**26  # fits that are read at once, if a block of toys is no larger
 
 
 class Collected(NamedTuple):
@@ -121,7 +120,7 @@ def _chunks(readers: Iterable[ShardReader], parameters: int, tests: int) -> Iter
 
     Yields the index of the first toy, and the free fits and those at each test point.
     """
-    size = 2 ** int(np.log2(max(_CHUNK_BYTES // (16 * parameters * (1 + tests)), BLOCK)))
+    size = 2 ** int(np.log2(max(SHARD_ROWS // (16 * parameters * (1 + tests)), BLOCK)))
     waiting: list[list[Fits]] = []
     first = 0
     for reader in readers:

@@ -10,7 +10,7 @@ import numpy as np
 from toymill._version import __version__
 from toymill.config.dependencies import fits_digest
 from toymill.config.study import Study, values_tested
-from toymill.fitting.fit import fit_tests
+from toymill.fitting.conditional import fit_tests
 from toymill.fitting.status import Status
 from toymill.inference.information import (
     Noncentrality,

@@ -50,6 +50,7 @@ def truth_point(study: Study, model: Model, ensemble: str) -> Float[np.ndarray, 
     settings = study.ensembles[ensemble]
     if settings.nuisances == "nominal":
         return model.parameters.values(settings.truth)
+    assert model.observed is not None
     conditional = fit(model, model.observed, settings.truth)
     if not conditional.ok[0]:
         status = Status(int(conditional.status[0]))

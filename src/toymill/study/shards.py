@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from toymill.budget import TOYS
 from toymill.config.dependencies import fits_digest, toys_digest
 from toymill.config.study import Shard, Study, values_tested
 from toymill.fitting.batching import block_size
-from toymill.fitting.fit import fit_tests
+from toymill.fitting.conditional import fit_tests
 from toymill.fitting.minuit import minuit_fit
 from toymill.fitting.results import Fits
 from toymill.models.base import Model
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 CHUNK = 65536
 """Most toys that are held at once: so many that the few which take longer cost little."""
-
-_CHUNK_BYTES = 2**26  # data and fits that are held at once, if a block of toys is no larger
 
 
 def toys_key(study: Study, model: Model, ensemble: str, shard: Shard) -> ShardKey:
@@ -56,7 +55,7 @@ def throw_chunks(
     fits = 1 + len(values_tested(settings, poi_of(model)))
     per_toy = 8 * (len(model.data_names) + 2 * fits * len(model.parameters))
     block = block_size(model)
-    size = int(np.clip(2 ** int(np.log2(_CHUNK_BYTES / per_toy)) if per_toy < _CHUNK_BYTES else 1, block, CHUNK))
+    size = int(np.clip(2 ** int(np.log2(TOYS / per_toy)) if per_toy < TOYS else 1, block, CHUNK))
     first, end = shard.first, shard.first + shard.toys
     while first < end:
         count = min(size - first % size, end - first)
