@@ -36,15 +36,6 @@ except ToymillError as error:
 RESULTS = f"results/{STUDY.study}"
 SCRATCH = f".snakemake/toymill/{STUDY.study}"
 INPUTS = [str(path) for path in STUDY.model.inputs]
-if STUDY.kind == "optimisers":
-    OF_STUDY, OF_ENSEMBLE = [], ["optimisers", "optimisers_table"]
-else:
-    OF_STUDY = ["overview", "coverage", "status"]
-    OF_ENSEMBLE = ["t_mu", "pull", "parameters"]
-FIGURES = OF_STUDY + [
-    f"{kind}_{ensemble}" for ensemble in STUDY.ensembles for kind in OF_ENSEMBLE
-]
-PLOTS = [f"{RESULTS}/plots/{name}.svg" for name in FIGURES]
 
 # A job in a conda environment finds the engine here.
 SOURCE = str(Path(toymill.__file__).resolve().parents[1])

@@ -19,7 +19,7 @@ def _reading() -> set[str]:
     """The files that this process opens to read from now on, imported modules too."""
     opened: set[str] = set()
 
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
         if event == "open" and isinstance(arguments[0], str) and "w" not in str(arguments[1]):
             opened.add(arguments[0])
 

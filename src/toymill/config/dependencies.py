@@ -8,21 +8,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import TypedDict
 
 from toymill._version import __version__
 from toymill.config.study import Study
 
-Settings = dict[str, Any]
+Settings = dict[str, object]
 
 
-def toys_depend_on(study: Study, ensemble: str) -> Settings:
+class ToySettings(TypedDict):
+    """What a toy depends on in the study: toymill's version, the seed, and the ensemble's settings."""
+
+    toymill: str
+    seed: int
+    ensemble: Settings
+
+
+class FitSettings(TypedDict):
+    """What the fits of a toy depend on in the study, as they are stored."""
+
+    tests: list[float]
+    edm_tolerance: float
+    kept: list[object]
+
+
+def toys_depend_on(study: Study, ensemble: str) -> ToySettings:
     """What a toy of an ensemble depends on in the study, beside its model, its ensemble's name and its index."""
     settings = study.ensembles[ensemble].model_dump(mode="json", exclude={"toys", "tests"})
     return {"toymill": __version__, "seed": study.seed, "ensemble": settings}
 
 
-def fits_depend_on(study: Study, ensemble: str) -> Settings:
+def fits_depend_on(study: Study, ensemble: str) -> FitSettings:
     """What the fits of a toy, as they are stored, depend on in the study, beside the toy.
 
     Levels are counted in the shard only where not every column is kept.
@@ -65,5 +81,5 @@ def comparison_job(study: Study, ensemble: str) -> Settings:
     return {**toys_job(study, ensemble), **settings}
 
 
-def _digest(identity: list[Any]) -> str:
+def _digest(identity: list[object]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import (
@@ -101,7 +102,7 @@ class Study(Strict):
 
     @field_validator("model", mode="before")
     @classmethod
-    def _path_alone(cls, value: Any) -> Any:
+    def _path_alone(cls, value: object) -> object:
         return {"path": value} if isinstance(value, str) else value
 
     @field_validator("ensembles")
@@ -130,7 +131,7 @@ class Shard(NamedTuple):
     toys: int
 
 
-def read_study(content: Mapping[str, Any]) -> Study:
+def read_study(content: Mapping[str, object]) -> Study:
     """The study that a configuration states.
 
     Raises:
@@ -140,7 +141,7 @@ def read_study(content: Mapping[str, Any]) -> Study:
     try:
         return Study.model_validate(dict(content))
     except ValidationError as error:
-        lines = [_explain(dict(item)) for item in error.errors()]
+        lines = [_explain(item) for item in error.errors()]
         msg = "The configuration cannot be used:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
         raise ToymillError(msg) from None
 
@@ -263,7 +264,7 @@ _EXPECTED = {
 }
 
 
-def _explain(error: dict[str, Any]) -> str:
+def _explain(error: ErrorDetails) -> str:
     """One line for one validation error: key, value, what is allowed."""
     steps = list(error["loc"])
     kind = steps.pop(1) if steps[:1] == ["model"] and len(steps) > 1 and steps[1] in KINDS else "workspace"
