@@ -19,8 +19,8 @@ def prepare(threads: int = 1) -> None:
     """Set up JAX for a job: call it before anything imports JAX.
 
     XLA's thread pool takes every core that it sees; a job takes those that Snakemake gave it. Compiled programs are
-    cached in ``COMPILATION_CACHE``, whatever their size and the time that they took; where the environment sets JAX's
-    own variables for this, such as ``JAX_COMPILATION_CACHE_DIR``, it has its way.
+    cached in ``COMPILATION_CACHE``, whatever their size and the time that they took. Where the environment sets one of
+    JAX's variables for this, such as ``JAX_COMPILATION_CACHE_DIR``, its value stays.
     """
     if "jax" in sys.modules:
         msg = "toymill.job.prepare must be called before jax is imported"

@@ -25,7 +25,7 @@ def settings(**changes):
     ("changes", "expected"),
     [
         ({}, [".snakemake/toymill/jax-cache", "0.0", "-1", "True"]),
-        ({"JAX_COMPILATION_CACHE_DIR": "/elsewhere"}, ["/elsewhere", "0.0", "-1", "True"]),
+        ({"JAX_COMPILATION_CACHE_DIR": "/cache"}, ["/cache", "0.0", "-1", "True"]),
         (
             {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "2.5"},
             [".snakemake/toymill/jax-cache", "2.5", "-1", "True"],
