@@ -4,8 +4,6 @@ import re
 
 import pytest
 
-from toymill.fitting.status import CERTIFIED_STATUSES, Status
-
 # ```python, or ```python raises=Error for a mistake, with a ```text block right after it that quotes the message.
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```$|"
@@ -31,11 +29,3 @@ def test_the_blocks_of_a_page_run(root, tmp_path, name):
         with pytest.raises(Exception, match=re.escape(" ".join(block["message"].split()))) as told:
             exec(code, names)
         assert told.type.__name__ == block["error"]
-
-
-def test_the_table_of_statuses_is_that_of_the_code(root):
-    text = (root / "docs/statistics.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `([a-z_]+)` \| (yes|no) \| .+ \|$", text, re.MULTILINE)
-    told = {status: certified == "yes" for status, certified in rows}
-    assert told == {status.name.lower(): status in CERTIFIED_STATUSES for status in Status}
-    assert len(rows) == len(Status)
