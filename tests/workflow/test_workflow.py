@@ -198,10 +198,10 @@ def test_a_killed_run_is_completed_to_the_same_bytes(root, tmp_path, reference):
 
 
 def test_what_a_killed_write_left_is_written_over(tmp_path):
-    from toymill.results.store import write_summary
+    from toymill.results.hdf5 import write_tree
 
     (tmp_path / ".summary.h5.part").write_bytes(b"half")
-    write_summary(tmp_path / "summary.h5", {"a": 1})
+    write_tree(tmp_path / "summary.h5", "toymill-summary", {"a": 1})
     assert files(tmp_path) == ["summary.h5"]
 
 
