@@ -1,7 +1,7 @@
 # make study: set up and run the default study, or another: make study CONFIG=config/studies/tiny.yaml
 # make test: set up and run the tests.
-# make docs: set up and build the documentation site in docs/_build.
 # make bench: set up the peers in an environment of their own, and time toymill beside them; BENCH="--help" tells more.
+# make docs: set up and build the documentation site in docs/_build, with warnings as errors.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,9 +12,7 @@ CONFIG ?=
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf.py docs/figures
 
-DOCS = $(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build
-
-.PHONY: study test lint docs bench setup setup-dev lock schema format clean
+.PHONY: study test lint bench setup setup-dev lock schema format clean
 
 study: setup
 	$(SNAKEMAKE) $(if $(CONFIG),--configfile $(CONFIG))
@@ -29,10 +27,11 @@ lint: setup-dev
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/codespell
 	$(BIN)/snakemake --lint
-	$(DOCS)
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build
 
+.PHONY: docs
 docs: setup-dev
-	$(DOCS)
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build
 
 bench: $(PEERS)/.run
 	$(PEERS)/bin/python benchmarks/bench.py $(BENCH)

@@ -113,6 +113,14 @@ def test_files_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_tests_exist(page):
+    """A page that says where something is tested is right."""
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")):
+        assert f"def {name}(" in tests
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_studies_are_valid(page):
     """Every block of YAML that is a whole study is one, up to the files that it names."""
     for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
