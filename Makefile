@@ -49,7 +49,7 @@ lock:
 	envs/lock.sh
 
 clean:
-	rm -rf $(VENV) $(PEERS) .snakemake/toymill .snakemake/conda .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .snakemake/toymill .snakemake/conda .pytest_cache .mypy_cache .ruff_cache .hypothesis docs/_build
 
 setup: $(VENV)/.run
 
