@@ -1,18 +1,41 @@
-"""Settings of every test: float64, no silent broadcasting of ranks, warnings are errors (see pyproject.toml)."""
+"""Settings of every test: float64, no silent broadcasting of ranks, warnings are errors (see pyproject.toml).
+
+Compiled programs are kept in a folder of the run, so that each is compiled once whichever tests, and whichever jobs of
+a test's study, want it. The folder is new in every run, unless JAX_COMPILATION_CACHE_DIR names one. Each pytest-xdist
+worker has a folder of its own in it: JAX 0.10 does not write an entry atomically.
+"""
 
 import json
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
-import jax
-import pytest
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+_TEMPORARY = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _TEMPORARY = tempfile.mkdtemp(prefix="toymill-tests-")
+if _WORKER:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] += f"/{_WORKER}"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
-import toymill
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+import toymill  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).resolve().parents[1]
 ATLAS = ROOT / "config/workspaces/atlas-3l-erjr"
+
+
+def pytest_unconfigure():
+    """The last thing of a run, in the process that began it."""
+    if _TEMPORARY:
+        shutil.rmtree(_TEMPORARY, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +58,11 @@ def onoff():
     return toymill.read_workspace(ROOT / "tests/data/onoff.json")
 
 
-@pytest.fixture(scope="session", params=["100p0_20p0", "150p0_50p0"])
+# The arrays of the two have other shapes, 69 and 70 parameters among them, so that each has programs of its own.
+SIGNALS = ["100p0_20p0", pytest.param("150p0_50p0", marks=pytest.mark.long)]
+
+
+@pytest.fixture(scope="session", params=SIGNALS)
 def atlas(request):
     """The published ATLAS likelihood with one signal: (name of the signal, model)."""
     patch = ATLAS / f"patch.ERJR_{request.param}.json"

@@ -12,7 +12,7 @@ from pathlib import Path
 from toymill.errors import ToymillError
 
 COMPILATION_CACHE = Path(".snakemake/toymill/jax-cache")
-"""Compiled programs, shared by all jobs of a working directory."""
+"""Compiled programs, shared by all jobs of a working directory, unless JAX_COMPILATION_CACHE_DIR names a folder."""
 
 
 def prepare(threads: int = 1) -> None:
@@ -33,7 +33,7 @@ def prepare(threads: int = 1) -> None:
 
     settings = {
         "jax_enable_x64": True,
-        "jax_compilation_cache_dir": str(COMPILATION_CACHE),
+        "jax_compilation_cache_dir": os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(COMPILATION_CACHE),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }

@@ -23,7 +23,7 @@ def pyhf_model(path_or_spec, patches=()):
     return model, np.array(workspace.data(model))
 
 
-@pytest.fixture(params=["hww", "every-modifier", "100p0_20p0", "150p0_50p0"])
+@pytest.fixture(params=["hww", "every-modifier", "100p0_20p0", pytest.param("150p0_50p0", marks=pytest.mark.long)])
 def pair(request, root):
     """The same workspace read by toymill and by pyhf: (model, pyhf's model, pyhf's data)."""
     atlas = root / "config/workspaces/atlas-3l-erjr"
