@@ -26,8 +26,9 @@ import numpy as np  # noqa: E402
 
 import toymill  # noqa: E402
 from toymill.fitting.batching import block_size  # noqa: E402
-from toymill.fitting.fit import STAGES  # noqa: E402
-from toymill.fitting.newton import EDM_TOLERANCE, minimize  # noqa: E402
+from toymill.fitting.newton import Domain, Stop, minimize  # noqa: E402
+from toymill.fitting.problem import EDM_TOLERANCE  # noqa: E402
+from toymill.fitting.search import STAGES  # noqa: E402
 from toymill.models import normal  # noqa: E402
 from toymill.models.base import Model  # noqa: E402
 
@@ -99,7 +100,7 @@ def first_and_later(repeats: int) -> None:
         toys = toys_of(model, size)
         x = np.tile(model.parameters.init, (size, 1))
         arguments: list[Any] = [model.kernel, model.arrays, np.ascontiguousarray(x.T), np.ascontiguousarray(toys.T)]
-        arguments += [model.parameters.bounds, model.parameters.fixed, EDM_TOLERANCE, STAGES[0]]
+        arguments += [Domain(model.parameters.bounds, model.parameters.fixed), Stop(EDM_TOLERANCE, STAGES[0])]
         arguments += [model.kinks if model.kinks.any() else None]
         for what, function, given in (
             (f"{name}: logpdf of {size} toys", jax.jit(model.logpdf), (x, toys)),

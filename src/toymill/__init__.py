@@ -11,8 +11,8 @@ from toymill._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from toymill.errors import ToymillError as ToymillError
+    from toymill.fitting.conditional import fit_tests as fit_tests
     from toymill.fitting.fit import fit as fit
-    from toymill.fitting.fit import fit_tests as fit_tests
     from toymill.fitting.intervals import EndStatus as EndStatus
     from toymill.fitting.intervals import Intervals as Intervals
     from toymill.fitting.intervals import profile_interval as profile_interval
@@ -50,7 +50,7 @@ _HOMES = {
     "define_model": "toymill.models.user",
     "derivatives": "toymill.inference.information",
     "fit": "toymill.fitting.fit",
-    "fit_tests": "toymill.fitting.fit",
+    "fit_tests": "toymill.fitting.conditional",
     "load_model": "toymill.models.load",
     "profile_interval": "toymill.fitting.intervals",
     "q_0": "toymill.inference.statistics",

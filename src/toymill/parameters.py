@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from toymill.errors import ToymillError, nearest
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Bool, Float, Int
+
+    Numbers = np.ndarray | Array
 
 
 @dataclass(frozen=True)
@@ -25,9 +31,9 @@ class Parameters:
     """
 
     names: tuple[str, ...]
-    init: np.ndarray
-    bounds: np.ndarray
-    fixed: np.ndarray
+    init: Float[np.ndarray, " parameter"]
+    bounds: Float[np.ndarray, "parameter 2"]
+    fixed: Bool[np.ndarray, " parameter"]
     constraint: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -41,7 +47,9 @@ class Parameters:
             msg = f"The model has no parameter {name!r}. {nearest(name, self.names)}"
             raise ToymillError(msg) from None
 
-    def values(self, settings: Mapping[str, float], *, base: np.ndarray | None = None) -> np.ndarray:
+    def values(
+        self, settings: Mapping[str, float], *, base: Float[np.ndarray, " parameter"] | None = None
+    ) -> Float[np.ndarray, " parameter"]:
         """Parameter vector of shape (P,): ``base`` (the initial values if None) with ``settings`` put in.
 
         Raises:
@@ -75,14 +83,14 @@ class Constraints(NamedTuple):
         poisson_of: position in the Poisson constraints of each parameter's, L where it has none, (P,).
     """
 
-    normal_parameter: Any
-    normal_datum: Any
-    normal_sigma: Any
-    poisson_parameter: Any
-    poisson_datum: Any
-    poisson_tau: Any
-    normal_of: Any
-    poisson_of: Any
+    normal_parameter: Int[Numbers, " normal"]
+    normal_datum: Int[Numbers, " normal"]
+    normal_sigma: Float[Numbers, " normal"]
+    poisson_parameter: Int[Numbers, " poisson"]
+    poisson_datum: Int[Numbers, " poisson"]
+    poisson_tau: Float[Numbers, " poisson"]
+    normal_of: Int[Numbers, " parameter"]
+    poisson_of: Int[Numbers, " parameter"]
 
 
 def constraints_of(
@@ -112,5 +120,5 @@ class Trial(NamedTuple):
     """
 
     parameter: int
-    point: np.ndarray
+    point: Float[np.ndarray, " parameter"]
     least: float

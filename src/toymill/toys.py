@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, SupportsIndex, get_args
 
 import jax
 import numpy as np
 import scipy.special
 import scipy.stats
 
+from toymill import budget
 from toymill.errors import ToymillError, nearest
 from toymill.models.base import Model, require_x64
 
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float, UInt32
+    from numpy.typing import ArrayLike
+
 Mode = Literal["frequentist", "main-only", "hybrid", "asimov"]
 
-_DRAWN_BYTES = 2**26  # main data that a model's own ``draw`` makes at once
 _LANES = 4  # numbers that Philox makes for one value of its counter
 _NUMBERS = 2**16  # data thrown at once: their temporaries stay in a core's second-level cache
 _TABLES = 1024  # inverse distributions that are kept, of 4 to 500 kB each
@@ -34,14 +39,14 @@ _LARGEST_TABLE = 1e6
 
 def throw(
     model: Model,
-    params: Any,
+    params: ArrayLike,
     count: int,
     seed: int = 0,
     first: int = 0,
     *,
     stream: str = "",
     mode: Mode = "frequentist",
-) -> np.ndarray:
+) -> Float[np.ndarray, "toy datum"]:
     """Throw pseudo-datasets at a truth point.
 
     Args:
@@ -147,7 +152,7 @@ def _drawn(model: Model, points: np.ndarray, count: int, seed: int, first: int, 
     depends on i only, so that it has the same bits in any batch and beside any accelerator.
     """
     size = len(model.data_names) - int(np.count_nonzero(model.sampling.auxiliary))
-    lanes = int(np.clip(2 ** int(np.log2(max(_DRAWN_BYTES // (8 * max(size, 1)), 1))), 1, 256))
+    lanes = int(np.clip(2 ** int(np.log2(max(budget.DRAWN // (8 * max(size, 1)), 1))), 1, 256))
     words = hashlib.sha256(f"toymill:{seed}:{stream}:draw".encode()).digest()[:8]
     key = np.frombuffer(words, dtype="<u4").astype(np.uint32)
     data = np.empty((count, size))
@@ -173,8 +178,15 @@ def _drawn(model: Model, points: np.ndarray, count: int, seed: int, first: int, 
 
 
 @partial(jax.jit, static_argnames=("draw",))
-def _draw_block(draw: Any, words: Any, high: Any, low: Any, points: Any) -> Any:
-    base = jax.random.wrap_key_data(words, impl="threefry2x32")
+def _draw_block(
+    draw: Callable[..., Array],
+    words: UInt32[np.ndarray, 2],
+    high: UInt32[np.ndarray, " lane"],
+    low: UInt32[np.ndarray, " lane"],
+    points: Float[np.ndarray, "*lane parameter"],
+) -> Float[Array, "lane main"]:
+    """One dataset for each index, given as its high and low 32 bits."""
+    base = jax.random.wrap_key_data(words, impl="threefry2x32")  # type: ignore[arg-type]
     keys = jax.vmap(lambda upper, lower: jax.random.fold_in(jax.random.fold_in(base, upper), lower))(high, low)
     return jax.vmap(draw, in_axes=(0, None if points.ndim == 1 else 0))(keys, points)
 
@@ -192,7 +204,7 @@ def uniforms(seed: int, stream: str, first: int, count: int, numbers: int) -> np
     return ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
-def _whole(name: str, value: Any, least: int) -> int:
+def _whole(name: str, value: SupportsIndex, least: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:
@@ -218,7 +230,7 @@ def _poisson(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
     if np.min(mean) >= _LARGEST_TABLE:
         return _cornish_fisher(uniform, mean)
     if np.ndim(mean) == 0:
-        return _look_up(uniform, _inverse(float(mean)))
+        return _by_guide(uniform, _inverse_poisson(float(mean)))
     return np.asarray(
         np.where(
             mean < _LARGEST_TABLE,
@@ -228,7 +240,7 @@ def _poisson(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
     )
 
 
-class _Inverse(NamedTuple):
+class _InversePoisson(NamedTuple):
     """A tabulated inverse Poisson distribution, with a guide to it.
 
     Attributes:
@@ -245,7 +257,7 @@ class _Inverse(NamedTuple):
 
 
 @lru_cache(maxsize=_TABLES)
-def _inverse(mean: float) -> _Inverse:
+def _inverse_poisson(mean: float) -> _InversePoisson:
     """The table of one mean, below ``_LARGEST_TABLE``: twelve standard deviations and sixty counts to either side."""
     reach = 12 * np.sqrt(mean) + 60
     counts = np.arange(max(0, int(mean - reach)), int(mean + reach) + 1)
@@ -253,13 +265,13 @@ def _inverse(mean: float) -> _Inverse:
     cells = 2 ** int(np.clip(np.ceil(np.log2(64 * np.sqrt(mean) + 1)), 8, 14))
     low = np.minimum(np.searchsorted(cdf, np.arange(cells) / cells), len(cdf) - 1)
     high = np.minimum(np.searchsorted(cdf, np.arange(1, cells + 1) / cells), len(cdf) - 1)
-    return _Inverse(
+    return _InversePoisson(
         int(counts[0]), cdf, np.where(high - low > 1, np.nan, counts[low]), np.where(high > low, cdf[low], 1.0)
     )
 
 
-def _look_up(uniform: np.ndarray, table: _Inverse) -> np.ndarray:
-    """The counts of ``_search``, by a guide table (Chen and Asau, AIIE Trans. 6 (1974) 163): 9 ns
+def _by_guide(uniform: np.ndarray, table: _InversePoisson) -> np.ndarray:
+    """The counts of ``_by_search``, by a guide table (Chen and Asau, AIIE Trans. 6 (1974) 163): 9 ns
     in place of 11 to 60.
 
     Nearly every cell of the guide holds one or two counts, and one comparison decides; the others are searched.
@@ -268,11 +280,11 @@ def _look_up(uniform: np.ndarray, table: _Inverse) -> np.ndarray:
     found = np.take(table.low, cell)
     found += uniform > np.take(table.cut, cell)
     several = np.flatnonzero(np.isnan(found))
-    found[several] = _search(uniform[several], table)
+    found[several] = _by_search(uniform[several], table)
     return found
 
 
-def _search(uniform: np.ndarray, table: _Inverse) -> np.ndarray:
+def _by_search(uniform: np.ndarray, table: _InversePoisson) -> np.ndarray:
     """Smallest k of a table with P(n ≤ k) ≥ u, by binary search: the plain way."""
     return table.first + np.minimum(np.searchsorted(table.cdf, uniform), len(table.cdf) - 1)
 

@@ -8,7 +8,7 @@ import pyhf
 import pytest
 
 import toymill
-from toymill.fitting.fit import fit_tests
+from toymill.fitting.conditional import fit_tests
 from toymill.fitting.minuit import minuit_fit
 
 # (arXiv:1912.08479's likelihood; twice the nll at the minimum, μ̂, σ(μ̂) from the Hessian, t_1, t_0)

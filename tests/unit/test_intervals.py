@@ -11,6 +11,7 @@ import scipy.optimize
 import scipy.stats
 
 import toymill
+from toymill import budget
 from toymill.fitting import intervals
 from toymill.fitting.intervals import EndStatus
 from toymill.fitting.minuit import minuit_fit, nll_and_gradient
@@ -320,7 +321,7 @@ def test_bits_do_not_depend_on_the_other_toys(hww):
 def test_chunks_are_put_together_in_order(onoff, monkeypatch):
     data = toymill.throw(onoff, onoff.parameters.init, 600, seed=9)
     whole = toymill.profile_interval(onoff, data)
-    monkeypatch.setattr(intervals, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(budget, "INTERVAL_ENDS", 1)
     parts = toymill.profile_interval(onoff, data)
     np.testing.assert_array_equal(parts.low, whole.low)
     np.testing.assert_array_equal(parts.high, whole.high)

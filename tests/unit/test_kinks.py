@@ -10,9 +10,10 @@ import scipy.special
 from scipy.optimize import minimize as scipy_minimize
 
 import toymill
-from toymill.fitting.fit import fit_tests
-from toymill.fitting.newton import curvature
-from toymill.fitting.second_minima import off_saddles
+from toymill.fitting.conditional import fit_tests
+from toymill.fitting.descent import off_saddles
+from toymill.fitting.newton import Domain, curvature
+from toymill.fitting.problem import FitProblem
 from toymill.formats.reader import read_specification
 from toymill.histfactory.templates import SCANNED, compile_specification
 
@@ -242,11 +243,11 @@ def test_a_search_leaves_a_saddle_by_the_better_side(monkeypatch):
     data[:, tiny.data_names.index("g[0] (auxiliary)")] = 0.0
     between = toymill.fit(tiny, data, {"mu": 0.0, "g[0]": 0.2}, covariance=False).parameters
     mask = tiny.parameters.fixed | (np.array(tiny.parameters.names) == "mu")
-    hessians, _ = curvature(tiny.kernel, tiny.arrays, between.T, data.T, tiny.parameters.bounds, mask)
+    hessians, _ = curvature(tiny.kernel, tiny.arrays, between.T, data.T, Domain(tiny.parameters.bounds, mask))
     free = np.ix_(np.arange(30), ~mask, ~mask)
     saddles = np.flatnonzero(np.linalg.eigvalsh(np.asarray(hessians)[free])[:, 0] < 0)
     assert len(saddles) > 5
-    ends = off_saddles(tiny, between[saddles], data[saddles], mask, np.arange(len(saddles)))
+    ends = off_saddles(FitProblem(tiny, data[saddles], np.arange(len(saddles)), {}, mask), between[saddles])
     known = []
     for weak, raised in itertools.product((0.0, 10.0), (-2.0, 2.0)):
         start = np.clip(between[saddles], *tiny.parameters.bounds.T)

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 import toymill
-from toymill.fitting import fit as likelihood
+from toymill.fitting import conditional as together
+from toymill.fitting import fit as fitting
+from toymill.fitting import search
 from toymill.fitting.newton import minimize
-from toymill.fitting.results import Wanted, keep_lower
+from toymill.fitting.problem import FitProblem
+from toymill.fitting.results import concatenate, keep_lower
 from toymill.fitting.status import Status
 
 
@@ -100,7 +103,7 @@ def test_floor_is_said(spec):
 
 def test_conditional_fits_never_lie_below_free_ones(hww):
     data = toymill.throw(hww, hww.parameters.values({"mu": 0.0}), 300, seed=5)
-    free, conditional = likelihood.fit_tests(hww, data, [{"mu": -0.5}, {"mu": 0.0}, {"mu": 3.0}])
+    free, conditional = together.fit_tests(hww, data, [{"mu": -0.5}, {"mu": 0.0}, {"mu": 3.0}])
     for fits in conditional:
         assert toymill.t_mu(free, fits).min() > -1e-7
     assert free.covariance is None
@@ -109,11 +112,11 @@ def test_conditional_fits_never_lie_below_free_ones(hww):
 def test_repair_replaces_a_free_fit_that_missed(hww):
     """A free fit that is certified but too high is found by its conditional fit, and repeated."""
     data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 4, seed=6)
-    right, (conditional,) = likelihood.fit_tests(hww, data, [{"mu": 1.0}])
+    right, (conditional,) = together.fit_tests(hww, data, [{"mu": 1.0}])
     wrong = toymill.fit(hww, data, covariance=False)
     wrong.nll[2] += 10
     wrong.parameters[2] += 1
-    repaired = likelihood._repair(hww, data, np.arange(4), wrong, [conditional], 1e-8)
+    repaired = together._repair(hww, data, np.arange(4), wrong, [conditional], 1e-8)
     np.testing.assert_allclose(repaired.nll, right.nll, atol=1e-8)
     np.testing.assert_allclose(repaired.parameters, right.parameters, atol=1e-4)
 
@@ -121,13 +124,13 @@ def test_repair_replaces_a_free_fit_that_missed(hww):
 @pytest.mark.parametrize("cuts", [[300], [1, 299], [130, 40, 130], [43] * 6 + [42]])
 def test_bits_do_not_depend_on_the_shard(hww, cuts):
     data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 300, seed=7)
-    whole, (test,) = likelihood.fit_tests(hww, data, [{"mu": 0.0}])
+    whole, (test,) = together.fit_tests(hww, data, [{"mu": 0.0}])
     first, parts = 0, []
     for size in cuts:
-        parts.append(likelihood.fit_tests(hww, data[first : first + size], [{"mu": 0.0}], first=first))
+        parts.append(together.fit_tests(hww, data[first : first + size], [{"mu": 0.0}], first=first))
         first += size
-    again = likelihood.concatenate([part[0] for part in parts])
-    again_test = likelihood.concatenate([part[1][0] for part in parts])
+    again = concatenate([part[0] for part in parts])
+    again_test = concatenate([part[1][0] for part in parts])
     for one, two in ((whole, again), (test, again_test)):
         for name in ("parameters", "errors", "nll", "status", "edm", "iterations"):
             np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
@@ -170,20 +173,14 @@ def test_two_minima_of_a_two_minima_systematic(spec):
     assert model.two_minima.tolist() == [name == "a" for name in model.parameters.names]
     data = toymill.throw(model, model.parameters.values({"mu": 3.0}), 150, seed=3)
     data[0] = [153.0, 61.0, 0.17460858]
-    free, (test,) = likelihood.fit_tests(model, data, [{"mu": 1.0}])
+    free, (test,) = together.fit_tests(model, data, [{"mu": 1.0}])
     assert test.nll[0] == pytest.approx(8.279422, abs=1e-6)  # on a grid; the other minimum lies at 9.8958
     for fits, fixed in ((free, None), (test, {"mu": 1.0})):
         for a in np.linspace(-3, 3, 13):
             start = model.parameters.values({"a": a, "mu": 1.0})
-            again = likelihood._search(
-                model,
-                data,
-                np.tile(start, (len(data), 1)),
-                np.array([name == "mu" and fixed is not None for name in model.parameters.names]),
-                np.arange(len(data)),
-                Wanted(fixed or {}, covariance=False, column=None),
-                tolerance=1e-8,
-            )
+            held = np.array([name == "mu" and fixed is not None for name in model.parameters.names])
+            problem = FitProblem(model, data, np.arange(len(data)), fixed or {}, held)
+            again = search.search(problem, np.tile(start, (len(data), 1)))
             assert (fits.nll <= again.nll + 1e-7).all()
 
 
@@ -208,15 +205,15 @@ def test_unfinished_toys_are_taken_up_again(hww, monkeypatch):
     hww = replace(hww, two_minima=np.zeros_like(hww.two_minima))
     data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 200, seed=9)
     expected = toymill.fit(hww, data)
-    monkeypatch.setattr(likelihood, "_FAST_STEPS", ((1, 2, 12), (1, 2, 12)))
+    monkeypatch.setattr(search, "_FAST_STEPS", dict.fromkeys((True, False), (1, 2, 12)))
     by_scoring = toymill.fit(hww, data)
     assert by_scoring.ok.all()
     np.testing.assert_allclose(by_scoring.nll, expected.nll, atol=1e-8)
-    monkeypatch.setattr(likelihood, "_FAST_STEPS", ((), ()))
-    monkeypatch.setattr(likelihood, "_rescue", lambda *_: None)
-    monkeypatch.setattr(likelihood, "STAGES", (1,))
+    monkeypatch.setattr(search, "is_fast", lambda _: False)
+    monkeypatch.setattr(fitting, "_rescue", lambda *_: None)
+    monkeypatch.setattr(search, "STAGES", (1,))
     assert not toymill.fit(hww, data).ok.any()
-    monkeypatch.setattr(likelihood, "STAGES", (1, 2, 400))
+    monkeypatch.setattr(search, "STAGES", (1, 2, 400))
     fits = toymill.fit(hww, data)
     assert fits.ok.all()
     np.testing.assert_allclose(fits.nll, expected.nll, atol=1e-8)
@@ -229,8 +226,8 @@ def test_iminuit_rescues_what_is_left(hww, monkeypatch):
     for fixed in ({}, {"mu": 0.5}):
         expected = toymill.fit(hww, data, fixed)
         with monkeypatch.context() as patch:
-            patch.setattr(likelihood, "_FAST_STEPS", ((), ()))
-            patch.setattr(likelihood, "STAGES", (1,))
+            patch.setattr(search, "is_fast", lambda _: False)
+            patch.setattr(search, "STAGES", (1,))
             fits = toymill.fit(hww, data, fixed)
         assert (fits.status == Status.RESCUED).all()
         assert fits.ok.all()

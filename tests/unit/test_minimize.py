@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from toymill.fitting.newton import minimize
+from toymill.fitting.newton import Domain, Stop, minimize
 from toymill.fitting.status import Status
 from toymill.models.base import Kernel
 
@@ -24,16 +24,15 @@ def kernel_of(nll, gradient, hessian, curvature=None):
         quadratic=quadratic,
         exact=exact,
         at_floor=lambda _, x, __: (jnp.zeros(x.shape[1], dtype=bool),) * 2,
-        elsewhere=lambda _, x, *__: (jnp.full(x.shape, jnp.inf), x, jnp.full(x.shape, jnp.inf)),
+        second_minima=lambda _, x, *__: (jnp.full(x.shape, jnp.inf), x, jnp.full(x.shape, jnp.inf)),
     )
 
 
 def run(kernel, start, data, low=-1e6, high=1e6, fixed=False, limit=200):
     start = np.asarray(start, dtype=float)
     bounds = np.stack([np.broadcast_to(low, len(start)), np.broadcast_to(high, len(start))], axis=1).astype(float)
-    return minimize(
-        kernel, (), start, np.asarray(data, float), bounds, np.broadcast_to(fixed, len(start)), 1e-10, limit
-    )
+    domain = Domain(bounds, np.broadcast_to(fixed, len(start)))
+    return minimize(kernel, (), start, np.asarray(data, float), domain, Stop(1e-10, limit))
 
 
 MATRIX = np.array([[4.0, 1.0], [1.0, 3.0]])

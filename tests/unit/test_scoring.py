@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import toymill
-from toymill.fitting.batching import block_size, in_calls
-from toymill.fitting.results import Wanted
-from toymill.fitting.scoring import _corrected
+from toymill.fitting.batching import Hold, block_size, in_calls
+from toymill.fitting.problem import FitProblem
+from toymill.fitting.scoring import corrected
 from toymill.fitting.status import CERTIFIED_STATUSES
 
 
@@ -24,7 +24,7 @@ def test_corrected_step_is_that_of_bfgs():
     changes = np.einsum("tij,mjt->mit", curvature, steps)
     steps[0, :, 1] = 0.0  # this toy has no pair there
     gradient = rng.normal(size=(size, toys))
-    found = _corrected(lambda right: jnp.einsum("tij,jt->it", jnp.linalg.inv(first), right), steps, changes, gradient)
+    found = corrected(lambda right: jnp.einsum("tij,jt->it", jnp.linalg.inv(first), right), steps, changes, gradient)
     for toy in range(toys):
         inverse = np.linalg.inv(first[toy])
         for s, y in zip(steps[:, :, toy], changes[:, :, toy], strict=True):
@@ -39,8 +39,8 @@ def test_corrected_step_is_that_of_bfgs():
 def scored(hww):
     data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 300, seed=4)
     starts = np.broadcast_to(hww.parameters.init, (300, len(hww.parameters)))
-    call = partial(in_calls, hww, data, starts, hww.parameters.fixed, np.arange(300))
-    return partial(call, tolerance=1e-8, wanted=Wanted({}, covariance=False, column=0))
+    problem = FitProblem(hww, data, np.arange(300), {}, hww.parameters.fixed, column=0)
+    return partial(in_calls, problem, starts)
 
 
 def test_toys_that_queue_in_a_lane_are_fitted_as_alone(hww, scored):
@@ -57,11 +57,11 @@ def test_toys_that_queue_in_a_lane_are_fitted_as_alone(hww, scored):
 
 def test_a_parameter_is_held_in_the_first_steps(hww, scored):
     """Held for that many steps and free afterwards; where the other parameters have followed the nll is foreseen."""
-    kept = np.full(300, hww.poi_index)
+    hold = np.full(300, hww.poi_index)
     rows = np.arange(40)
-    ((_, begun),) = scored(rows, limit=3, certify=False, kept=kept, led=4)
-    ((_, loose),) = scored(rows, limit=3, certify=False, kept=kept, led=3)
-    ((_, ended),) = scored(rows, limit=60, certify=False, kept=kept, led=4)
+    ((_, begun),) = scored(rows, limit=3, certify=False, hold=Hold(hold, 4))
+    ((_, loose),) = scored(rows, limit=3, certify=False, hold=Hold(hold, 3))
+    ((_, ended),) = scored(rows, limit=60, certify=False, hold=Hold(hold, 4))
     assert (begun.x[:, hww.poi_index] == hww.parameters.init[hww.poi_index]).all()
     np.testing.assert_array_equal(loose.x, begun.x)  # the next step is free, and has not been taken
     assert (loose.edm > begun.edm).all()
@@ -97,24 +97,13 @@ def steep():
 
 
 @pytest.mark.parametrize("begin", [0.0, 1.0, 5.0])
-def test_a_step_from_a_stale_matrix_is_given_up(steep, begin):
+def test_a_step_from_a_reused_matrix_is_given_up(steep, begin):
     """Where the matrix of another point leads nowhere the search goes on with its own, and ends near the minimum."""
     model, toys = steep
     starts = np.tile(model.parameters.values({"mu": begin}), (200, 1))
     known = toymill.fit(model, toys).nll
     for certify in (True, False):
-        calls = in_calls(
-            model,
-            toys,
-            starts,
-            model.parameters.fixed,
-            np.arange(200),
-            np.arange(200),
-            tolerance=1e-8 if certify else 0.0,
-            limit=60,
-            wanted=Wanted({}, covariance=False, column=None),
-            certify=certify,
-        )
-        ((rows, ends),) = calls
+        problem = FitProblem(model, toys, np.arange(200), {}, model.parameters.fixed)
+        ((rows, ends),) = in_calls(problem, starts, np.arange(200), limit=60, certify=certify)
         assert (ends.nll < known[rows] + 1e-3).mean() > 0.98
         assert not certify or np.isin(ends.status, CERTIFIED_STATUSES).mean() > 0.85

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import toymill
-from toymill.fitting.fit import fit_tests
+from toymill.fitting.conditional import fit_tests
 from toymill.results.store import (
     Audit,
     ShardFits,

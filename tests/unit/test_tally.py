@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 import toymill
-from toymill.fitting.fit import fit_tests
+from toymill.fitting.conditional import fit_tests
 from toymill.fitting.results import Fits
 from toymill.fitting.status import Status
 from toymill.inference.statistics import Distribution, moments, moments_of_sums

@@ -49,14 +49,14 @@ def test_poisson_is_the_inverse_distribution(mean):
 @pytest.mark.parametrize("mean", [0.0, 1e-12, 1e-3, 0.7, 3.0, 50.0, 450.0, 3.2e4, 9.9e5])
 def test_the_guide_table_finds_what_the_search_does(mean):
     """Also at the ends of the guide's cells, beside every step of the distribution, and in the last bits of the tails."""
-    table = toys._inverse(mean)
+    table = toys._inverse_poisson(mean)
     ends = np.arange(1, len(table.low)) / len(table.low)
     tails = 2.0 ** -np.arange(1, 54)
     beside = [ends, table.cdf, tails, 1 - tails]
     beside += [np.nextafter(item, side) for item in beside for side in (0.0, 1.0)]
     u = np.concatenate([toys.uniforms(5, "g", 0, 50000, 1)[:, 0], *beside])
     u = u[(u > 0) & (u < 1)]
-    np.testing.assert_array_equal(toys._look_up(u, table), toys._search(u, table))
+    np.testing.assert_array_equal(toys._by_guide(u, table), toys._by_search(u, table))
 
 
 def test_toys_are_the_plain_ones(spec):
@@ -67,7 +67,7 @@ def test_toys_are_the_plain_ones(spec):
     expected, u = np.asarray(model.expected_data(truth)), toys.uniforms(3, "s", 11, count, len(model.data_names))
     plain = expected + model.sampling.sigma * scipy.special.ndtri(u)
     for datum in np.flatnonzero(model.sampling.poisson):
-        plain[:, datum] = toys._search(u[:, datum], toys._inverse(float(expected[datum])))
+        plain[:, datum] = toys._by_search(u[:, datum], toys._inverse_poisson(float(expected[datum])))
     np.testing.assert_array_equal(toymill.throw(model, truth, count, seed=3, first=11, stream="s"), plain)
 
 

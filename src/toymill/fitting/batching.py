@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from toymill.fitting.results import Wanted
-from toymill.fitting.scoring import Ends, fit_lanes
+from toymill import budget
+from toymill.fitting.lanes import Program, Request, fit_lanes
+from toymill.fitting.newton import Domain
+from toymill.fitting.results import Ends
+from toymill.fitting.scoring import Queues
 from toymill.models.base import Model
 
-_BLOCK_BYTES = 4 * 2**20  # the largest temporaries of a block then stay in a core's second-level cache
-_MOST_BYTES = 2**29  # the largest temporaries of a block at all
-_CALL_BYTES = 2**24  # results of one call of the compiled program, which goes through several blocks
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+    from toymill.fitting.problem import FitProblem
+    from toymill.fitting.results import Numbers
+
+_MOST_PLACES = 128  # of a lane's queue in one call
 
 
 def block_size(model: Model) -> int:
@@ -23,31 +31,45 @@ def block_size(model: Model) -> int:
     per_toy = 8 * len(model.parameters) * max(len(model.parameters), model.tuning.width)
     cached, fitting = (
         2 ** int(np.log2(max(limit // max(per_toy, 8 * len(model.data_names)), 1)))
-        for limit in (_BLOCK_BYTES, _MOST_BYTES)
+        for limit in (budget.CACHE_BLOCK, budget.MOST_OF_BLOCK)
     )
     return int(min(np.clip(cached, 16, 256), fitting))
 
 
+class Hold(NamedTuple):
+    """A parameter of each toy, (n,), which its search holds in its first ``steps``."""
+
+    parameter: Int[np.ndarray, " toy"]
+    steps: int
+
+
 def in_calls(
-    model: Model,
-    toys: np.ndarray,
-    starts: np.ndarray,
-    mask: np.ndarray,
-    indices: np.ndarray,
-    rows: np.ndarray,
-    *,
-    kept: np.ndarray | None = None,
-    led: int = 0,
-    tolerance: float,
+    problem: FitProblem,
+    starts: Float[np.ndarray, "toy parameter"],
+    rows: Int[np.ndarray, " some"],
     limit: int,
-    wanted: Wanted,
-    certify: bool,
-) -> Iterator[tuple[np.ndarray, Ends]]:
-    """``fit_lanes`` on some rows, each in its lane: the rows of each call and its results, (k, …)."""
-    size, parameters = block_size(model), len(model.parameters)
-    per_toy = 8 * parameters * (parameters if wanted.covariance else 4)
-    places = int(np.clip(_CALL_BYTES // (per_toy * size), 1, 128))
-    slots = in_lanes(indices[rows] % size, size)
+    *,
+    hold: Hold | None = None,
+    certify: bool = True,
+) -> Iterator[tuple[Int[np.ndarray, " some"], Ends]]:
+    """``fit_lanes`` on some rows of a problem, each in its lane: the rows of each call and their results, (k, …).
+
+    Args:
+        problem: what is fitted.
+        starts: where each toy's search starts.
+        rows: which toys.
+        limit: the largest number of steps of Fisher scoring.
+        hold: what is held at first, if anything.
+        certify: False to stop within about 1e-4 of a minimum, without a Hessian.
+    """
+    model, size = problem.model, block_size(problem.model)
+    parameters = len(model.parameters)
+    per_toy = 8 * parameters * (parameters if problem.covariance else 4)
+    places = int(np.clip(budget.PROGRAM_RESULTS // (per_toy * size), 1, _MOST_PLACES))
+    slots = in_lanes(problem.indices[rows] % size, size)
+    program = Program(model.kernel, model.tuning, problem.covariance)
+    domain = Domain(model.parameters.bounds, problem.fixed)  # type: ignore[arg-type]
+    request = Request(problem.tolerance, limit, hold.steps if hold else 0, problem.column or 0, certify)
     for first in range(0, len(slots), places):
         chunk = slots[first : first + places]
         filled = chunk >= 0
@@ -58,27 +80,20 @@ def in_calls(
             array[: len(filled)][filled] = values[here]
             return array
 
-        ends = fit_lanes(
-            model.kernel,
-            model.arrays,
-            filled.sum(axis=0),
-            placed(starts),
-            placed(toys),
-            np.full((places, size), -1) if kept is None else placed(kept),
-            led,
-            model.parameters.bounds,
-            mask,
-            tolerance,
-            limit,
-            wanted.column or 0,
-            certify,
-            full=wanted.covariance,
-            tuning=model.tuning,
+        def of_toys(values: Numbers | None, filled: np.ndarray = filled) -> Any:
+            return None if values is None else np.asarray(values)[: len(filled)][filled]
+
+        queues = Queues(
+            counts=filled.sum(axis=0),
+            start=placed(starts),  # type: ignore[arg-type]
+            data=placed(problem.toys),  # type: ignore[arg-type]
+            hold=np.full((places, size), -1) if hold is None else placed(hold.parameter),  # type: ignore[arg-type]
         )
-        yield here, Ends(*(None if item is None else np.asarray(item)[: len(filled)][filled] for item in ends))
+        ends = fit_lanes(program, model.arrays, queues, domain, request)
+        yield here, Ends(*map(of_toys, ends))
 
 
-def in_lanes(lanes: np.ndarray, size: int) -> np.ndarray:
+def in_lanes(lanes: Int[np.ndarray, " toy"], size: int) -> Int[np.ndarray, "block lane"]:
     """The row in every lane of every block, (N, size), each row in its lane, -1 where there is none."""
     order = np.argsort(lanes, kind="stable")
     sorted_lanes = lanes[order]
@@ -89,23 +104,27 @@ def in_lanes(lanes: np.ndarray, size: int) -> np.ndarray:
     return found
 
 
-def blocks(rows: np.ndarray, lanes: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def blocks(
+    rows: Int[np.ndarray, " toy"], lanes: Int[np.ndarray, " toy"], size: int
+) -> Iterator[tuple[Int[np.ndarray, " lane"], Bool[np.ndarray, " lane"]]]:
     """Blocks of rows, each row in its lane, and which lanes hold one; an empty lane repeats a row of its block."""
     for slots in in_lanes(lanes, size):
         filled = slots >= 0
         yield rows[np.where(filled, slots, slots[filled][0])], filled
 
 
-def toys_last(values: np.ndarray, block: np.ndarray) -> np.ndarray:
+def toys_last(values: Float[np.ndarray, "toy item"], block: Int[np.ndarray, " lane"]) -> Float[np.ndarray, "item lane"]:
     """The rows of a block as compiled programs take them, (n, K) to (K, T)."""
     return np.ascontiguousarray(values[block].T)
 
 
-def kinks_of(model: Model) -> np.ndarray | None:
-    """The model's ``kinks``, or None if it has none."""
-    return model.kinks if model.kinks.any() else None
+def domain_of(problem: FitProblem) -> Domain:
+    """Where a problem's parameters may be, for the plain minimiser."""
+    model = problem.model
+    kinks = model.kinks if model.kinks.any() else None
+    return Domain(model.parameters.bounds, problem.fixed, kinks)  # type: ignore[arg-type]
 
 
 def is_fast(model: Model) -> bool:
     """Whether Fisher scoring in lanes fits the model; the plain minimiser fits others."""
-    return model.kernel.fast is not None and kinks_of(model) is None
+    return model.kernel.fast is not None and not model.kinks.any()

@@ -5,15 +5,20 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from toymill import budget
 from toymill.errors import ToymillError
 from toymill.fitting.batching import block_size
 from toymill.fitting.fit import fit
 from toymill.fitting.results import REPAIR, Fits, concatenate, profile_direction, replace_rows
 from toymill.models.base import Model
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int8
+    from numpy.typing import ArrayLike
 
 T_TOLERANCE = 1e-6
 """An end is found where t is this close to its level: 5e-7 σ/√level in the parameter, where t is a parabola."""
@@ -24,7 +29,6 @@ _HALVING = 8  # steps of a round from which on every other one halves the bracke
 _FAILURES = 12  # conditional fits of one end that may fail: after each, the next goes half the way
 _GROWTH = 4.0  # until t has passed the level, a step goes this many times as far as the last at most
 _REPEATS = 5  # times that a toy's free fit is repeated from below
-_CHUNK_BYTES = 2**27  # data and parameters of all ends that are held at once
 
 
 class EndStatus(enum.IntEnum):
@@ -67,13 +71,13 @@ class Intervals:
     parameter: str
     levels: tuple[float, ...]
     free: Fits
-    low: np.ndarray
-    high: np.ndarray
-    low_status: np.ndarray
-    high_status: np.ndarray
+    low: Float[np.ndarray, "toy level"]
+    high: Float[np.ndarray, "toy level"]
+    low_status: Int8[np.ndarray, "toy level"]
+    high_status: Int8[np.ndarray, "toy level"]
 
     @property
-    def ok(self) -> np.ndarray:
+    def ok(self) -> Bool[np.ndarray, "toy level"]:
         """True where both ends are known, (n, L)."""
         known: np.ndarray = (self.low_status != EndStatus.NOT_FOUND) & (self.high_status != EndStatus.NOT_FOUND)
         return known
@@ -126,11 +130,11 @@ class _Search:
 
 def profile_interval(
     model: Model,
-    data: Any,
+    data: ArrayLike,
     parameter: str | None = None,
     *,
     levels: Sequence[float] = (1.0, 3.84),
-    index: Any = None,
+    index: ArrayLike | None = None,
     tolerance: float = T_TOLERANCE,
 ) -> Intervals:
     """Profile likelihood interval of a parameter for every dataset: where t_μ ≤ level, around the best fit.
@@ -176,7 +180,7 @@ def profile_interval(
     indices = np.arange(len(toys)) if index is None else np.asarray(index)
     ends_of_toy = 2 * len(wanted)
     per_toy = 8 * ends_of_toy * max(len(model.parameters), toys.shape[-1])
-    size = max(_CHUNK_BYTES // per_toy // block_size(model), 1) * block_size(model)
+    size = max(budget.INTERVAL_ENDS // per_toy // block_size(model), 1) * block_size(model)
     free, searches = [], []
     for first in range(0, max(len(toys), 1), size):
         rows = slice(first, first + size)

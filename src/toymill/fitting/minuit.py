@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import iminuit
 import jax
 import numpy as np
 
 from toymill.models.base import Kernel, Model
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float, PyTree
+
+    from toymill.fitting.results import Held
 
 
 class MinuitFit(NamedTuple):
@@ -25,14 +31,15 @@ class MinuitFit(NamedTuple):
 def nll_and_gradient(kernel: Kernel) -> tuple[Any, Any]:
     """The nll with all constants and its gradient, jitted: functions of (x (P,), arrays, one dataset (D,))."""
 
-    def nll(x: Any, arrays: Any, data: Any) -> Any:
+    def nll(x: Float[Array, " parameter"], arrays: PyTree, data: Float[Array, " datum"]) -> Float[Array, ""]:
         values = kernel.nll(arrays, x[:, None], data[:, None]) + kernel.offset(arrays, data[:, None])
-        return values[0]
+        first: Array = values[0]
+        return first
 
     return jax.jit(nll), jax.jit(jax.grad(nll))
 
 
-def minuit_fit(model: Model, data: np.ndarray, fixed: Mapping[str, float] | None = None) -> MinuitFit:
+def minuit_fit(model: Model, data: Float[np.ndarray, " datum"], fixed: Mapping[str, Held] | None = None) -> MinuitFit:
     """Fit one dataset, shape (D,), with MIGRAD and gradients by automatic differentiation.
 
     Strategy 2, tolerance 1e-4 (an EDM of 2e-7), and MIGRAD again until it moves no more, from the
@@ -40,7 +47,7 @@ def minuit_fit(model: Model, data: np.ndarray, fixed: Mapping[str, float] | None
     """
     nll, gradient = nll_and_gradient(model.kernel)
     arrays = jax.tree.map(jax.numpy.asarray, model.arrays)
-    values = model.parameters.values(dict(fixed or {}))
+    values = model.parameters.values({name: float(value) for name, value in (fixed or {}).items()})
     minuit = iminuit.Minuit(
         lambda x: float(nll(x, arrays, data)),
         values,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +19,51 @@ from toymill.fitting.status import Status
 from toymill.linalg import SMALLEST_PIVOT
 from toymill.models.base import Kernel
 
-EDM_TOLERANCE = 1e-8
-"""A fit is certified with an estimated vertical distance to the minimum below this, in units of the nll."""
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Bool, Float, Int, PyTree
+
+    Derivatives = Callable[[Array, Array], tuple[Array, Array, Array]]
 
 ROUGH_EDM = 1e-4  # where Fisher scoring hands over to the exact Hessian: it then needs two or three steps
 _FIRST_DAMPING = 1e-2
 _LARGEST_DAMPING = 1e12
 _BESIDE = 1e-60  # a parameter at a kink sits here on the side whose derivatives it takes
+
+
+class Domain(NamedTuple):
+    """Where parameters may be.
+
+    Attributes:
+        bounds: lower and upper bounds, (P, 2).
+        fixed: True for parameters that do not move, (P,).
+        kinks: True for parameters with a kink at 0, (P,); None if there are none.
+    """
+
+    bounds: Float[Array, "parameter 2"]
+    fixed: Bool[Array, " parameter"]
+    kinks: Bool[Array, " parameter"] | None = None
+
+
+class _Box(NamedTuple):
+    """Bounds of each toy's search, (P, 1) or (P, T), and which parameters do not move, (P,)."""
+
+    low: Float[Array, "parameter lane"]
+    high: Float[Array, "parameter lane"]
+    fixed: Bool[Array, " parameter"]
+
+    def beside(self, x: Float[Array, "parameter lane"], kinked: Bool[Array, "parameter lane"]) -> _Box:
+        """The part in which a parameter with a kink at 0 stays on the side where it is, (P, T)."""
+        below = jnp.where(kinked & (x > 0), jnp.maximum(self.low, _BESIDE), self.low)
+        above = jnp.where(kinked & (x < 0), jnp.minimum(self.high, -_BESIDE), self.high)
+        return _Box(below, above, self.fixed)
+
+
+class Stop(NamedTuple):
+    """When a search ends: at an estimated distance to the minimum, or after a number of steps."""
+
+    tolerance: float
+    limit: int
 
 
 class Point(NamedTuple):
@@ -42,14 +80,14 @@ class Point(NamedTuple):
         converged: True where edm fell below the tolerance with λ = 0, (T,).
     """
 
-    x: Any
-    nll: Any
-    gradient: Any
-    curvature: Any
-    damping: Any
-    edm: Any
-    iterations: Any
-    converged: Any
+    x: Float[Array, "parameter lane"]
+    nll: Float[Array, " lane"]
+    gradient: Float[Array, "parameter lane"]
+    curvature: Float[Array, "lane parameter parameter"]
+    damping: Float[Array, " lane"]
+    edm: Float[Array, " lane"]
+    iterations: Int[Array, " lane"]
+    converged: Bool[Array, " lane"]
 
 
 class Minimum(NamedTuple):
@@ -67,27 +105,24 @@ class Minimum(NamedTuple):
         held: True for a parameter that its gradient holds at a bound, (P, T).
     """
 
-    x: Any
-    nll: Any
-    status: Any
-    edm: Any
-    iterations: Any
-    covariance: Any
-    errors: Any
-    held: Any
+    x: Float[Array, "parameter lane"]
+    nll: Float[Array, " lane"]
+    status: Int[Array, " lane"]
+    edm: Float[Array, " lane"]
+    iterations: Int[Array, " lane"]
+    covariance: Float[Array, "lane parameter parameter"]
+    errors: Float[Array, "parameter lane"]
+    held: Bool[Array, "parameter lane"]
 
 
 @partial(jax.jit, static_argnames=("kernel",))
 def minimize(
     kernel: Kernel,
-    arrays: Any,
-    start: Any,
-    data: Any,
-    bounds: Any,
-    fixed: Any,
-    tolerance: Any,
-    limit: Any,
-    kinks: Any = None,
+    arrays: PyTree,
+    start: Float[Array, "parameter lane"],
+    data: Float[Array, "datum lane"],
+    domain: Domain,
+    stop: Stop,
 ) -> Minimum:
     """Minimise a block of toys: Fisher scoring first, then exact Newton steps until certified.
 
@@ -96,23 +131,21 @@ def minimize(
         arrays: the model's constants.
         start: where each toy starts, (P, T); fixed parameters keep these values.
         data: the toys, (D, T).
-        bounds: lower and upper bounds, (P, 2).
-        fixed: True for parameters that are not fitted, (P,).
-        tolerance: the largest estimated distance to the minimum of a certified fit.
-        limit: the largest number of steps in each of the two stages.
-        kinks: True for parameters with a kink at 0, (P,); None if there are none.
+        domain: where parameters may be.
+        stop: the largest estimated distance to the minimum of a certified fit, and the largest number of steps in
+            each of the two stages.
     """
-    rough, kinked = _descended(kernel, arrays, start, data, bounds, fixed, limit, kinks)
+    rough, kinked = _scored(kernel, arrays, start, data, domain, stop.limit)
     exact = partial(kernel.exact, arrays)
-    if kinks is None:
-        low, high = bounds[:, :1], bounds[:, 1:]
-        end = _search(exact, rough.x, data, low, high, fixed, tolerance, limit)
+    if domain.kinks is None:
+        box = _box(domain)
+        end = _levenberg_marquardt(exact, rough.x, data, box, stop)
         iterations = rough.iterations + end.iterations
     else:
-        end, low, high, iterations = _across_kinks(exact, rough, data, bounds, fixed, kinked, tolerance, limit)
-    free = movable(end.x, end.gradient, low, high, fixed)
-    held = ~free & ~fixed[:, None]
-    covariance, positive = _inverse(end.curvature, free)
+        end, box, iterations = _across_kinks(exact, rough, data, _box(domain), kinked, stop)
+    free = movable(end.x, end.gradient, *box)
+    held = ~free & ~domain.fixed[:, None]
+    covariance, positive = _covariance(end.curvature, free)
     slope = jnp.where(free, end.gradient, 0.0)
     edm = jnp.where(end.converged & positive, 0.5 * jnp.einsum("pt,tpq,qt->t", slope, covariance, slope), end.edm)
     errors = jnp.sqrt(jnp.diagonal(covariance, axis1=1, axis2=2)).T
@@ -120,7 +153,7 @@ def minimize(
     at_kink = held & kinked & (jnp.abs(end.x) == _BESIDE)
     status = jnp.where(jnp.any(at_kink, axis=0), Status.AT_KINK, Status.CERTIFIED)
     status = jnp.where(jnp.any(held & ~at_kink, axis=0), Status.AT_BOUND, status)
-    status = jnp.where(end.converged & (~positive | (edm <= tolerance)), status, Status.NOT_CONVERGED)
+    status = jnp.where(end.converged & (~positive | (edm <= stop.tolerance)), status, Status.NOT_CONVERGED)
     status = jnp.where(positive, status, Status.HESSIAN_NOT_POSITIVE)
     beyond, near = kernel.at_floor(arrays, end.x, data)
     status = jnp.where(beyond | (near & ~end.converged), Status.AT_FLOOR, status)
@@ -131,22 +164,37 @@ def minimize(
 
 
 @partial(jax.jit, static_argnames=("kernel",))
-def descend(
-    kernel: Kernel, arrays: Any, start: Any, data: Any, bounds: Any, fixed: Any, limit: Any, kinks: Any = None
-) -> tuple[Any, Any]:
+def first_stage(
+    kernel: Kernel,
+    arrays: PyTree,
+    start: Float[Array, "parameter lane"],
+    data: Float[Array, "datum lane"],
+    domain: Domain,
+    limit: int,
+) -> tuple[Float[Array, "parameter lane"], Float[Array, " lane"]]:
     """The first stage of ``minimize`` alone: where it ends, (P, T), and the nll there with all constants, (T,).
 
     The nll is within about 1e-4 of that of a minimum: enough to tell whether another fit is worth its while.
     """
-    rough, _ = _descended(kernel, arrays, start, data, bounds, fixed, limit, kinks)
+    rough, _ = _scored(kernel, arrays, start, data, domain, limit)
     return rough.x, rough.nll + kernel.offset(arrays, data)
 
 
-def _descended(
-    kernel: Kernel, arrays: Any, start: Any, data: Any, bounds: Any, fixed: Any, limit: Any, kinks: Any
-) -> tuple[Point, Any]:
+def _box(domain: Domain) -> _Box:
+    return _Box(domain.bounds[:, :1], domain.bounds[:, 1:], domain.fixed)
+
+
+def _scored(
+    kernel: Kernel,
+    arrays: PyTree,
+    start: Float[Array, "parameter lane"],
+    data: Float[Array, "datum lane"],
+    domain: Domain,
+    limit: int,
+) -> tuple[Point, Bool[Array, "parameter lane"]]:
     """Fisher scoring from a start, each parameter with a kink on one side of it; and which these are, (P, T)."""
-    low, high = bounds[:, :1], bounds[:, 1:]
+    box, fixed, kinks = _box(domain), domain.fixed, domain.kinks
+    low, high = box.low, box.high
     start = jnp.where(fixed[:, None], start, jnp.clip(start, low, high))
     quadratic = partial(kernel.quadratic, arrays)
     kinked = jnp.broadcast_to((jnp.zeros_like(fixed) if kinks is None else kinks & ~fixed)[:, None], start.shape)
@@ -155,66 +203,55 @@ def _descended(
         beside = jnp.where(at_kink, jnp.where(low >= 0, _BESIDE, -_BESIDE), start)
         _, gradient, _ = quadratic(beside, data)
         start = jnp.where(at_kink & (gradient < 0) & (high > 0), _BESIDE, beside)
-        low, high = _side(start, low, high, kinked)
-    return _search(quadratic, start, data, low, high, fixed, ROUGH_EDM, limit), kinked
-
-
-def _side(x: Any, low: Any, high: Any, kinked: Any) -> tuple[Any, Any]:
-    """Bounds that keep a parameter with a kink at 0 on the side where it is, (P, T)."""
-    below = jnp.where(kinked & (x > 0), jnp.maximum(low, _BESIDE), low)
-    above = jnp.where(kinked & (x < 0), jnp.minimum(high, -_BESIDE), high)
-    return below, above
+        box = box.beside(start, kinked)
+    return _levenberg_marquardt(quadratic, start, data, box, Stop(ROUGH_EDM, limit)), kinked
 
 
 @partial(jax.jit, static_argnames=("kernel",))
-def curvature(kernel: Kernel, arrays: Any, x: Any, data: Any, bounds: Any, fixed: Any) -> tuple[Any, Any]:
+def curvature(
+    kernel: Kernel,
+    arrays: PyTree,
+    x: Float[Array, "parameter lane"],
+    data: Float[Array, "datum lane"],
+    domain: Domain,
+) -> tuple[Float[Array, "lane parameter parameter"], Bool[Array, "parameter lane"]]:
     """The exact Hessian at x, (T, P, P), and which parameters are free to move there, (P, T)."""
     _, gradient, hessian = kernel.exact(arrays, x, data)
-    return hessian, movable(x, gradient, bounds[:, :1], bounds[:, 1:], fixed)
-
-
-@partial(jax.jit, static_argnames=("kernel",))
-def second_minima(kernel: Kernel, arrays: Any, x: Any, data: Any, fixed: Any, bounds: Any) -> tuple[Any, Any, Any]:
-    """The likeliest other minima of fits that ended at x, (P, T) each; see ``Kernel.second_minima``."""
-    gap, value, gain = kernel.second_minima(arrays, x, data, fixed, bounds)
-    return gap, value, gain
+    return hessian, movable(x, gradient, *_box(domain))
 
 
 def _across_kinks(
-    exact: Callable[..., Any],
+    exact: Derivatives,
     rough: Point,
-    data: Any,
-    bounds: Any,
-    fixed: Any,
-    kinked: Any,
-    tolerance: Any,
-    limit: Any,
-) -> tuple[Point, Any, Any, Any]:
+    data: Float[Array, "datum lane"],
+    box: _Box,
+    kinked: Bool[Array, "parameter lane"],
+    stop: Stop,
+) -> tuple[Point, _Box, Int[Array, " lane"]]:
     """Exact Newton on one side of every kink at a time: the last point, its bounds, and steps tried in all.
 
     On one side the nll is smooth, and the kink is a bound. A parameter that ends there crosses it if the nll falls
     on the other side too, and the search goes on: every crossing lowers the nll. One-sided derivatives do not
     depend on the sides of other parameters, since the expectation is continuous.
     """
-    low, high = bounds[:, :1], bounds[:, 1:]
     rounds = 2 * kinked.shape[0] + 4
 
-    def search(x: Any) -> Point:
-        return _search(exact, x, data, *_side(x, low, high, kinked), fixed, tolerance, limit)
+    def search(x: Array) -> Point:
+        return _levenberg_marquardt(exact, x, data, box.beside(x, kinked), stop)
 
-    def crossing(point: Point) -> Any:
+    def crossing(point: Point) -> Array:
         mirrored = jnp.where(kinked & (jnp.abs(point.x) == _BESIDE), -point.x, point.x)
-        mirrored = jnp.clip(mirrored, low, high)
+        mirrored = jnp.clip(mirrored, box.low, box.high)
         _, gradient, _ = exact(mirrored, data)
         falls = (mirrored != point.x) & (mirrored * gradient < 0)
         return jnp.where(falls, mirrored, point.x)
 
-    def advance(state: tuple[Point, Any, Any, Any]) -> tuple[Point, Any, Any, Any]:
+    def advance(state: tuple[Point, Array, Array, Array]) -> tuple[Point, Array, Array, Array]:
         _, x, iterations, number = state
         point = search(x)
         return point, crossing(point), iterations + point.iterations, number + 1
 
-    def unfinished(state: tuple[Point, Any, Any, Any]) -> Any:
+    def unfinished(state: tuple[Point, Array, Array, Array]) -> Array:
         point, x, _, number = state
         return (number == 0) | (jnp.any(x != point.x) & (number < rounds))
 
@@ -224,18 +261,15 @@ def _across_kinks(
     )
     still = jnp.any(x != point.x, axis=0)
     point = point._replace(converged=point.converged & ~still)
-    return point, *_side(point.x, low, high, kinked), rough.iterations + iterations
+    return point, box.beside(point.x, kinked), rough.iterations + iterations
 
 
-def _search(
-    derivatives: Callable[..., Any],
-    start: Any,
-    data: Any,
-    low: Any,
-    high: Any,
-    fixed: Any,
-    tolerance: Any,
-    limit: Any,
+def _levenberg_marquardt(
+    derivatives: Derivatives,
+    start: Float[Array, "parameter lane"],
+    data: Float[Array, "datum lane"],
+    box: _Box,
+    stop: Stop,
 ) -> Point:
     """Levenberg-Marquardt on one source of curvature, until every toy has converged or given up.
 
@@ -244,6 +278,7 @@ def _search(
     (Nocedal & Wright, Numerical Optimization, ch. 4 and 10.3; projection: Bertsekas 1982).
     """
     toys = start.shape[1]
+    low, high, fixed = box
     nll, gradient, curvature = derivatives(start, data)
     first = Point(
         x=start,
@@ -256,9 +291,9 @@ def _search(
         converged=jnp.zeros(toys, dtype=bool),
     )
 
-    def running(at: Point) -> Any:
+    def running(at: Point) -> Array:
         finite = jnp.isfinite(at.nll)
-        return ~at.converged & (at.iterations < limit) & (at.damping < _LARGEST_DAMPING) & finite
+        return ~at.converged & (at.iterations < stop.limit) & (at.damping < _LARGEST_DAMPING) & finite
 
     def advance(at: Point) -> Point:
         active = running(at)
@@ -267,7 +302,7 @@ def _search(
         solvable = jnp.all(jnp.isfinite(newton), axis=0)
         undamped = at.damping == 0
         edm = jnp.where(undamped & solvable, 0.5 * jnp.sum(at.gradient * newton, axis=0), at.edm)
-        converged = undamped & solvable & (edm <= tolerance)
+        converged = undamped & solvable & (edm <= stop.tolerance)
         target = jnp.clip(at.x - jnp.where(solvable, newton, 0.0), low, high)
         target = jnp.where(fixed[:, None], at.x, target)
         step = target - at.x
@@ -297,13 +332,23 @@ def _search(
     return lax.while_loop(lambda at: jnp.any(running(at)), advance, first)
 
 
-def movable(x: Any, gradient: Any, low: Any, high: Any, fixed: Any) -> Any:
+def movable(
+    x: Float[Array, "parameter lane"],
+    gradient: Float[Array, "parameter lane"],
+    low: Float[Array, "parameter lane"],
+    high: Float[Array, "parameter lane"],
+    fixed: Bool[Array, " parameter"],
+) -> Bool[Array, "parameter lane"]:
     """Parameters that may move: neither fixed nor at a bound with the gradient pointing outwards, (P, T)."""
     held = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
     return ~fixed[:, None] & ~held
 
 
-def _scaled(curvature: Any, free: Any, damping: Any) -> tuple[Any, Any]:
+def _scaled(
+    curvature: Float[Array, "lane parameter parameter"],
+    free: Bool[Array, "parameter lane"],
+    damping: Float[Array, " lane"],
+) -> tuple[Float[Array, "lane parameter parameter"], Float[Array, "lane parameter"]]:
     """Curvature over the free parameters in units where its diagonal is 1, plus λ; and those units."""
     mask = free.T  # (T, P)
     diagonal = jnp.abs(jnp.diagonal(curvature, axis1=1, axis2=2))
@@ -314,8 +359,13 @@ def _scaled(curvature: Any, free: Any, damping: Any) -> tuple[Any, Any]:
     return scaled, unit
 
 
-def _solve(curvature: Any, gradient: Any, free: Any, damping: Any) -> Any:
-    """(H + λ diag|H|)⁻¹ g over the free parameters, 0 elsewhere, (P, T); NaN if not positive definite."""
+def _solve(
+    curvature: Float[Array, "lane parameter parameter"],
+    gradient: Float[Array, "parameter lane"],
+    free: Bool[Array, "parameter lane"],
+    damping: Float[Array, " lane"],
+) -> Float[Array, "parameter lane"]:
+    """(H + λ diag|H|)⁻¹ g over the free parameters, 0 for the others, (P, T); NaN if not positive definite."""
     scaled, unit = _scaled(curvature, free, damping)
     factor = jnp.linalg.cholesky(scaled, symmetrize_input=False)
     right = (gradient.T * unit)[..., None]
@@ -324,8 +374,10 @@ def _solve(curvature: Any, gradient: Any, free: Any, damping: Any) -> Any:
     return (full[..., 0] * unit).T
 
 
-def _inverse(curvature: Any, free: Any) -> tuple[Any, Any]:
-    """Inverse over the free parameters, 0 elsewhere, (T, P, P), and whether it exists, (T,); NaN where not.
+def _covariance(
+    curvature: Float[Array, "lane parameter parameter"], free: Bool[Array, "parameter lane"]
+) -> tuple[Float[Array, "lane parameter parameter"], Bool[Array, " lane"]]:
+    """Inverse over the free parameters, 0 for the others, (T, P, P), and whether it exists, (T,); NaN where not.
 
     A degenerate matrix may pass a Cholesky factorisation by rounding alone, so its pivots are looked at.
     """

@@ -1,17 +1,22 @@
-"""The fits of many toys: what is kept of each, and how better ones take the place of others."""
+"""The fits of many toys: what is kept of each, and how better ones take the place of others. Needs no JAX."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from toymill.errors import ToymillError, nearest
-from toymill.fitting.scoring import Ends
 from toymill.fitting.status import CERTIFIED_STATUSES, Status
-from toymill.models.base import Model
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Bool, Float, Int, Int8
+
+    Numbers = np.ndarray | Array
+    Held = float | Float[np.ndarray, " toy"]
 
 REPAIR = 1e-9
 """A fit that ends lower than another by more than this takes its place."""
@@ -38,22 +43,22 @@ class Fits:
 
     names: tuple[str, ...]
     poi: str | None
-    fixed: dict[str, Any]
-    parameters: np.ndarray
-    errors: np.ndarray
-    nll: np.ndarray
-    status: np.ndarray
-    edm: np.ndarray
-    iterations: np.ndarray
-    covariance: np.ndarray | None = None
-    column: np.ndarray | None = None
+    fixed: Mapping[str, Held]
+    parameters: Float[np.ndarray, "toy parameter"]
+    errors: Float[np.ndarray, "toy parameter"]
+    nll: Float[np.ndarray, " toy"]
+    status: Int8[np.ndarray, " toy"]
+    edm: Float[np.ndarray, " toy"]
+    iterations: Int[np.ndarray, " toy"]
+    covariance: Float[np.ndarray, "toy parameter parameter"] | None = None
+    column: Float[np.ndarray, "toy parameter"] | None = None
 
     @property
-    def ok(self) -> np.ndarray:
+    def ok(self) -> Bool[np.ndarray, " toy"]:
         """True where a fit is certified, (n,)."""
         return np.isin(self.status, CERTIFIED_STATUSES)
 
-    def parameter(self, name: str) -> np.ndarray:
+    def parameter(self, name: str) -> Float[np.ndarray, " toy"]:
         """Fitted values of one parameter, (n,); raises ToymillError for an unknown name."""
         if name not in self.names:
             msg = f"The fits have no parameter {name!r}. {nearest(name, self.names)}"
@@ -61,47 +66,45 @@ class Fits:
         return self.parameters[:, self.names.index(name)]
 
 
-class Wanted(NamedTuple):
-    """What the fits of a search hold: parameters by name, whether covariances, and the covariances' column of which."""
+class Ends(NamedTuple):
+    """Where a minimiser ended, for some toys; toys are the first axis, or the first two: N toys in each of T lanes.
 
-    held: dict[str, Any]
-    covariance: bool
-    column: int | None
+    Attributes:
+        x: parameters, (…, P).
+        nll: negative log-likelihood with all constants, (…,).
+        status: a ``Status`` for each toy, (…,).
+        edm: estimated distance to the minimum, (…,).
+        iterations: steps tried, (…,).
+        errors: square roots of the diagonal of the inverse Hessian, (…, P); NaN for a parameter held at a bound.
+        column: the column of that inverse of one parameter, (…, P), or None.
+        covariance: the inverse itself, (…, P, P), or None.
+    """
 
-
-def empty(model: Model, wanted: Wanted, count: int) -> Fits:
-    """Fits that have not been done, NOT_CONVERGED."""
-    size = len(model.parameters)
-    return Fits(
-        names=model.parameters.names,
-        poi=model.poi,
-        fixed=wanted.held,
-        parameters=np.full((count, size), np.nan),
-        errors=np.full((count, size), np.nan),
-        nll=np.full(count, np.nan),
-        status=np.full(count, Status.NOT_CONVERGED, dtype=np.int8),
-        edm=np.full(count, np.nan),
-        iterations=np.zeros(count, dtype=np.int32),
-        covariance=np.empty((count, size, size)) if wanted.covariance else None,
-        column=None if wanted.column is None else np.empty((count, size)),
-    )
+    x: Float[Numbers, "*toy parameter"]
+    nll: Float[Numbers, "*toy"]
+    status: Int8[Numbers, "*toy"]
+    edm: Float[Numbers, "*toy"]
+    iterations: Int[Numbers, "*toy"]
+    errors: Float[Numbers, "*toy parameter"]
+    column: Float[Numbers, "*toy parameter"] | None
+    covariance: Float[Numbers, "*toy parameter parameter"] | None
 
 
-def put(fits: Fits, rows: np.ndarray, end: Ends) -> None:
-    """Put the results of blocks, toys first, into ``fits``."""
-    fits.parameters[rows] = end.x
-    fits.errors[rows] = end.errors
-    fits.nll[rows] = end.nll
-    fits.status[rows] = end.status
-    fits.edm[rows] = end.edm
-    fits.iterations[rows] += end.iterations
+def put(fits: Fits, rows: Int[np.ndarray, " some"], ends: Ends) -> None:
+    """Put what a minimiser made of some toys into their ``rows`` of ``fits``; steps tried add up."""
+    fits.parameters[rows] = ends.x
+    fits.errors[rows] = ends.errors
+    fits.nll[rows] = ends.nll
+    fits.status[rows] = ends.status
+    fits.edm[rows] = ends.edm
+    fits.iterations[rows] += ends.iterations
     if fits.covariance is not None:
-        fits.covariance[rows] = end.covariance
+        fits.covariance[rows] = ends.covariance
     if fits.column is not None:
-        fits.column[rows] = end.column
+        fits.column[rows] = ends.column
 
 
-def keep_lower(fits: Fits, again: Fits, rows: np.ndarray | None = None) -> None:
+def keep_lower(fits: Fits, again: Fits, rows: Int[np.ndarray, " some"] | None = None) -> None:
     """Put certified fits of ``again`` in place of those at ``rows`` that lie higher.
 
     A fit that is not certified gives way to a certified one, unless it has seen a lower nll: then the
@@ -115,8 +118,8 @@ def keep_lower(fits: Fits, again: Fits, rows: np.ndarray | None = None) -> None:
     fits.iterations[rows] += again.iterations
 
 
-def replace_rows(fits: Fits, again: Fits, rows: np.ndarray, which: np.ndarray) -> None:
-    """Put those of ``again`` which are True, (k,), in place of their ``rows`` of ``fits``; steps tried are not changed."""
+def replace_rows(fits: Fits, again: Fits, rows: Int[np.ndarray, " some"], which: Bool[np.ndarray, " some"]) -> None:
+    """Put those of ``again`` which are True in place of their ``rows`` of ``fits``; steps tried are not changed."""
     for name in ("parameters", "errors", "nll", "status", "edm", "covariance", "column"):
         ours, theirs = getattr(fits, name), getattr(again, name)
         if ours is not None and theirs is not None:
@@ -128,7 +131,7 @@ def finite_or(values: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, other)
 
 
-def profile_direction(free: Fits, position: int) -> np.ndarray:
+def profile_direction(free: Fits, position: int) -> Float[np.ndarray, "toy parameter"]:
     """How the other parameters follow one to first order, V_·i / V_ii, (n, P); only itself without an error."""
     column = free.column if free.covariance is None else free.covariance[:, :, position]
     assert column is not None

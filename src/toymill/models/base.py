@@ -6,7 +6,7 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,19 @@ import numpy as np
 
 from toymill.errors import ToymillError
 from toymill.parameters import Parameters, Trial
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Bool, Float, Int, PyTree
+    from numpy.typing import ArrayLike
+
+    # All take the model's constants first, then parameters and data with toys last.
+    Values = Callable[..., Array]
+    Derivatives = Callable[..., tuple[Array, Array, Array]]
+    Solve = Callable[[Array], Array]
+    Scoring = Callable[[PyTree, Array, Array], tuple[Array, Array, Callable[[Array], Solve]]]
+    Hessian = Callable[[PyTree, Array, Array], tuple[Array, Array, Array, tuple[Array, Array]]]
+    SecondMinima = Callable[[PyTree, Array, Array, Array, Array], tuple[Array, Array, Array]]
 
 
 class Fast(NamedTuple):
@@ -29,11 +42,11 @@ class Fast(NamedTuple):
             ``(arrays, x, data)``.
     """
 
-    order: Callable[..., Any]
-    places: Callable[..., Any]
-    gradient: Callable[..., Any]
-    scoring: Callable[..., Any]
-    hessian: Callable[..., Any]
+    order: Callable[[PyTree], Int[Array, " parameter"]]
+    places: Callable[[PyTree], Int[Array, " parameter"]]
+    gradient: Callable[[PyTree, Array, Array], tuple[Array, Array]]
+    scoring: Scoring
+    hessian: Hessian
 
 
 class Kernel(NamedTuple):
@@ -56,12 +69,12 @@ class Kernel(NamedTuple):
         fast: further functions of a model whose structure makes its fits faster, or None.
     """
 
-    nll: Callable[..., Any]
-    offset: Callable[..., Any]
-    quadratic: Callable[..., Any]
-    exact: Callable[..., Any]
-    at_floor: Callable[..., Any]
-    second_minima: Callable[..., Any]
+    nll: Values
+    offset: Callable[..., Array]
+    quadratic: Derivatives
+    exact: Derivatives
+    at_floor: Callable[[PyTree, Array, Array], tuple[Array, Array]]
+    second_minima: SecondMinima
     fast: Fast | None = None
 
 
@@ -96,12 +109,12 @@ class Sampling(NamedTuple):
         observed: an auxiliary datum as observed, else NaN, shape (D,).
     """
 
-    poisson: np.ndarray
-    sigma: np.ndarray
-    auxiliary: np.ndarray
-    parameter: np.ndarray
-    scale: np.ndarray
-    observed: np.ndarray
+    poisson: Bool[np.ndarray, " datum"]
+    sigma: Float[np.ndarray, " datum"]
+    auxiliary: Bool[np.ndarray, " datum"]
+    parameter: Int[np.ndarray, " datum"]
+    scale: Float[np.ndarray, " datum"]
+    observed: Float[np.ndarray, " datum"]
 
 
 @dataclass(frozen=True)
@@ -133,20 +146,20 @@ class Model(abc.ABC):
 
     parameters: Parameters
     poi: str | None
-    observed: np.ndarray | None
+    observed: Float[np.ndarray, " datum"] | None
     data_names: Sequence[str]
     sampling: Sampling
-    arrays: Any
+    arrays: PyTree
     kernel: Kernel
     digest: str
-    two_minima: np.ndarray
+    two_minima: Bool[np.ndarray, " parameter"]
     trials: Sequence[Trial]
-    kinks: np.ndarray
+    kinks: Bool[np.ndarray, " parameter"]
     tuning: Tuning
-    starts: np.ndarray
-    draw: Callable[..., Any] | None
-    information: Callable[..., Any] | None
-    derived: Mapping[str, Callable[..., Any]]
+    starts: Float[np.ndarray, "start parameter"]
+    draw: Callable[..., Float[Array, " main"]] | None
+    information: Callable[..., Float[Array, "parameter parameter"]] | None
+    derived: Mapping[str, Callable[..., Float[Array, ""]]]
 
     @property
     def poi_index(self) -> int:
@@ -157,10 +170,10 @@ class Model(abc.ABC):
         return self.parameters.index(self.poi)
 
     @abc.abstractmethod
-    def expected_data(self, params: Any) -> Any:
+    def expected_data(self, params: ArrayLike) -> Float[Array, "*toy datum"]:
         """Expected main and auxiliary data: shape (P,) to (D,), or (n, P) to (n, D)."""
 
-    def logpdf(self, params: Any, data: Any) -> Any:
+    def logpdf(self, params: ArrayLike, data: ArrayLike) -> Float[Array, "*toy"]:
         """Log-likelihood with all constants.
 
         Args:
@@ -175,7 +188,7 @@ class Model(abc.ABC):
         """
         return self._evaluate(partial(_logpdf, self.kernel), params, data)
 
-    def _evaluate(self, function: Callable[..., Any], params: Any, data: Any) -> Any:
+    def _evaluate(self, function: Values, params: ArrayLike, data: ArrayLike) -> Float[Array, "*toy"]:
         """A function of (arrays, x, data), toys last, at parameters and data with toys first."""
         x = columns(params, len(self.parameters), "params", "parameters")
         values = columns(data, len(self.data_names), "data", "data")
@@ -189,11 +202,13 @@ class Model(abc.ABC):
 
 
 @partial(jax.jit, static_argnames=("kernel",))
-def _logpdf(kernel: Kernel, arrays: Any, x: Any, data: Any) -> Any:
+def _logpdf(
+    kernel: Kernel, arrays: PyTree, x: Float[Array, "parameter toy"], data: Float[Array, "datum toy"]
+) -> Float[Array, " toy"]:
     return -(kernel.nll(arrays, x, data) + kernel.offset(arrays, data))
 
 
-def columns(values: Any, length: int, name: str, noun: str) -> Any:
+def columns(values: ArrayLike, length: int, name: str, noun: str) -> Float[Array, "length toy"]:
     """(length,) or (n, length) to (length, n), in float64."""
     require_x64()
     array = jnp.asarray(values, dtype=jnp.float64)

@@ -18,7 +18,8 @@ from toymill.config.opening import open_model
 from toymill.config.study import Shard, Study, check_study, fits_digest, toys_digest, values_tested
 from toymill.errors import ToymillError
 from toymill.fitting.batching import block_size
-from toymill.fitting.fit import fit, fit_tests
+from toymill.fitting.conditional import fit_tests
+from toymill.fitting.fit import fit
 from toymill.fitting.minuit import minuit_fit
 from toymill.fitting.results import Fits
 from toymill.fitting.status import Status
@@ -62,6 +63,7 @@ def truth_point(study: Study, model: Model, ensemble: str) -> np.ndarray:
     settings = study.ensembles[ensemble]
     if settings.nuisances == "nominal":
         return model.parameters.values(settings.truth)
+    assert model.observed is not None
     conditional = fit(model, model.observed, settings.truth)
     if not conditional.ok[0]:
         status = Status(int(conditional.status[0]))

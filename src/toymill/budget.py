@@ -1,0 +1,34 @@
+"""How much memory is used at once, in bytes: every size of a batch follows from one of these budgets."""
+
+CACHE_BLOCK = 4 * 2**20
+"""The largest temporaries of a block of toys: they then stay in a core's second-level cache."""
+
+MOST_OF_BLOCK = 2**29
+"""The largest temporaries of a block at all: of models so large that fewer than 16 toys fit in the cache."""
+
+HESSIANS = 2**20
+"""Exact Hessians that are computed at once: a part of a core's second-level cache."""
+
+PROGRAM_RESULTS = 2**24
+"""Results of one call of a compiled program, which goes through several blocks."""
+
+PROFILES = 2**27
+"""Temporaries of the approximate profiles in which second minima are looked for."""
+
+COVARIANCES = 2**27
+"""Covariances, or their columns, between a free fit and its conditional fits."""
+
+INTERVAL_ENDS = 2**27
+"""Data and parameters of all ends of profile intervals that are searched for at once."""
+
+DRAWN = 2**26
+"""Main data that a model's own ``draw`` makes at once."""
+
+TOYS = 2**26
+"""Data and fits of the toys that a job holds, if a block of toys is no larger."""
+
+SHARD_ROWS = 2**26
+"""Fits that are read from shards at once, if a block of toys is no larger."""
+
+HDF5_CHUNK = 2**18
+"""A chunk of a dataset, which is written and checked at once."""

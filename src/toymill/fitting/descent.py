@@ -1,0 +1,132 @@
+"""Descents: Fisher scoring from a start to near a minimum, which tells whether a fit from there is worth its while."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toymill.fitting.batching import Hold, block_size, blocks, domain_of, in_calls, is_fast, toys_last
+from toymill.fitting.newton import Domain, curvature, first_stage
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from toymill.fitting.problem import FitProblem
+
+    Descent = tuple[Float[np.ndarray, "toy parameter"], Float[np.ndarray, " toy"]]
+
+_STEPS = 60  # of a descent
+_CLOSE = 0.01  # one is followed where two steps beside it, and one towards it, foresee it less than this above the fit
+_PROMISING = 0.1  # the same for a loosely constrained parameter, which is held throughout four steps
+_AT_ONCE = 8  # Hessians of saddles: they are few
+
+
+def descend(problem: FitProblem, starts: Float[np.ndarray, "toy parameter"]) -> Descent:
+    """Where Fisher scoring ends from each start, (n, P), and the nll there, (n,), within 1e-4 of a minimum or so."""
+    problem = problem.without_covariance()
+    x, nll = starts.copy(), np.full(len(problem), np.inf)
+    if is_fast(problem.model):
+        _score(problem, x, nll, np.arange(len(x)), limit=_STEPS)
+    else:
+        _score_blocks(problem, x, nll, np.arange(len(x)), [problem.fixed])
+    return x, nll
+
+
+def descend_beside(
+    problem: FitProblem,
+    starts: Float[np.ndarray, "toy parameter"],
+    hold: Int[np.ndarray, " toy"],
+    known: Float[np.ndarray, " toy"],
+) -> Descent:
+    """The same with a parameter of each toy held at first, until the others have followed.
+
+    Descents that foresee no nll below the one that is ``known`` are not followed; the plain minimiser follows all.
+    """
+    problem = problem.without_covariance()
+    x, nll = starts.copy(), np.full(len(problem), np.inf)
+    if not is_fast(problem.model):
+        for parameter in np.unique(hold):
+            fixed = problem.fixed | (np.arange(len(problem.fixed)) == parameter)
+            _score_blocks(problem, x, nll, np.flatnonzero(hold == parameter), [fixed, problem.fixed])
+        return x, nll
+    loose = np.isin(hold, [trial.parameter for trial in problem.model.trials])
+    followed = [np.flatnonzero(np.isposinf(known))]
+    for some, steps, limit, share, margin in ((~loose, 2, 2, 2.0, _CLOSE), (loose, 4, 3, 1.0, _PROMISING)):
+        rows = np.flatnonzero(some)
+        edm = _score(problem, x, nll, rows, limit=limit, hold=Hold(hold, steps))
+        foreseen = _foreseen(nll[rows], edm[rows], share)
+        followed.append(rows[np.isfinite(known[rows]) & (foreseen < known[rows] + margin)])
+    _score(problem, x, nll, np.concatenate(followed), limit=_STEPS)
+    return x, nll
+
+
+def _score(
+    problem: FitProblem,
+    x: Float[np.ndarray, "toy parameter"],
+    nll: Float[np.ndarray, " toy"],
+    rows: Int[np.ndarray, " some"],
+    *,
+    limit: int,
+    hold: Hold | None = None,
+) -> Float[np.ndarray, " toy"]:
+    """Move some rows of x, and their nll, by Fisher scoring in lanes; their estimated distances, NaN for the others."""
+    edm = np.full(len(x), np.nan)
+    for here, end in in_calls(problem, x, rows, limit, hold=hold, certify=False):
+        x[here], nll[here], edm[here] = end.x, end.nll, end.edm
+    return edm
+
+
+def _foreseen(
+    nll: Float[np.ndarray, " toy"], edm: Float[np.ndarray, " toy"], share: float
+) -> Float[np.ndarray, " toy"]:
+    """The nll that is foreseen: ``share`` times the estimated distance to a minimum below the present one.
+
+    It may be anywhere where the last step was refused, which has an infinite distance.
+    """
+    taken = np.isfinite(edm)
+    below = np.where(taken, share * np.where(taken, edm, 0.0), np.inf)
+    return np.where(np.isfinite(nll), np.nan_to_num(nll) - below, np.inf)
+
+
+def _score_blocks(
+    problem: FitProblem,
+    x: Float[np.ndarray, "toy parameter"],
+    nll: Float[np.ndarray, " toy"],
+    rows: Int[np.ndarray, " some"],
+    fixed_in_turn: list[np.ndarray],
+) -> None:
+    """Move some rows of x, and their nll, by the plain minimiser's first stage, with these parameters fixed in turn."""
+    model, size = problem.model, block_size(problem.model)
+    starts = x.copy()
+    for block, filled in blocks(rows, problem.indices[rows] % size, size):
+        at, data = toys_last(starts, block), toys_last(problem.toys, block)
+        for fixed in fixed_in_turn:
+            domain = domain_of(replace(problem, fixed=fixed))
+            at, end = first_stage(model.kernel, model.arrays, at, data, domain, _STEPS)
+        x[block[filled]], nll[block[filled]] = np.asarray(at).T[filled], np.asarray(end)[filled]
+
+
+def off_saddles(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> Float[np.ndarray, "toy parameter"]:
+    """Where searches that ended at saddles go on from, (n, P): the lower end of two descents, one to either side.
+
+    They start a standard deviation away, in the direction of the least curvature, both in units of the Hessian's diagonal.
+    """
+    model = problem.model
+    domain = Domain(model.parameters.bounds, problem.fixed)  # type: ignore[arg-type]
+    away = np.zeros_like(x)
+    for block, filled in blocks(np.arange(len(x)), problem.indices % _AT_ONCE, _AT_ONCE):
+        at, data = toys_last(x, block), toys_last(problem.toys, block)
+        hessians, free = curvature(model.kernel, model.arrays, at, data, domain)
+        unit = 1 / np.sqrt(np.maximum(np.abs(np.diagonal(hessians, axis1=1, axis2=2)), 1e-100)) * np.asarray(free).T
+        scaled = np.asarray(hessians) * unit[:, :, None] * unit[:, None]
+        usable = filled & np.isfinite(scaled).all(axis=(1, 2))
+        _, vectors = np.linalg.eigh(scaled[usable])
+        away[block[usable]] = unit[usable] * vectors[:, :, 0]
+    twice = np.repeat(np.arange(len(x)), 2)
+    starts = np.clip(
+        x[twice] + np.where(np.arange(len(twice)) % 2, -1, 1)[:, None] * away[twice], *model.parameters.bounds.T
+    )
+    ends, nll = descend(problem.of(twice), np.where(problem.fixed, x[twice], starts))
+    return ends[2 * np.arange(len(x)) + (nll[1::2] < nll[::2])]

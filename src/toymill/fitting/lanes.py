@@ -1,0 +1,187 @@
+"""The fast program: Fisher scoring of the toys in every lane, then the exact Hessian of each once, where it ends."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from toymill import budget
+from toymill.fitting.newton import ROUGH_EDM, Domain
+from toymill.fitting.results import Ends
+from toymill.fitting.scoring import Queues, Rough, Rules, Space, score
+from toymill.fitting.status import Status
+from toymill.linalg import apart, inverse
+from toymill.models.base import Kernel, Tuning
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float, Int, PyTree
+
+_NEWTON_EDM = 0.1  # below it a Newton step of the exact Hessian is taken without an evaluation of the nll
+
+
+class Program(NamedTuple):
+    """What one compiled program is made for; hashable.
+
+    Attributes:
+        kernel: the model's functions, with ``kernel.fast``.
+        tuning: what the search is shaped by.
+        covariance: whether the whole covariance is wanted.
+    """
+
+    kernel: Kernel
+    tuning: Tuning
+    covariance: bool
+
+
+class Request(NamedTuple):
+    """What is wanted of a call of a program.
+
+    Attributes:
+        tolerance: the largest estimated distance to the minimum of a certified fit.
+        limit: the largest number of steps of Fisher scoring.
+        hold_steps: in how many of the first steps a toy's ``Queues.hold`` is held.
+        column: the parameter whose column of the covariance is wanted.
+        certify: False to stop where the search does, within about 1e-4 of a minimum, without a Hessian.
+    """
+
+    tolerance: float
+    limit: int
+    hold_steps: int
+    column: int
+    certify: bool
+
+
+@partial(jax.jit, static_argnames=("program",))
+def fit_lanes(program: Program, arrays: PyTree, queues: Queues, domain: Domain, request: Request) -> Ends:
+    """Fit the toys in every lane in a model with ``kernel.fast``.
+
+    The exact Hessian's Newton step is the last one: it has been paid for. A toy whose distance is above the tolerance
+    before it is left NOT_CONVERGED after it, to go on from there.
+
+    Args:
+        program: what is compiled.
+        arrays: the model's constants.
+        queues: the toys and their starts, parameters in the model's order.
+        domain: where parameters may be, in the model's order; without kinks.
+        request: what is wanted.
+
+    Returns:
+        Where each toy ended, (N, T, …), parameters in the model's order.
+    """
+    fast = program.kernel.fast
+    assert fast is not None
+    order, places = fast.order(arrays), fast.places(arrays)
+    bounds = domain.bounds
+    space = Space(fast, arrays, bounds[order, :1], bounds[order, 1:], domain.fixed[order])
+    enough = jnp.where(request.certify, 0.1 * request.tolerance, ROUGH_EDM)
+    hold = jnp.where(queues.hold >= 0, places[queues.hold], -1)
+    rules = Rules(request.hold_steps, enough, request.limit, foresee=request.certify)  # type: ignore[arg-type]
+    inner = queues._replace(start=queues.start[..., order], hold=hold)
+    rough = score(space, inner, program.tuning, rules)
+    empty = _empty(queues.start, rough, covariance=program.covariance)
+
+    lanes = _together(*queues.start.shape[1:])
+    parts = queues.start.shape[1] // lanes
+
+    def block(number: Int[Array, ""], ends: Ends) -> Ends:
+        place, lane = number // parts, number % parts * lanes
+
+        def at(values: Array) -> Array:
+            rest = values.ndim - 2
+            part = lax.dynamic_slice(values, (place, lane, *[0] * rest), (1, lanes, *values.shape[2:]))
+            return part[0].T
+
+        def certified() -> Ends:
+            column = places[request.column]
+            return _certified(
+                space, at(rough.x), at(queues.data), request.tolerance, column, covariance=program.covariance
+            )
+
+        def uncertified() -> Ends:
+            none: Ends = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), jax.eval_shape(certified))
+            return none._replace(x=at(rough.x), nll=at(rough.nll), edm=at(rough.edm))
+
+        end = lax.cond(request.certify, certified, uncertified)
+        assert end.column is not None
+        end = Ends(
+            x=end.x[places].T,
+            nll=end.nll + program.kernel.offset(arrays, at(queues.data)),
+            status=end.status,
+            edm=end.edm,
+            iterations=at(rough.iterations),
+            errors=end.errors[places].T,
+            column=end.column[places].T,
+            covariance=None if end.covariance is None else end.covariance[:, places][:, :, places],
+        )
+
+        def put(every: Array, one: Array) -> Array:
+            return lax.dynamic_update_slice(every, one[None], (place, lane, *[0] * (one.ndim - 1)))
+
+        updated: Ends = jax.tree.map(put, ends, end)
+        return updated
+
+    filled: Ends = lax.fori_loop(0, jnp.max(queues.counts) * parts, block, empty)
+    return filled
+
+
+def _empty(start: Float[Array, "place lane parameter"], rough: Rough, *, covariance: bool) -> Ends:
+    """Ends yet to be filled in."""
+    return Ends(
+        x=jnp.zeros_like(start),
+        nll=jnp.zeros(start.shape[:2]),
+        status=jnp.zeros(start.shape[:2], dtype=jnp.int8),
+        edm=jnp.zeros(start.shape[:2]),
+        iterations=rough.iterations,
+        errors=jnp.zeros_like(start),
+        column=jnp.zeros_like(start),
+        covariance=jnp.zeros((*start.shape, start.shape[-1])) if covariance else None,
+    )
+
+
+def _together(lanes: int, size: int) -> int:
+    """How many toys' Hessians are computed at once: as many as stay in cache, 8 or more."""
+    while lanes > 8 and lanes % 2 == 0 and 8 * size * size * lanes > budget.HESSIANS:
+        lanes //= 2
+    return lanes
+
+
+def _certified(
+    space: Space,
+    x: Float[Array, "parameter lane"],
+    toys: Float[Array, "datum lane"],
+    tolerance: float,
+    column: Int[Array, ""],
+    *,
+    covariance: bool,
+) -> Ends:
+    """The exact Hessian at x, its Newton step, and what it says; toys last, nll less its offset."""
+    always = tolerance >= 0
+    nll, gradient, hessian, (beyond, near) = apart(always, partial(space.fast.hessian, space.arrays), x, toys)
+    free = space.movable(x, gradient)
+    found = apart(always, partial(inverse, full=covariance), hessian, gradient, free, column)
+    edm = 0.5 * jnp.sum(jnp.where(free, gradient, 0.0) * found.newton, axis=0)
+    converged = found.positive & (edm <= tolerance)
+    near_enough = found.positive & (edm < _NEWTON_EDM)
+    step = jnp.where(free & near_enough[None], found.newton, 0.0)
+    bounded = ~free & ~space.fixed[:, None]
+    status = jnp.where(jnp.any(bounded, axis=0), Status.AT_BOUND, Status.CERTIFIED)
+    status = jnp.where(converged, status, Status.NOT_CONVERGED)
+    status = jnp.where(found.positive, status, Status.HESSIAN_NOT_POSITIVE)
+    status = jnp.where(beyond | (near & ~converged), Status.AT_FLOOR, status)
+    finite = jnp.isfinite(nll) & jnp.all(jnp.isfinite(gradient), axis=0)
+    status = jnp.where(finite, status, Status.NOT_FINITE)
+    return Ends(
+        x=jnp.clip(x - step, space.low, space.high),
+        nll=nll - jnp.where(converged, edm, 0.0),
+        status=status.astype(jnp.int8),
+        edm=edm,
+        iterations=jnp.zeros(edm.shape, dtype=jnp.int32),
+        errors=jnp.where(bounded, jnp.nan, jnp.sqrt(found.variances)),
+        column=found.column,
+        covariance=found.covariance,
+    )
