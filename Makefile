@@ -10,7 +10,7 @@ BENCH ?=
 CORES ?= all
 CONFIG ?=
 WORKERS ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 LINTED := src scripts tests benchmarks config/workspaces config/models
 

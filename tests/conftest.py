@@ -1,8 +1,8 @@
 """Settings of every test: float64, no silent broadcasting of ranks, warnings are errors (see pyproject.toml).
 
-Compiled programs are kept in a folder of the run, so that each is compiled once whichever tests, and whichever jobs of
-a test's study, want it. The folder is new in every run, unless JAX_COMPILATION_CACHE_DIR names one. Each pytest-xdist
-worker has a folder of its own in it: JAX 0.10 does not write an entry atomically.
+Compiled programs are stored in a folder of the run, so that each is compiled once whichever tests, whichever jobs of
+a test's study, and whichever pytest-xdist worker want it. (The check of a stated model and the comparison of optimisers
+clear what JAX holds in memory.) The folder is new in every run, unless JAX_COMPILATION_CACHE_DIR names one.
 """
 
 import json
@@ -11,13 +11,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER")
-_TEMPORARY = None
+_TEMPORARY = None  # workers find the folder of the process that starts them
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _TEMPORARY = tempfile.mkdtemp(prefix="toymill-tests-")
-if _WORKER:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] += f"/{_WORKER}"
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**31)  # with a size JAX locks the folder while it reads and writes
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax  # noqa: E402
@@ -30,6 +28,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).resolve().parents[1]
 ATLAS = ROOT / "config/workspaces/atlas-3l-erjr"
+
+
+def pytest_collection_modifyitems(items):
+    """Studies come first: they take long, share what a worker has finished, and are then stolen by no other worker."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
 
 
 def pytest_unconfigure():

@@ -81,7 +81,7 @@ def lowest(model, nll, data, fixed=()):
     [
         [normsys("a", 1.2, 1.1)],
         [normsys("a", 1.25, 0.95)],
-        [histosys("a", [60.0, 78.0], [48.0, 88.0])],
+        pytest.param([histosys("a", [60.0, 78.0], [48.0, 88.0])], marks=pytest.mark.long),  # beside a normsys below
         [normsys("a", 1.1, 1.05), histosys("b", [55.0, 90.0], [49.0, 79.0])],
         [normsys("a", 1.2, 0.9), histosys("a", [56.0, 84.0], [49.0, 76.0])],
     ],
