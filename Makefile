@@ -43,6 +43,7 @@ format: setup-dev
 
 schema: setup-dev
 	$(BIN)/python -m toymill.config.schema
+	$(BIN)/python -m toymill.results.schema
 
 lock:
 	envs/lock.sh

@@ -62,7 +62,8 @@ def toymill(folder: Path) -> Fitter:
     """``toymill.fit_tests``: all toys in one call; throwing and storing are timed apart."""
     model = _toymill_model(folder)
     from toymill import fit_tests, throw
-    from toymill.results.store import Audit, ShardFits, ShardKey, write_shard
+    from toymill.results.hdf5 import ShardKey
+    from toymill.results.store import Audit, ShardFits, write_shard
 
     truth = model.parameters.values({model.poi: MU})
     last: list[ShardFits] = []

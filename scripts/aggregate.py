@@ -3,18 +3,13 @@
 from toymill.job import prepare, reported
 
 prepare(snakemake.threads)
-from pathlib import Path  # noqa: E402
-
 from toymill.config.study import read_study  # noqa: E402
-from toymill.results.records import read_json, write_json  # noqa: E402
-from toymill.results.store import write_summary  # noqa: E402
-from toymill.study.aggregate import summarize  # noqa: E402
+from toymill.results.description import read_description  # noqa: E402
+from toymill.results.summary import write_summary  # noqa: E402
+from toymill.study.collect import by_ensemble  # noqa: E402
+from toymill.study.summarize import summarize  # noqa: E402
 
 with reported(snakemake.log):
-    study = read_study(snakemake.config)
-    files = {
-        name: [path for path in snakemake.input.fits if Path(path).parent.name == name] for name in study.ensembles
-    }
-    summary = summarize(study, read_json(snakemake.input.model), files)
-    write_json(snakemake.output.json, summary)
-    write_summary(snakemake.output.hdf5, summary)
+    study, description = read_study(snakemake.config), read_description(snakemake.input.model)
+    summary = summarize(study, description, by_ensemble(snakemake.input.fits))
+    write_summary(snakemake.output.json, snakemake.output.hdf5, summary)

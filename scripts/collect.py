@@ -1,16 +1,12 @@
 """Put the comparisons of all ensembles into one summary."""
 
-from pathlib import Path
-
 from toymill.config.study import read_study
 from toymill.job import reported
-from toymill.results.records import read_json, write_json
-from toymill.results.store import write_summary
-from toymill.study.aggregate import summarize_optimisers
+from toymill.results.description import read_description
+from toymill.results.summary import read_comparisons, write_summary
+from toymill.study.summarize import summarize_comparisons
 
 with reported(snakemake.log):
-    study = read_study(snakemake.config)
-    tables = {Path(path).stem: read_json(path) for path in snakemake.input.tables}
-    summary = summarize_optimisers(study, read_json(snakemake.input.model), tables)
-    write_json(snakemake.output.json, summary)
-    write_summary(snakemake.output.hdf5, summary)
+    study, description = read_study(snakemake.config), read_description(snakemake.input.model)
+    summary = summarize_comparisons(study, description, read_comparisons(snakemake.input.tables))
+    write_summary(snakemake.output.json, snakemake.output.hdf5, summary)

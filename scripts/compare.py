@@ -4,13 +4,11 @@ from toymill.job import prepare, reported
 
 prepare(snakemake.threads)
 from toymill.config.study import read_study  # noqa: E402
-from toymill.results.records import write_json  # noqa: E402
-from toymill.results.store import write_comparison  # noqa: E402
-from toymill.study.stages import checked_model, compare_optimisers  # noqa: E402
+from toymill.results.comparison import write_comparison  # noqa: E402
+from toymill.results.files import write_record  # noqa: E402
+from toymill.study.compare import compare_optimisers  # noqa: E402
 
 with reported(snakemake.log):
-    study = read_study(snakemake.config)
-    model = checked_model(study)
-    key, outcomes, table = compare_optimisers(study, snakemake.wildcards.ensemble, model=model)
-    write_comparison(snakemake.output.hdf5, key, outcomes, model.parameters.names)
-    write_json(snakemake.output.json, table)
+    compared = compare_optimisers(read_study(snakemake.config), snakemake.wildcards.ensemble)
+    write_comparison(snakemake.output.hdf5, compared.key, compared.outcomes, compared.names)
+    write_record(snakemake.output.json, compared.table)

@@ -1,15 +1,14 @@
 """Refuse a study with too many failed toys; write where everything came from."""
 
 from toymill.config.study import read_study
-from toymill.errors import ToymillError
 from toymill.job import reported
-from toymill.results.records import provenance, read_json, write_json
-from toymill.study.aggregate import failures
+from toymill.results.description import read_description
+from toymill.results.files import write_record
+from toymill.results.provenance import provenance
+from toymill.results.summary import read_summary
+from toymill.study.failures import refuse_failures
 
 with reported(snakemake.log):
-    study = read_study(snakemake.config)
-    refused = failures(study, read_json(snakemake.input.summary))
-    if refused:
-        raise ToymillError("\n  ".join(["The study is refused; its summary and figures stay.", *refused]))
-    model = read_json(snakemake.input.model)
-    write_json(snakemake.output[0], provenance(model, dict(snakemake.input.items()), snakemake.params.benchmarks))
+    refuse_failures(read_study(snakemake.config), read_summary(snakemake.input.summary))
+    model, files = read_description(snakemake.input.model), dict(snakemake.input.items())
+    write_record(snakemake.output[0], provenance(model, files, snakemake.params.benchmarks))

@@ -1,8 +1,9 @@
 """Draw the figures of a study, or of one of its ensembles."""
 
 from toymill.job import reported
-from toymill.report.plots import draw
-from toymill.results.records import read_json
+from toymill.report.draw import draw
+from toymill.results.summary import read_summary
 
 with reported(snakemake.log):
-    draw(read_json(snakemake.input[0]), dict(snakemake.output.items()), ensemble=snakemake.wildcards.get("ensemble"))
+    summary = read_summary(snakemake.input[0])
+    draw(summary, dict(snakemake.output.items()), ensemble=snakemake.wildcards.get("ensemble"))

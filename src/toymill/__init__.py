@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from toymill.fitting.status import Status as Status
     from toymill.histfactory.model import read_workspace as read_workspace
     from toymill.inference.information import derivatives as derivatives
-    from toymill.inference.statistics import q_0 as q_0
-    from toymill.inference.statistics import q_mu as q_mu
-    from toymill.inference.statistics import qtilde_mu as qtilde_mu
-    from toymill.inference.statistics import t_mu as t_mu
-    from toymill.inference.statistics import ttilde_mu as ttilde_mu
+    from toymill.inference.likelihood_ratios import q_0 as q_0
+    from toymill.inference.likelihood_ratios import q_mu as q_mu
+    from toymill.inference.likelihood_ratios import qtilde_mu as qtilde_mu
+    from toymill.inference.likelihood_ratios import t_mu as t_mu
+    from toymill.inference.likelihood_ratios import ttilde_mu as ttilde_mu
     from toymill.models.base import Model as Model
-    from toymill.models.load import check_model as check_model
+    from toymill.models.check import check_model as check_model
     from toymill.models.load import load_model as load_model
     from toymill.models.user import NormalConstraint as NormalConstraint
     from toymill.models.user import Parameter as Parameter
@@ -46,20 +46,20 @@ _HOMES = {
     "PoissonConstraint": "toymill.models.user",
     "Status": "toymill.fitting.status",
     "ToymillError": "toymill.errors",
-    "check_model": "toymill.models.load",
+    "check_model": "toymill.models.check",
     "define_model": "toymill.models.user",
     "derivatives": "toymill.inference.information",
     "fit": "toymill.fitting.fit",
     "fit_tests": "toymill.fitting.conditional",
     "load_model": "toymill.models.load",
     "profile_interval": "toymill.fitting.intervals",
-    "q_0": "toymill.inference.statistics",
-    "q_mu": "toymill.inference.statistics",
-    "qtilde_mu": "toymill.inference.statistics",
+    "q_0": "toymill.inference.likelihood_ratios",
+    "q_mu": "toymill.inference.likelihood_ratios",
+    "qtilde_mu": "toymill.inference.likelihood_ratios",
     "read_workspace": "toymill.histfactory.model",
-    "t_mu": "toymill.inference.statistics",
+    "t_mu": "toymill.inference.likelihood_ratios",
     "throw": "toymill.toys",
-    "ttilde_mu": "toymill.inference.statistics",
+    "ttilde_mu": "toymill.inference.likelihood_ratios",
 }
 
 __all__ = [

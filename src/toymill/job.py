@@ -12,13 +12,15 @@ from pathlib import Path
 from toymill.errors import ToymillError
 
 COMPILATION_CACHE = Path(".snakemake/toymill/jax-cache")
-"""Compiled programs, shared by all jobs of a working directory, unless JAX_COMPILATION_CACHE_DIR names a folder."""
+"""Compiled programs, shared by all jobs of a working directory; where ``JAX_COMPILATION_CACHE_DIR`` names no other."""
 
 
 def prepare(threads: int = 1) -> None:
     """Set up JAX for a job: call it before anything imports JAX.
 
-    XLA's thread pool takes every core that it sees; a job takes those that Snakemake gave it.
+    XLA's thread pool takes every core that it sees; a job takes those that Snakemake gave it. Compiled programs are
+    cached in ``COMPILATION_CACHE``, whatever their size and the time that they took. Where the environment sets one of
+    JAX's variables for this, such as ``JAX_COMPILATION_CACHE_DIR``, its value stays.
     """
     if "jax" in sys.modules:
         msg = "toymill.job.prepare must be called before jax is imported"
@@ -31,14 +33,15 @@ def prepare(threads: int = 1) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # jobs may share a GPU
     import jax
 
-    settings = {
-        "jax_enable_x64": True,
-        "jax_compilation_cache_dir": os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(COMPILATION_CACHE),
+    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
+    caching = {
+        "jax_compilation_cache_dir": str(COMPILATION_CACHE),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
-    for name, value in settings.items():
-        jax.config.update(name, value)  # type: ignore[no-untyped-call]
+    for name, value in caching.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

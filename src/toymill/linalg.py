@@ -1,13 +1,24 @@
-"""Sums and small systems of linear equations of many toys at once; toys are the last axis of every array."""
+"""Sums and small systems of linear equations of many toys at once; toys are the last axis of every array.
+
+The Cholesky factor of a matrix is inverted as a whole: a product with the inverse is one loop over toys, a substitution is
+one for every row. docs/performance.md has the times.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, TypeVarTuple, cast
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
+
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
+    from jaxtyping import Bool, Float, Int
+
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 UNROLLED = 12
 """Matrices up to this size are factorised by arithmetic on whole vectors of toys, written out; larger ones by LAPACK.
@@ -15,46 +26,65 @@ UNROLLED = 12
 Written out, a system of 9 equations takes a quarter of LAPACK's time, and one of 20 more than it, and 12 s to compile.
 """
 
-TERMS = 64  # sums of more terms are taken as a reduction, or as matrix products
-_PAIRS = 1024  # as are those over more pairs: their arrays do not fit the cache
+TERMS = 64
+"""Sums of more terms are taken as a reduction, or as matrix products."""
+
+PAIRS = 1024
+"""As are those over more pairs: their arrays do not fit the cache."""
+
+SMALLEST_PIVOT = 1e-10
+"""Of a Hessian scaled to a unit diagonal: below it, two parameters do the same thing."""
+
 _GROUP = 8  # terms of a long sum that are next to each other in memory and summed last
 _BLOCK = 24  # rows of a triangular matrix that are inverted at once
 
 
-def apart(always: Any, function: Callable[..., Any], *arguments: Any) -> Any:
-    """``function(*arguments)``, computed once and kept.
+def apart(always: ArrayLike, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+    """``function(*arguments)``, computed once, not anew for each of its uses.
 
     XLA merges loops for a CPU, and computes a cheap intermediate result anew for each of its uses: in a sum over
-    pairs of parameters, P times. It does not look into what depends on a condition.
+    pairs of parameters, once for each parameter. It does not merge what depends on a condition.
 
     Args:
         always: a scalar that is True, which must not be a constant of the program.
-        function: a pure function.
+        function: a pure function of pytrees of arrays.
         arguments: its arguments.
     """
     if jax.default_backend() != "cpu":
         return function(*arguments)
-    function = jax.jit(function)  # traced once for both uses
-    shapes = jax.eval_shape(function, *arguments)
-    return lax.cond(
-        always, function, lambda *_: jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes), *arguments
-    )
+    compiled = jax.jit(function)  # traced once for both uses
+    shapes = jax.eval_shape(compiled, *arguments)
+
+    def zeros(*_: object) -> Result:
+        return cast("Result", jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes))
+
+    return cast("Result", lax.cond(always, compiled, zeros, *arguments))
 
 
-def total(values: Any) -> Any:
-    """Σ_n v_n of values (N, …), written out if they are few: XLA's own reductions over the first axis are slow on a CPU."""
-    return sum(values[i] for i in range(values.shape[0])) if 0 < values.shape[0] <= TERMS else jnp.sum(values, axis=0)
+def sum_of(terms: Iterable[Array]) -> Array:
+    """The sum of arrays, written out; the number 0 if there are none."""
+    return cast("Array", sum(terms))
 
 
-def weighted_sum(values: Any, weights: Any) -> Any:
-    """Σ_b v_b w_b of values (P, B, T) and weights (B, T): (P, T)."""
+def total(values: Float[Array, "term ... lane"]) -> Float[Array, "... lane"]:
+    """The sum over the first axis, written out if it is short: XLA's own reductions over it are slow on a CPU."""
+    count = values.shape[0]
+    return sum_of(values[i] for i in range(count)) if 0 < count <= TERMS else jnp.sum(values, axis=0)
+
+
+def weighted_sum(
+    values: Float[Array, "parameter bin lane"], weights: Float[Array, "bin lane"]
+) -> Float[Array, "parameter lane"]:
+    """Σ_b v_b w_b."""
     if values.shape[1] > TERMS:
         return jnp.sum(values * weights[None], axis=1)
-    return sum(values[:, b] * weights[None, b] for b in range(values.shape[1]))
+    return sum_of(values[:, b] * weights[None, b] for b in range(values.shape[1]))
 
 
-def weighted_total(always: Any, values: Any, weights: Any) -> Any:
-    """Σ_p v_p w_p of values (P, B, T) and weights (P, T): (B, T); long sums in two steps, written out up to TERMS² terms.
+def weighted_total(
+    always: ArrayLike, values: Float[Array, "parameter bin lane"], weights: Float[Array, "parameter lane"]
+) -> Float[Array, "bin lane"]:
+    """Σ_p v_p w_p; long sums in two steps, written out up to TERMS² terms.
 
     As one reduction such a sum takes several times as long. ``always``: see ``apart``.
     """
@@ -64,129 +94,57 @@ def weighted_total(always: Any, values: Any, weights: Any) -> Any:
     size = max(_GROUP, -(-count // TERMS))
     whole = count // size * size
 
-    def groups(values: Any, weights: Any) -> Any:
-        return sum(values[p : p + size] * weights[p : p + size, None] for p in range(0, whole, size))
+    def groups(values: Array, weights: Array) -> Array:
+        return sum_of(values[p : p + size] * weights[p : p + size, None] for p in range(0, whole, size))
 
     rest = values[whole:] * weights[whole:, None]
     return total(apart(always, groups, values, weights)) + total(rest)
 
 
-def outer(left: Any, right: Any) -> Any:
-    """Σ_b l_b r_bᵀ of l, (P, B, T), and r, (Q, B, T): (P, Q, T)."""
-    if left.shape[1] <= TERMS and left.shape[0] * right.shape[0] <= _PAIRS:
-        return sum(left[:, None, b] * right[None, :, b] for b in range(left.shape[1]))
+def outer(
+    left: Float[Array, "row bin lane"], right: Float[Array, "column bin lane"]
+) -> Float[Array, "row column lane"]:
+    """Σ_b l_b r_bᵀ."""
+    if left.shape[1] <= TERMS and left.shape[0] * right.shape[0] <= PAIRS:
+        return sum_of(left[:, None, b] * right[None, :, b] for b in range(left.shape[1]))
     first, second = (jnp.moveaxis(item, -1, 0) for item in (left, right))
     return jnp.moveaxis(first @ jnp.swapaxes(second, 1, 2), 0, -1)
 
 
-def scoring_matrix(
-    always: Any, jacobian: Any, shared: int, rates: Any, diagonal: Any, unconstrained: Any, free: Any
-) -> Callable[[Any], Any]:
-    """H = Jᵀ W J + D over the free parameters, with W = 1/ν, factorised: g, (P, T), to H⁻¹ g, 0 for the others, (P, T).
-
-    As many equations as there are parameters, or, by Woodbury's identity, as there are bins and unconstrained
-    parameters, whichever is less: with K = ν + J D⁻¹ Jᵀ over the constrained parameters and J_u the unconstrained ones',
-
-        s_u = (J_uᵀ K⁻¹ J_u)⁻¹ (g_u - J_uᵀ K⁻¹ J D⁻¹ g),    s = D⁻¹ (g - Jᵀ K⁻¹ (J D⁻¹ g + J_u s_u)).
-
-    Args:
-        always: True; see ``apart``.
-        jacobian: ∂ν_b/∂θ_p, (P, B, T), finite.
-        shared: how many parameters, the first, may change several bins; each of the others changes one.
-        rates: ν, (B, T), positive.
-        diagonal: D, 0 for a parameter without a constraint, (P, T).
-        unconstrained: indices of these, (U,).
-        free: False for parameters that are not to move, (P, T).
-    """
-    size, bins, _ = jacobian.shape
-    if size <= bins + unconstrained.shape[0]:
-
-        def scaled(jacobian: Any, rates: Any) -> Any:
-            rows = jnp.where(free[:, None], jacobian, 0.0)
-            return rows / rates[None], rows
-
-        matrix = apart(always, outer, *apart(always, scaled, jacobian, rates))
-        matrix = matrix + jnp.eye(size)[..., None] * jnp.where(free, diagonal, 1.0)[:, None]
-        factor = apart(always, factorised, matrix)
-        return lambda gradient: substituted(always, factor, jnp.where(free, gradient, 0.0)[:, None])[:, 0]
-
-    inverse = apart(
-        always,
-        lambda diagonal: jnp.where(free & (diagonal > 0), 1 / jnp.where(diagonal > 0, diagonal, 1.0), 0.0),
-        diagonal,
-    )
-    alone = rates + weighted_total(always, jacobian[shared:] ** 2, inverse[shared:])
-
-    def kernel(*arguments: Any) -> Any:
-        return factorised(_across(always, shared, *arguments) + jnp.eye(bins)[..., None] * alone[:, None])
-
-    factor = apart(always, kernel, jacobian, inverse)
-    loose_free = free[unconstrained]
-    loose = jnp.swapaxes(jnp.where(loose_free[:, None], jacobian[unconstrained], 0.0), 0, 1)  # J_u, (B, U, T)
-    solved = substituted(always, factor, loose) if loose.shape[1] else loose  # K⁻¹ J_u, (B, U, T)
-
-    def border(loose: Any, solved: Any) -> Any:
-        inner = sum(loose[b][:, None] * solved[b, None] for b in range(bins))
-        return factorised(inner + jnp.eye(loose.shape[1])[..., None] * jnp.where(loose_free, 0.0, 1.0)[:, None])
-
-    bordered = apart(always, border, loose, solved) if loose.shape[1] else None
-
-    def solve(gradient: Any) -> Any:
-        right = jnp.where(free, gradient, 0.0)
-        moved = weighted_total(always, jacobian, inverse * right)
-        taken = substituted(always, factor, moved[:, None])[:, 0]  # K⁻¹ J D⁻¹ g, (B, T)
-        if bordered is None:
-            return inverse * (right - weighted_sum(jacobian, taken))
-        rest = right[unconstrained] - sum(loose[b] * taken[b][None] for b in range(bins))
-        step = substituted(always, bordered, rest[:, None])[:, 0]
-        taken = taken + weighted_sum(solved, step)
-        found = inverse * (right - weighted_sum(jacobian, taken))
-        return found.at[unconstrained].set(jnp.where(loose_free, step, 0.0))
-
-    return lambda gradient: apart(always, solve, gradient)
+def with_diagonal(
+    matrix: Float[Array, "row row lane"], diagonal: Float[Array, "row lane"]
+) -> Float[Array, "row row lane"]:
+    """A matrix plus a diagonal."""
+    return matrix + jnp.eye(diagonal.shape[0])[..., None] * diagonal[:, None]
 
 
-def _across(always: Any, shared: int, jacobian: Any, weights: Any) -> Any:
-    """Σ_p w_p J_p J_pᵀ over the first parameters, the ``shared`` ones, of J, (P, B, T), and w, (P, T): (B, B, T)."""
-    if shared <= TERMS and jacobian.shape[1] ** 2 <= _PAIRS:
-        weighted = apart(always, lambda jacobian: jacobian[:shared] * weights[:shared, None], jacobian)
-        return apart(
-            always,
-            lambda weighted, jacobian: sum(weighted[p][:, None] * jacobian[p][None] for p in range(shared)),
-            weighted,
-            jacobian,
-        )
-    first = apart(always, lambda jacobian: jacobian[:shared].T, jacobian)  # (T, B, P)
-    weighted = first * weights[:shared].T[:, None]
-    return jnp.moveaxis(jnp.einsum("tbp,tcp->tbc", weighted, first), 0, -1)
+def factorised(matrix: Float[Array, "row row lane"]) -> Float[Array, " ..."]:
+    """L⁻¹ of the Cholesky factor of a positive-definite matrix: NaN where it is not positive definite.
 
-
-def factorised(matrix: Any) -> Any:
-    """L⁻¹ of the Cholesky factor of a positive-definite matrix, (N, N, T): NaN where it is not positive definite.
-
-    Of shape (N, N, T) if sums over N are written out, else (T, N, N). A product with it is one loop over toys; a
-    substitution is one for every row, or copies for LAPACK, which wants toys first.
+    Of shape (row, row, lane) if sums over rows are written out, else (lane, row, row).
     """
     size = matrix.shape[0]
     if size <= UNROLLED:
-        return jnp.stack(_lower_inverse(*written_out(matrix)))
+        return jnp.stack(_inverse_written_out(*cholesky_written_out(matrix)))
     inverse = lower_inverse(matrix.T)
     return jnp.moveaxis(inverse, 0, -1) if size <= TERMS else inverse
 
 
-def substituted(always: Any, factor: Any, right: Any) -> Any:
-    """A⁻¹ B of a matrix that is ``factorised`` and B, (N, M, T)."""
+def substituted(
+    always: ArrayLike, factor: Float[Array, " ..."], right: Float[Array, "row column lane"]
+) -> Float[Array, "row column lane"]:
+    """A⁻¹ B of a matrix A that is ``factorised`` and B. ``always``: see ``apart``."""
     size = right.shape[0]
     if size > TERMS:
         return jnp.einsum("tij,imt->jmt", factor, jnp.einsum("tij,jmt->imt", factor, right))
-    half = apart(always, lambda right: sum(factor[:, j, None] * right[None, j] for j in range(size)), right)
-    return apart(always, lambda half: sum(factor[i, :, None] * half[None, i] for i in range(size)), half)
+    half = apart(always, lambda right: sum_of(factor[:, j, None] * right[None, j] for j in range(size)), right)
+    return apart(always, lambda half: sum_of(factor[i, :, None] * half[None, i] for i in range(size)), half)
 
 
-def written_out(matrix: Any) -> tuple[list[list[Any]], list[Any]]:
+def cholesky_written_out(matrix: Float[Array, "row row lane"]) -> tuple[list[list[Array]], list[Array]]:
     """Cholesky factor L, entry by entry below the diagonal, and 1 / L_ii; NaN where it does not exist."""
     size = matrix.shape[0]
-    factor: list[list[Any]] = [[] for _ in range(size)]
+    factor: list[list[Array]] = [[] for _ in range(size)]
     pivot = []
     for j in range(size):
         square = matrix[j, j] - sum(entry * entry for entry in factor[j])
@@ -197,53 +155,73 @@ def written_out(matrix: Any) -> tuple[list[list[Any]], list[Any]]:
     return factor, pivot
 
 
+def _inverse_written_out(factor: list[list[Array]], pivot: list[Array]) -> list[Float[Array, "row lane"]]:
+    """Rows of L⁻¹."""
+    size = len(pivot)
+    zero = jnp.zeros_like(pivot[0])
+    rows: list[list[Array]] = []
+    for i in range(size):
+        row = [-pivot[i] * sum_of(factor[i][k] * rows[k][j] for k in range(j, i)) for j in range(i)]
+        rows.append([*row, pivot[i], *[zero] * (size - i - 1)])
+    return [jnp.stack(row) for row in rows]
+
+
 class Inverse(NamedTuple):
-    """What the inverse of a Hessian over the free parameters says; see ``inverse``."""
+    """What the inverse of a Hessian over the free parameters says; see ``inverse``.
 
-    newton: Any
-    positive: Any
-    variances: Any
-    column: Any
-    covariance: Any
+    Zero for parameters that are not free, NaN where the Hessian is not positive definite.
+
+    Attributes:
+        newton: H⁻¹ g.
+        positive: whether H is positive definite.
+        variances: the diagonal of H⁻¹.
+        column: one column of H⁻¹.
+        covariance: H⁻¹ itself, or None.
+    """
+
+    newton: Float[Array, "parameter lane"]
+    positive: Bool[Array, " lane"]
+    variances: Float[Array, "parameter lane"]
+    column: Float[Array, "parameter lane"]
+    covariance: Float[Array, "lane parameter parameter"] | None
 
 
-SMALLEST_PIVOT = 1e-10
-"""Of a Hessian scaled to a unit diagonal: below it, two parameters do the same thing."""
-
-
-def inverse(hessian: Any, gradient: Any, free: Any, along: Any, *, full: bool) -> Inverse:
+def inverse(
+    hessian: Float[Array, "parameter parameter lane"],
+    gradient: Float[Array, "parameter lane"],
+    free: Bool[Array, "parameter lane"],
+    along: Int[Array, ""],
+    *,
+    full: bool,
+) -> Inverse:
     """The inverse of a Hessian over the free parameters.
 
-    A degenerate matrix may pass a Cholesky factorisation by rounding alone, so its pivots are looked at: each of them, for XLA's
-    largest of many numbers is not NaN where one of them is.
+    A degenerate matrix may pass a Cholesky factorisation by rounding alone, so its pivots are tested: each of them, for
+    XLA's largest of many numbers is not NaN where one of them is.
 
     Args:
-        hessian: (P, P, T).
-        gradient: (P, T).
-        free: False for parameters that are left out, (P, T).
-        along: index of a parameter.
+        hessian: H.
+        gradient: g.
+        free: False for parameters that are left out.
+        along: index of the parameter of ``Inverse.column``.
         full: whether the whole covariance is wanted.
-
-    Returns:
-        H⁻¹ g, (P, T); whether H is positive definite, (T,); the diagonal of H⁻¹, (P, T); its column ``along``, (P, T);
-        H⁻¹ itself, (T, P, P), or None. Zero for parameters that are not free, NaN where H is not positive definite.
     """
     size = hessian.shape[0]
     diagonal = jnp.abs(jnp.diagonal(hessian, axis1=0, axis2=1).T)
     unit = jnp.where(free, lax.rsqrt(jnp.maximum(diagonal, 1e-100)), 0.0)
-    scaled = hessian * unit[:, None] * unit[None] + jnp.eye(size)[..., None] * jnp.where(free, 0.0, 1.0)[:, None]
+    scaled = with_diagonal(hessian * unit[:, None] * unit[None], jnp.where(free, 0.0, 1.0))
     right = jnp.where(free, gradient, 0.0)
     if size <= UNROLLED:
-        factor, pivot = written_out(scaled)
+        factor, pivot = cholesky_written_out(scaled)
         pivots = jnp.stack(pivot)
         positive = jnp.all(pivots * pivots < 1 / SMALLEST_PIVOT, axis=0)
-        half = jnp.stack(_lower_inverse(factor, pivot)) * unit[None]  # L⁻¹, (P, P, T)
+        half = jnp.stack(_inverse_written_out(factor, pivot)) * unit[None]  # L⁻¹, (parameter, parameter, lane)
         newton = jnp.sum(half * jnp.sum(half * right[None], axis=1)[:, None], axis=0)
         variances = jnp.sum(half * half, axis=0)
         column = jnp.sum(half * lax.dynamic_index_in_dim(half, along, 1), axis=0)
         first = jnp.moveaxis(half, -1, 0)
     else:
-        first = lower_inverse(scaled.T)  # (T, P, P)
+        first = lower_inverse(scaled.T)  # (lane, parameter, parameter)
         positive = jnp.all(jnp.diagonal(first, axis1=1, axis2=2) ** 2 < 1 / SMALLEST_PIVOT, axis=1)
         first = first * unit.T[:, None]
         newton = jnp.einsum("tij,ti->jt", first, jnp.einsum("tij,jt->ti", first, right))
@@ -256,25 +234,14 @@ def inverse(hessian: Any, gradient: Any, free: Any, along: Any, *, full: bool) -
     return Inverse(newton, positive, variances, column, covariance)
 
 
-def _lower_inverse(factor: list[list[Any]], pivot: list[Any]) -> list[Any]:
-    """Rows of L⁻¹, each (N, T)."""
-    size = len(pivot)
-    zero = jnp.zeros_like(pivot[0])
-    rows: list[list[Any]] = []
-    for i in range(size):
-        row = [-pivot[i] * sum(factor[i][k] * rows[k][j] for k in range(j, i)) for j in range(i)]
-        rows.append([*row, pivot[i], *[zero] * (size - i - 1)])
-    return [jnp.stack(row) for row in rows]
+def lower_inverse(matrix: Float[Array, "lane row row"]) -> Float[Array, "lane row row"]:
+    """L⁻¹ of the Cholesky factors of positive-definite matrices, by LAPACK: NaN where there is none.
 
+    One triangle is read. LAPACK wants columns, and XLA copies in their order: of symmetric matrices A with toys last give
+    A.T, and it reads their rows.
 
-def lower_inverse(matrix: Any) -> Any:
-    """L⁻¹ of the Cholesky factors of positive-definite matrices, (T, N, N), by LAPACK: NaN where there is none.
-
-    One triangle is read. LAPACK wants columns, and XLA copies in their order: of symmetric matrices with toys last, (N, N, T),
-    give A.T, and it reads their rows.
-
-    The blocks of the diagonal are inverted by LAPACK, pairs of them by matrix products, and so on. All blocks go to LAPACK in
-    one call: jaxlib's batched calls wait for threads of XLA's pool, and two of them at once may wait for each other for
+    The blocks of the diagonal are inverted by LAPACK, pairs of them by matrix products, and so on. All blocks go to LAPACK
+    in one call: jaxlib's batched calls wait for threads of XLA's pool, and two of them at once may wait for each other for
     ever (jaxlib 0.10.2, a pool of two threads).
     """
     size = matrix.shape[1]
@@ -293,12 +260,16 @@ def lower_inverse(matrix: Any) -> Any:
         pairs = zip(parts[::2], parts[1::2], strict=True)
         parts = [_joined(lower, 2 * k * block, *pair) for k, pair in enumerate(pairs)]
         block *= 2
-    inverse: Any = parts[0][:, :size, :size]
-    return inverse
+    return parts[0][:, :size, :size]
 
 
-def _joined(lower: Any, start: int, first: Any, last: Any) -> Any:
-    """The inverse of the block of L from ``start`` on whose halves have these inverses, (T, N, N) each: (T, 2N, 2N)."""
+def _joined(
+    lower: Float[Array, "lane all all"],
+    start: int,
+    first: Float[Array, "lane half half"],
+    last: Float[Array, "lane half half"],
+) -> Float[Array, "lane block block"]:
+    """The inverse of the block of L from ``start`` on whose halves have these inverses."""
     middle, end = start + first.shape[1], start + 2 * first.shape[1]
     corner = -last @ (lower[:, middle:end, start:middle] @ first)
     above = jnp.concatenate([first, jnp.zeros_like(corner)], axis=2)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from toymill.errors import ToymillError, nearest
 
 if TYPE_CHECKING:
-    from jax import Array
     from jaxtyping import Bool, Float, Int
 
-    Numbers = np.ndarray | Array
+A = TypeVar("A")
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,8 @@ class Parameters:
         init: initial (nominal) values, shape (P,).
         bounds: lower and upper bounds, shape (P, 2).
         fixed: True where a parameter is not fitted, shape (P,).
-        constraint: ``"none"``, ``"normal"`` or ``"poisson"`` for each parameter, length P: the
-            density of its auxiliary datum.
+        constraint: ``"none"``, ``"normal"`` or ``"poisson"`` for each parameter, length P: the density of its
+            auxiliary datum.
     """
 
     names: tuple[str, ...]
@@ -69,34 +68,40 @@ class Parameters:
         return vector
 
 
-class Constraints(NamedTuple):
-    """Where the auxiliary data are, and what they say; all arrays.
+class Constraints(NamedTuple, Generic[A]):
+    """Where the auxiliary data are, and what they say; NumPy's arrays, or JAX's inside a program.
 
     Attributes:
-        normal_parameter: index of the parameter of each normal constraint, (K,).
-        normal_datum: index of its auxiliary datum, (K,).
-        normal_sigma: its standard deviation, (K,).
-        poisson_parameter: index of the parameter of each Poisson constraint, (L,).
-        poisson_datum: index of its auxiliary datum, (L,).
-        poisson_tau: expected count per unit of the parameter, (L,).
-        normal_of: position in the normal constraints of each parameter's, K where it has none, (P,).
-        poisson_of: position in the Poisson constraints of each parameter's, L where it has none, (P,).
+        normal_parameter: index of the parameter of each normal constraint.
+        normal_datum: index of its auxiliary datum.
+        normal_sigma: its standard deviation.
+        poisson_parameter: index of the parameter of each Poisson constraint.
+        poisson_datum: index of its auxiliary datum.
+        poisson_tau: expected count per unit of the parameter.
+        normal_of: position in the normal constraints of each parameter's, their number where it has none.
+        poisson_of: position in the Poisson constraints of each parameter's, their number where it has none.
     """
 
-    normal_parameter: Int[Numbers, " normal"]
-    normal_datum: Int[Numbers, " normal"]
-    normal_sigma: Float[Numbers, " normal"]
-    poisson_parameter: Int[Numbers, " poisson"]
-    poisson_datum: Int[Numbers, " poisson"]
-    poisson_tau: Float[Numbers, " poisson"]
-    normal_of: Int[Numbers, " parameter"]
-    poisson_of: Int[Numbers, " parameter"]
+    normal_parameter: Int[A, " normal"]
+    normal_datum: Int[A, " normal"]
+    normal_sigma: Float[A, " normal"]
+    poisson_parameter: Int[A, " poisson"]
+    poisson_datum: Int[A, " poisson"]
+    poisson_tau: Float[A, " poisson"]
+    normal_of: Int[A, " parameter"]
+    poisson_of: Int[A, " parameter"]
 
 
 def constraints_of(
     normal: Sequence[tuple[int, int, float]], poisson: Sequence[tuple[int, int, float]], size: int
-) -> Constraints:
-    """Constraints from a (datum, parameter, σ) for each normal and (datum, parameter, τ) for each Poisson one."""
+) -> Constraints[np.ndarray]:
+    """Constraints of ``size`` parameters.
+
+    Args:
+        normal: auxiliary datum, parameter and σ of each normal constraint.
+        poisson: auxiliary datum, parameter and τ of each Poisson constraint.
+        size: number of parameters.
+    """
 
     def arrays(items: Sequence[tuple[int, int, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         datum, parameter, width = zip(*items, strict=True) if items else ((), (), ())
@@ -104,10 +109,18 @@ def constraints_of(
         of[list(parameter)] = np.arange(len(items))
         return np.array(parameter, np.int64), np.array(datum, np.int64), np.array(width, np.float64), of
 
-    *normal_arrays, normal_of = arrays(normal)
-    *poisson_arrays, poisson_of = arrays(poisson)
-    names = Constraints._fields
-    return Constraints(**dict(zip(names, (*normal_arrays, *poisson_arrays, normal_of, poisson_of), strict=True)))
+    normal_parameter, normal_datum, normal_sigma, normal_of = arrays(normal)
+    poisson_parameter, poisson_datum, poisson_tau, poisson_of = arrays(poisson)
+    return Constraints(
+        normal_parameter=normal_parameter,
+        normal_datum=normal_datum,
+        normal_sigma=normal_sigma,
+        poisson_parameter=poisson_parameter,
+        poisson_datum=poisson_datum,
+        poisson_tau=poisson_tau,
+        normal_of=normal_of,
+        poisson_of=poisson_of,
+    )
 
 
 class Trial(NamedTuple):
@@ -115,7 +128,7 @@ class Trial(NamedTuple):
 
     Attributes:
         parameter: index of the parameter that is held there at first.
-        point: parameters, (P,), NaN where the fit's is meant.
+        point: parameters, NaN where the fit's is meant.
         least: tried for fits whose nll could fall by more than this, as the kernel's ``second_minima`` has it.
     """
 

@@ -1,21 +1,20 @@
 """From shards to numbers: failures counted and never dropped, damaged or missing shards refused by name."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
-import scipy.stats
 
 import toymill
 from toymill.config.study import read_study, shards
 from toymill.fitting.status import Status
-from toymill.inference.statistics import Distribution
-from toymill.report.plots import draw
+from toymill.report.draw import draw
 from toymill.results.store import read_shard, write_shard
-from toymill.results.tally import Tally
-from toymill.study.aggregate import _expected_counts, _verdict, failures, summarize
-from toymill.study.stages import describe, fit_shard
+from toymill.results.summary import read_summary, write_summary
+from toymill.study.describe import describe
+from toymill.study.failures import refuse_failures
+from toymill.study.shards import fit_shard
+from toymill.study.summarize import summarize
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +58,26 @@ def edited(path, target, **changes):
     return target
 
 
-def test_every_number_is_json(summary):
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+def test_a_summary_is_read_as_it_was_written(summary, tmp_path):
+    write_summary(tmp_path / "summary.json", tmp_path / "summary.h5", summary)
+    assert read_summary(tmp_path / "summary.json") == summary
+    assert "NaN" not in (tmp_path / "summary.json").read_text()
+
+
+def test_a_file_of_another_version_is_refused(summary, tmp_path):
+    write_summary(tmp_path / "summary.json", tmp_path / "summary.h5", summary)
+    text = (tmp_path / "summary.json").read_text()
+    (tmp_path / "summary.json").write_text(text.replace('"certified":', '"good":', 1))
+    with pytest.raises(toymill.ToymillError, match=r"summary\.json: toys\.ensembles\.one\.certified: Field required"):
+        read_summary(tmp_path / "summary.json")
 
 
 def test_every_toy_is_accounted_for(summary):
-    for item in summary["ensembles"].values():
-        assert item["certified"] + sum(item["failed"].values()) == item["toys"]
-        for test in item["tests"]:
-            histogram = test["histogram"]
-            assert sum(histogram["counts"]) + histogram["underflow"] + histogram["overflow"] == item["certified"]
+    for item in summary.ensembles.values():
+        assert item.certified + sum(item.failed.values()) == item.toys
+        for test in item.tests:
+            histogram = test.histogram
+            assert sum(histogram.counts) + histogram.underflow + histogram.overflow == item.certified
 
 
 def test_numbers_are_those_of_the_fits(done, summary):
@@ -76,30 +85,30 @@ def test_numbers_are_those_of_the_fits(done, summary):
     parts = [read_shard(path) for path in files["one"]]
     mu = np.concatenate([part.free.parameter("mu") for part in parts])
     error = np.concatenate([part.free.errors[:, part.free.names.index("mu")] for part in parts])
-    about = summary["ensembles"]["one"]["parameters"]["mu"]
-    assert about["bias"] == pytest.approx(mu.mean() - 1)
-    assert about["bias_error"] == pytest.approx(mu.std(ddof=1) / 20)
-    assert about["pull_width"] == pytest.approx(((mu - 1) / error).std(ddof=1))
+    about = summary.ensembles["one"].parameters["mu"]
+    assert about.bias == pytest.approx(mu.mean() - 1)
+    assert about.bias_error == pytest.approx(mu.std(ddof=1) / 20)
+    assert about.pull_width == pytest.approx(((mu - 1) / error).std(ddof=1))
     inside = np.abs(mu - 1) <= error
-    coverage = summary["ensembles"]["one"]["intervals"]["hessian"]["0.683"]
-    assert coverage["coverage"] == pytest.approx(inside.mean(), abs=0.003)  # one sigma is 68.27, not 68.3 %
-    assert coverage["coverage_low"] < coverage["coverage"] < coverage["coverage_high"]
+    coverage = summary.ensembles["one"].intervals.hessian["0.683"]
+    assert coverage.coverage == pytest.approx(inside.mean(), abs=0.003)  # one sigma is 68.27, not 68.3 %
+    assert coverage.coverage_low < coverage.coverage < coverage.coverage_high
     t = np.concatenate([2 * (part.tests[1].nll - part.free.nll) for part in parts])
-    profile = summary["ensembles"]["one"]["intervals"]["profile"]["0.95"]
-    assert profile["coverage"] == pytest.approx(np.mean(t <= 3.841458820694124))
+    profile = summary.ensembles["one"].intervals.profile["0.95"]
+    assert profile.coverage == pytest.approx(np.mean(t <= 3.841458820694124))
 
 
 def test_audit_agrees_with_iminuit(summary):
-    for item in summary["ensembles"].values():
-        assert item["audit"]["toys"] == 6
-        assert item["audit"]["minuit_invalid"] == 0
-        assert item["audit"]["ours_higher_by"] < 1e-6
-        assert item["audit"]["poi_difference"] < 1e-3
+    for item in summary.ensembles.values():
+        assert item.audit.toys == 6
+        assert item.audit.minuit_invalid == 0
+        assert item.audit.ours_higher_by < 1e-6
+        assert item.audit.poi_difference < 1e-3
 
 
 def test_conditional_truth_is_the_fit_to_the_observed_data(done):
     _, description, _ = done
-    truth = description["ensembles"]["conditional"]["truth"]
+    truth = description.ensembles["conditional"].truth
     # n_off = 100, n_on = 150, s = 50, b = 100: the conditional MLE of the background at μ = 0.5
     total, signal = 250, 25
     b = ((total - 2 * signal) + np.sqrt((total - 2 * signal) ** 2 + 8 * 100 * signal)) / 4
@@ -113,68 +122,45 @@ def test_failed_toys_are_counted_and_shown(done, tmp_path):
         files["one"][0], tmp_path / files["one"][0].name, status=([3, 5], Status.NOT_CONVERGED), nll=([3], np.nan)
     )
     summary = summarize(study, description, files | {"one": [bad, files["one"][1]]})
-    item = summary["ensembles"]["one"]
-    assert (item["toys"], item["certified"]) == (400, 398)
-    assert item["failed"]["not_converged"] == 2
-    interval = item["intervals"]["profile"]["0.95"]
-    assert interval["if_failed_cover"] - interval["if_failed_miss"] == pytest.approx(2 / 400)
-    assert interval["if_failed_miss"] <= interval["coverage"] <= interval["if_failed_cover"]
-    lines = failures(study, summary)
-    assert lines == [
-        "ensemble 'one': 2 of 400 toys are not certified (2 not_converged); fit.max_failed allows 0.001 of them"
+    item = summary.ensembles["one"]
+    assert (item.toys, item.certified) == (400, 398)
+    assert item.failed["not_converged"] == 2
+    interval = item.intervals.profile["0.95"]
+    assert interval.if_failed_cover - interval.if_failed_miss == pytest.approx(2 / 400)
+    assert interval.if_failed_miss <= interval.coverage <= interval.if_failed_cover
+    with pytest.raises(toymill.ToymillError) as refused:
+        refuse_failures(study, summary)
+    assert str(refused.value).splitlines()[1:] == [
+        "  ensemble 'one': 2 of 400 toys are not certified (2 not_converged); fit.max_failed allows 0.001 of them"
     ]
+
+
+def test_a_rescued_toy_whose_conditional_fit_failed_is_counted(done, summary, tmp_path):
+    """Statuses are compared by severity: RESCUED has the largest number, and is a minimum."""
+    study, description, files = done
+    first, second = files["one"]
+    rescued = edited(first, tmp_path / "rescued" / first.name, status=([3, 5, 7], Status.RESCUED))
+    shard = read_shard(rescued)
+    status = shard.tests[0].status.copy()
+    status[[3, 5, 7]] = Status.NOT_CONVERGED, Status.AT_BOUND, Status.AT_KINK
+    tests = [dataclasses.replace(shard.tests[0], status=status), *shard.tests[1:]]
+    write_shard(tmp_path / first.name, shard._replace(tests=tests))
+    item = summarize(study, description, files | {"one": [tmp_path / first.name, second]}).ensembles["one"]
+    before = summary.ensembles["one"]
+    assert item.failed == before.failed | {"not_converged": before.failed["not_converged"] + 1}
+    assert item.certified + sum(item.failed.values()) == item.toys
+    assert (item.at_bound, item.at_kink) == (before.at_bound + 1, before.at_kink + 1)
 
 
 def test_nothing_certified_is_still_a_summary(done, tmp_path):
     study, description, files = done
     bad = [edited(path, tmp_path / path.name, status=(slice(None), Status.NOT_CONVERGED)) for path in files["one"]]
     summary = summarize(study, description, files | {"one": bad})
-    assert summary["ensembles"]["one"]["certified"] == 0
-    assert summary["ensembles"]["one"]["intervals"]["profile"]["0.95"]["coverage"] is None
-    json.dumps(summary, allow_nan=False)
+    assert summary.ensembles["one"].certified == 0
+    assert summary.ensembles["one"].intervals.profile["0.95"].coverage is None
     draw(summary, {"overview": tmp_path / "o.svg", "coverage": tmp_path / "c.svg", "status": tmp_path / "s.svg"})
     outputs = {name: tmp_path / f"{name}.svg" for name in ("t_mu", "pull", "parameters")}
     draw(summary, outputs, ensemble="one")
-
-
-def chi2_cdf(t):
-    return scipy.stats.chi2.cdf(np.asarray(t, dtype=float), 1)
-
-
-@pytest.mark.parametrize(
-    ("stretch", "size", "agrees", "words"),
-    [(1.0, 20000, True, "may be trusted"), (1.15, 20000, False, "is off"), (1.0, 100, None, "About 7600 toys")],
-)
-def test_verdict(stretch, size, agrees, words):
-    t = stretch * np.random.default_rng(5).chisquare(1, size)
-    verdict = _verdict(Distribution.of(t), chi2_cdf)
-    assert verdict["agrees"] is agrees
-    assert words in verdict["sentence"]
-    assert (verdict["ks_p_value"] < 1e-3) is (agrees is False)
-
-
-def test_verdict_is_seldom_wrong():
-    rng = np.random.default_rng(6)
-    wrong = [_verdict(Distribution.of(rng.chisquare(1, 1000)), chi2_cdf)["agrees"] is False for _ in range(400)]
-    assert np.mean(wrong) < 0.01
-
-
-def test_verdict_of_toys_at_zero_and_of_discrete_toys():
-    def half_cdf(t):
-        return np.where(np.asarray(t) < 0, 0.0, 0.5 + 0.5 * chi2_cdf(t))
-
-    rng = np.random.default_rng(7)
-    t = np.where(rng.random(20000) < 0.5, 0.0, rng.chisquare(1, 20000))
-    verdict = _verdict(Distribution.of(t), half_cdf)
-    assert verdict["agrees"] is True
-    assert verdict["ks_p_value"] > 1e-3
-    assert verdict["at_zero"] == pytest.approx(0.5, abs=0.02)
-    assert verdict["at_zero_asymptotic"] == pytest.approx(0.5)
-    edges = np.linspace(0, 18, 51)
-    assert sum(_expected_counts(20000, edges, half_cdf)) == pytest.approx(20000, rel=1e-4)
-    assert _verdict(Distribution.of(np.round(t, 1)), half_cdf)["ks_p_value"] is None
-    assert _verdict(Distribution.of(np.zeros(50)), half_cdf)["at_zero"] == 1.0
-    assert _verdict(Distribution.of(t), None)["agrees"] is None
 
 
 def test_a_missing_shard_is_named(done):
@@ -203,51 +189,40 @@ def test_figures_are_the_same_bytes_each_time(summary, tmp_path):
 def test_information_and_bound_beside_the_toys(done, summary):
     """The toys' covariance is NumPy's; the bound is the inverse of the information; the efficiency is their ratio."""
     _, _, files = done
-    found = summary["ensembles"]["one"]["information"]
-    assert found["method"] == "counts"
+    found = summary.ensembles["one"].information
+    assert found.method == "counts"
     parts = [read_shard(path).free for path in files["one"]]
     values = np.concatenate([part.parameters for part in parts])
-    columns = [parts[0].names.index(name) for name in found["parameters"]]
+    columns = [parts[0].names.index(name) for name in found.parameters]
     covariance = np.cov(values[:, columns].T)
-    np.testing.assert_allclose(found["covariance"], covariance, rtol=1e-12)
-    np.testing.assert_allclose(np.linalg.inv(found["expected"]), found["bound"], rtol=1e-9)
-    for i, name in enumerate(found["parameters"]):
-        item = found["efficiency"][name]
-        assert item["efficiency"] == pytest.approx(found["bound"][i][i] / covariance[i, i])
-        assert abs(item["efficiency"] - 1) < 5 * item["efficiency_error"] + 0.1
-    assert summary["observed"]["information"][0][0] > 0
+    np.testing.assert_allclose(found.covariance, covariance, rtol=1e-12)
+    np.testing.assert_allclose(np.linalg.inv(found.expected), found.bound, rtol=1e-9)
+    for i, name in enumerate(found.parameters):
+        item = found.efficiency[name]
+        assert item.efficiency == pytest.approx(found.bound[i][i] / covariance[i, i])
+        assert abs(item.efficiency - 1) < 5 * item.efficiency_error + 0.1
+    assert summary.observed.information[0][0] > 0
 
 
 def test_held_auxiliary_data_have_no_efficiency(done):
-    from toymill.study.aggregate import _information
-
     study, description, files = done
-    about = description["ensembles"]["one"] | {"throw": "main-only"}
-    shard = read_shard(files["one"][0])
-    tally = Tally.empty(list(about["truth"].values()), about["tests"], study.levels)
-    tally.add(0, shard.free, shard.tests)
-    found = _information(about, shard.free.names, tally)
-    assert all(item["efficiency"] is None and item["bound"] > 0 for item in found["efficiency"].values())
+    ensemble = description.ensembles["one"].model_copy(update={"throw": "main-only"})
+    held = description.model_copy(update={"ensembles": description.ensembles | {"one": ensemble}})
+    found = summarize(study, held, files).ensembles["one"].information
+    assert all(item.efficiency is None and item.bound > 0 for item in found.efficiency.values())
     assert study.ensembles["one"].throw == "frequentist"
 
 
 def test_no_asymptotic_curve_beside_an_upper_bound(done):
     """The formula knows a lower bound only: with an upper one near the truth there is a reason in place of a verdict."""
     study, description, files = done
-    near = json.loads(json.dumps(description))
-    for item in near["parameters"]:
-        if item["name"] == "mu":
-            item["bounds"][1] = 1.0 + 2 * near["ensembles"]["one"]["asimov"]["sigma"]
-    test = summarize(study, near, files)["ensembles"]["one"]["tests"][1]
-    assert test["histogram"]["asymptotic"] is None
-    assert "the upper bound of mu" in test["verdict"]["sentence"]
-    assert test["verdict"]["agrees"] is None
-
-
-def test_an_audit_without_a_valid_fit_has_no_difference():
-    from toymill.results.store import Audit
-    from toymill.study.aggregate import _audit
-
-    two = np.zeros(2)
-    found = _audit(Audit(np.arange(2), two, two[None], two, np.zeros(2, dtype=bool)))
-    assert (found["minuit_invalid"], found["poi_difference"]) == (2, None)
+    upper = 1.0 + 2 * description.ensembles["one"].asimov.sigma
+    parameters = [
+        item.model_copy(update={"bounds": (item.bounds[0], upper)}) if item.name == "mu" else item
+        for item in description.parameters
+    ]
+    near = description.model_copy(update={"parameters": parameters})
+    test = summarize(study, near, files).ensembles["one"].tests[1]
+    assert test.histogram.asymptotic is None
+    assert "the upper bound of mu" in test.verdict.sentence
+    assert test.verdict.agrees is None

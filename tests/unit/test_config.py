@@ -1,5 +1,6 @@
 """The configuration: what each refusal says, and that the manual and the schema say what the code does."""
 
+import json
 import re
 
 import pytest
@@ -7,6 +8,8 @@ import yaml
 from pydantic import BaseModel
 
 import toymill
+from toymill.config import dependencies
+from toymill.config.dependencies import comparison_job, fits_digest, fits_job, toys_job
 from toymill.config.model import KINDS, NamedPatch, Remote
 from toymill.config.schema import SCHEMA_FILE, schema_text
 from toymill.config.study import (
@@ -15,7 +18,6 @@ from toymill.config.study import (
     OptimisersConfig,
     Study,
     check_inputs,
-    fits_digest,
     read_study,
     refuse_duplicate_keys,
     shards,
@@ -199,6 +201,41 @@ def test_levels_are_counted_in_the_shard_where_columns_are_not_kept():
 
     assert digest() == digest(levels=[0.9])
     assert digest(keep="summary") != digest(keep="summary", levels=[0.9])
+
+
+def test_digests_in_files_stay_as_they_are(monkeypatch):
+    """A digest that changes, other than with the version, makes every user's files those of another study."""
+    monkeypatch.setattr(dependencies, "__version__", "0.1.0")
+    one = study(model={"kind": "onoff"}, ensembles={"one": {"truth": {"s": 1.0}, "tests": [0.0]}})
+    expected = {
+        "all": "8ea2344b40a9868c65e9e2034edecbdd61eb986e6507ab8f8fb90d5ca2e0ede1",
+        "summary": "c02fcde5f329efe69341b2864bcc3a22b20228b26bd3e64acb879610502bd0ab",
+    }
+    for keep, digest in expected.items():
+        assert fits_digest(read_study(one | {"keep": keep}), "one", "model") == digest
+
+
+def test_a_job_is_repeated_for_whatever_its_files_depend_on():
+    """And for what they do not: the audit, and a model's section where its content stays the same."""
+
+    def jobs(**changes):
+        read = read_study(study(**changes))
+        return [json.dumps(job(read, "one")) for job in (toys_job, fits_job, comparison_job)]
+
+    toys, fits, comparison = jobs()
+    for changes, repeated in [
+        ({"seed": 1}, [True, True, True]),
+        (ensemble(tests=[0.0]), [False, True, False]),
+        (ensemble(toys=99), [False, False, True]),
+        ({"fit": {"edm_tolerance": 1e-5}}, [False, True, False]),
+        ({"fit": {"audit": 3}}, [False, True, False]),
+        ({"keep": "poi"}, [False, True, False]),
+        ({"levels": [0.9]}, [False, False, False]),
+        ({"optimisers": {"newton_steps": 3}}, [False, False, True]),
+        ({"model": HWW | {"poi": "other"}}, [True, True, True]),
+    ]:
+        found = [one != two for one, two in zip(jobs(**changes), (toys, fits, comparison), strict=True)]
+        assert found == repeated, changes
 
 
 def test_schema_file_is_current(root):

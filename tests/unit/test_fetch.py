@@ -11,6 +11,7 @@ import zipfile
 import pytest
 
 import toymill
+from toymill.config.model import Remote
 from toymill.study import fetch as module
 from toymill.study.fetch import fetch
 
@@ -53,7 +54,7 @@ def remote(server, name, member=None, digest=None):
     digest = (
         digest or hashlib.sha256((folder / name).read_bytes()).hexdigest() if (folder / name).exists() else "0" * 64
     )
-    return {"url": f"{url}/{name}", "sha256": digest, "member": member}
+    return Remote(url=f"{url}/{name}", sha256=digest, member=member)
 
 
 @pytest.mark.parametrize(

@@ -121,4 +121,4 @@ def test_wrong_closed_derivatives_are_refused():
     )
     with pytest.raises(toymill.ToymillError, match="row_derivatives are not the derivatives of terms"):
         toymill.check_model(other)
-    assert replace(model, terms=None).summed is model.summed
+    assert replace(model, terms=None).row_sum is model.row_sum

@@ -10,9 +10,9 @@ import pyhf
 import pytest
 
 import toymill
-from toymill.histfactory import kernel as binned
+from toymill.histfactory.codes import EVEN_SHAPES
 from toymill.histfactory.kernel import KERNEL
-from toymill.histfactory.templates import EVEN_SHAPES
+from toymill.histfactory.rates import even_curvature, even_part
 from toymill.models.densities import FLOOR
 
 
@@ -127,6 +127,15 @@ def test_float32_is_refused(hww):
         hww.logpdf(hww.parameters.init, hww.observed)
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "hww",
+        "every-modifier",
+        *(pytest.param(signal, marks=pytest.mark.long) for signal in ("100p0_20p0", "150p0_50p0")),
+    ],
+    indirect=True,
+)
 def test_derivatives_are_those_of_the_plain_likelihood(pair):
     """The assembled gradient and Hessian against automatic differentiation of the plain nll."""
     model, _, data = pair
@@ -181,7 +190,7 @@ def many_terms():
 
 @pytest.mark.parametrize("name", ["hww", "every-modifier", "many-terms"])
 def test_gradient_without_the_jacobian(root, name):
-    """The gradient of the steps that keep their matrix is that of the Jacobian, to rounding, sparse or dense."""
+    """The gradient of the steps that reuse a matrix is that of the Jacobian, to rounding, sparse or dense."""
     paths = {"hww": root / "config/workspaces/hww.json", "every-modifier": root / "tests/data/every-modifier.json"}
     model = toymill.read_workspace(paths.get(name) or many_terms())
     truth = model.parameters.init
@@ -189,11 +198,11 @@ def test_gradient_without_the_jacobian(root, name):
     rng = np.random.default_rng(1)
     x = np.clip(truth[:, None] + 0.3 * rng.normal(size=(len(truth), 7)), *model.parameters.bounds.T[..., None])
     x[0] = truth[0]
-    nll, gradient = jax.jit(KERNEL.fast.gradient)(model.arrays, x[model.arrays.order], toys)
+    nll, gradient = jax.jit(KERNEL.fast.gradient)(model.arrays, x[model.arrays.order.parameters], toys)
     expected, expected_gradient, _ = jax.jit(KERNEL.exact)(model.arrays, x, toys)
     np.testing.assert_allclose(nll, expected, rtol=1e-13)
     scale = np.abs(expected_gradient).max()
-    np.testing.assert_allclose(gradient[model.arrays.places[0]], expected_gradient, atol=1e-12 * scale)
+    np.testing.assert_allclose(gradient[model.arrays.order.places[0]], expected_gradient, atol=1e-12 * scale)
 
 
 def test_fisher_curvature_is_the_expected_hessian(hww):
@@ -211,15 +220,15 @@ def test_even_parts_join_with_continuous_derivatives(code, continuous):
     shape = np.array(EVEN_SHAPES[code])[:, None]
 
     def g(alpha):
-        return binned._even(shape, jnp.reshape(alpha, (1, 1))).value[0, 0]
+        return even_part(shape, jnp.reshape(alpha, (1, 1))).value[0, 0]
 
     for edge in (-1.0, 1.0):
         below, above = edge - 1e-9, edge + 1e-9
         for function in (g, jax.grad(g), jax.grad(jax.grad(g)))[:continuous]:
             assert float(function(below)) == pytest.approx(float(function(above)), abs=1e-6)
     for alpha in (-1.7, -0.4, 0.3, 2.0):
-        first = binned._even(shape, jnp.full((1, 1), alpha)).slope
-        second = binned._even_bend(shape, jnp.full((1, 1), alpha))
+        first = even_part(shape, jnp.full((1, 1), alpha)).slope
+        second = even_curvature(shape, jnp.full((1, 1), alpha))
         assert float(first[0, 0]) == pytest.approx(float(jax.grad(g)(alpha)))
         assert float(second[0, 0]) == pytest.approx(float(jax.grad(jax.grad(g))(alpha)))
 

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 import toymill
 from toymill.formats.reader import read_specification
-from toymill.histfactory.templates import compile_specification
+from toymill.histfactory.compiler import compile_specification
 
 ROOT = [
     f"root-6.40-{staterror}-{shapesys}.json" for staterror in ("gauss", "poisson") for shapesys in ("gauss", "poisson")

@@ -15,7 +15,8 @@ from toymill.fitting.descent import off_saddles
 from toymill.fitting.newton import Domain, curvature
 from toymill.fitting.problem import FitProblem
 from toymill.formats.reader import read_specification
-from toymill.histfactory.templates import SCANNED, compile_specification
+from toymill.histfactory.compiler import compile_specification
+from toymill.histfactory.second_minima import SCANNED
 
 CODES = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
 
@@ -143,7 +144,7 @@ def test_two_minima_of_an_asymmetric_variation(monkeypatch, hi, lo, yields):
     assert np.max(alone.nll - scans.min(axis=1)) > 1e-2
 
 
-def test_the_other_minimum_is_foreseen(monkeypatch):
+def test_the_second_minimum_is_foreseen(monkeypatch):
     """From the higher of two minima, the lower one's place within a step of the scan, and its depth to a tenth."""
     monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
     smooth = model([normsys("a", 1.1, 0.98)], (500.0, 800.0))
@@ -164,7 +165,7 @@ def test_the_other_minimum_is_foreseen(monkeypatch):
 
 
 def test_an_empty_bin_does_not_end_the_search(monkeypatch):
-    """A bin without yields and events says nothing, of other minima too; nor does a parameter that is held."""
+    """A bin without yields and events says nothing, of second minima too; nor does a parameter that is held."""
     monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
     spec = workspace([normsys("a", 1.1, 0.98)], (500.0, 800.0))
     full = toymill.read_workspace(spec, modifier_settings=CODES)
@@ -179,49 +180,49 @@ def test_an_empty_bin_does_not_end_the_search(monkeypatch):
 
 
 @pytest.mark.parametrize("factor", [1.5, 1.05])
-def test_a_weak_parameter_alone(monkeypatch, factor):
+def test_a_loosely_constrained_parameter_alone(monkeypatch, factor):
     """A gamma with an auxiliary expectation below one is tried where what it multiplies is uncertain enough, and no other."""
     monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
     gamma = {"name": "g", "type": "shapesys", "data": [60.0, 4.0]}
-    weak = toymill.read_workspace(workspace([gamma, normsys("a", factor, 1 / factor)]), modifier_settings=CODES)
-    names = [weak.parameters.names[trial.parameter] for trial in weak.trials]
-    assert weak.two_minima.tolist() == [name in names for name in weak.parameters.names]
+    loose = toymill.read_workspace(workspace([gamma, normsys("a", factor, 1 / factor)]), modifier_settings=CODES)
+    names = [loose.parameters.names[trial.parameter] for trial in loose.trials]
+    assert loose.two_minima.tolist() == [name in names for name in loose.parameters.names]
     if factor == 1.05:  # it takes five standard deviations
         assert names == []
     else:
         assert names == ["g[0]", "g[0]"]
-        assert weak.trials[0].least == pytest.approx(1 / (8 * np.log(factor) ** 2))
-    data = toymill.throw(weak, weak.parameters.init, 40, seed=1)
-    free, (test,) = fit_tests(weak, data, [{"mu": 0.0}])
+        assert loose.trials[0].least == pytest.approx(1 / (8 * np.log(factor) ** 2))
+    data = toymill.throw(loose, loose.parameters.init, 40, seed=1)
+    free, (test,) = fit_tests(loose, data, [{"mu": 0.0}])
     assert free.ok.all()
     assert test.ok.all()
     assert (toymill.t_mu(free, test) > -1e-6).all()
 
 
-def test_how_much_a_weak_parameter_could_gain():
+def test_how_much_a_loosely_constrained_parameter_could_gain():
     """What the fit pays for a bin, with all parameters adapted to it: what the fit without that bin spares."""
     spec = workspace([normsys("a", 1.05, 0.95)], (500.0, 800.0, 650.0), (10.0, 2.0, 5.0))
     background, signal = spec["channels"][0]["samples"]
     uncertain = {"name": "g", "type": "shapesys", "data": [0.0, 8.0, 0.0]}
     small = {"name": "small", "data": [0.0, 2.0, 0.0], "modifiers": [uncertain, normsys("a", 1.5, 0.6)]}
     spec["channels"][0]["samples"].append(small)
-    weak = toymill.read_workspace(spec)
-    names = weak.parameters.names
-    g = weak.trials[0].parameter
-    data = np.tile(weak.observed, (20, 1))
+    loose = toymill.read_workspace(spec)
+    names = loose.parameters.names
+    g = loose.trials[0].parameter
+    data = np.tile(loose.observed, (20, 1))
     data[:, 1] -= np.linspace(20, 150, 20)
-    data[:, weak.data_names.index(f"{names[g]} (auxiliary)")] = 0.0
-    fits = toymill.fit(weak, data, {"mu": 0.0}, covariance=False)
-    low = weak.parameters.bounds[g, 0]
+    data[:, loose.data_names.index(f"{names[g]} (auxiliary)")] = 0.0
+    fits = toymill.fit(loose, data, {"mu": 0.0}, covariance=False)
+    low = loose.parameters.bounds[g, 0]
     assert (fits.parameters[:, g] <= low).all()
     fixed = np.array(names) == "mu"
-    arguments = weak.arrays, fits.parameters.T, data.T, fixed, weak.parameters.bounds
-    _, _, gain = weak.kernel.second_minima(*arguments)
+    arguments = loose.arrays, fits.parameters.T, data.T, fixed, loose.parameters.bounds
+    _, _, gain = loose.kernel.second_minima(*arguments)
     for sample in (signal, background):
         del sample["data"][1]
     del spec["channels"][0]["samples"][2], spec["observations"][0]["data"][1]
     without = toymill.read_workspace(spec)
-    kept = [weak.data_names.index(name) for name in without.data_names if "auxiliary" in name]
+    kept = [loose.data_names.index(name) for name in without.data_names if "auxiliary" in name]
     rest = toymill.fit(without, data[:, [0, 2, *kept]], {"mu": 0.0}, covariance=False)
     count = data[:, 1]
     saturated = count - count * np.log(count) + scipy.special.gammaln(count + 1)
@@ -231,7 +232,7 @@ def test_how_much_a_weak_parameter_could_gain():
 
 
 def test_a_search_leaves_a_saddle_by_the_better_side(monkeypatch):
-    """A tiny sample that may grow a hundredfold: between γ = 0 and the other minimum the Hessian is not positive."""
+    """A tiny sample that may grow a hundredfold: between γ = 0 and the second minimum the Hessian is not positive."""
     monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
     spec = workspace([normsys("b", 1.1, 1 / 1.1)], (60.0, 80.0))
     gamma = {"name": "g", "type": "shapesys", "data": [0.12, 0.0]}
@@ -249,9 +250,9 @@ def test_a_search_leaves_a_saddle_by_the_better_side(monkeypatch):
     assert len(saddles) > 5
     ends = off_saddles(FitProblem(tiny, data[saddles], np.arange(len(saddles)), {}, mask), between[saddles])
     known = []
-    for weak, raised in itertools.product((0.0, 10.0), (-2.0, 2.0)):
+    for loose, raised in itertools.product((0.0, 10.0), (-2.0, 2.0)):
         start = np.clip(between[saddles], *tiny.parameters.bounds.T)
-        start[:, tiny.parameters.index("g[0]")], start[:, tiny.parameters.index("a")] = weak + 1e-10, raised
+        start[:, tiny.parameters.index("g[0]")], start[:, tiny.parameters.index("a")] = loose + 1e-10, raised
         known.append(toymill.fit(tiny, data[saddles], {"mu": 0.0}, start=start, covariance=False).nll)
     found = -np.asarray(tiny.logpdf(ends, data[saddles]))
     assert (found < np.min(known, axis=0) + 1e-3).all()
@@ -263,10 +264,10 @@ def test_the_responses_are_those_of_the_expectation(monkeypatch):
     """Their principal components give every bin's rate at the scanned values, to a twentieth of its fluctuation."""
     monkeypatch.setitem(CODES, "normsys", {"interpcode": "code4"})
     smooth = model([normsys("a", 1.25, 0.999), normsys("b", 1.1, 1.1)], (500.0, 800.0))
-    templates = smooth.arrays
-    chosen = templates.order[templates.two_sided]
+    scan, order = smooth.arrays.scan, smooth.arrays.order
+    chosen = order.parameters[scan.places]
     assert len(chosen) == 2
-    ratios = 1 + np.einsum("bjks,jg->kgbs", templates.response.reshape(2, len(templates.basis), 2, -1), templates.basis)
+    ratios = 1 + np.einsum("bjks,jg->kgbs", scan.response.reshape(2, len(scan.basis), 2, -1), scan.basis)
     for k, parameter in enumerate(chosen):
         points = np.tile(smooth.parameters.init, (len(SCANNED), 1))
         points[:, 0] = 0.0

@@ -242,27 +242,28 @@ def test_iminuit_rescues_what_is_left(hww, monkeypatch):
         np.testing.assert_allclose(fits.errors, expected.errors, rtol=1e-5)
 
 
-def test_fast_and_plain_fits_are_the_same(hww, root):
+@pytest.mark.parametrize("name", ["hww", pytest.param("atlas", marks=pytest.mark.long)])
+def test_fast_and_plain_fits_are_the_same(hww, root, name):
     """The plain minimiser, step by step with dense matrices, is the reference for Fisher scoring in blocks."""
     atlas = root / "config/workspaces/atlas-3l-erjr"
-    other = toymill.read_workspace(atlas / "BkgOnly.json", patches=[atlas / "patch.ERJR_100p0_20p0.json"])
-    for model in (hww, other):
-        plain = replace(model, kernel=model.kernel._replace(fast=None), two_minima=np.zeros_like(model.two_minima))
-        fast = replace(plain, kernel=model.kernel)
-        data = toymill.throw(model, model.parameters.values({str(model.poi): 1.0}), 60, seed=4)
-        for fixed in ({}, {str(model.poi): 1.0}):
-            ours, reference = toymill.fit(fast, data, fixed), toymill.fit(plain, data, fixed)
-            assert ours.ok.all()
-            both = np.abs(ours.nll - reference.nll) < 1e-3  # two searches may end in two minima
-            assert both.mean() > 0.9
-            np.testing.assert_allclose(ours.nll[both], reference.nll[both], atol=2e-8)
-            unit = np.where(reference.errors > 0, reference.errors, 1.0)[both]
-            assert np.max(np.abs(ours.parameters - reference.parameters)[both] / unit) < 1e-3
-            np.testing.assert_allclose(ours.errors[both], reference.errors[both], rtol=1e-3, atol=1e-12)
-            held = np.isnan(reference.covariance[both]) | np.isnan(ours.covariance[both])
-            scale = unit[:, :, None] * unit[:, None]
-            gap = np.abs(ours.covariance - reference.covariance)[both] / scale
-            assert np.max(np.where(held, 0.0, gap)) < 1e-3
+    patch = atlas / "patch.ERJR_100p0_20p0.json"
+    model = hww if name == "hww" else toymill.read_workspace(atlas / "BkgOnly.json", patches=[patch])
+    plain = replace(model, kernel=model.kernel._replace(fast=None), two_minima=np.zeros_like(model.two_minima))
+    fast = replace(plain, kernel=model.kernel)
+    data = toymill.throw(model, model.parameters.values({str(model.poi): 1.0}), 60, seed=4)
+    for fixed in ({}, {str(model.poi): 1.0}):
+        ours, reference = toymill.fit(fast, data, fixed), toymill.fit(plain, data, fixed)
+        assert ours.ok.all()
+        both = np.abs(ours.nll - reference.nll) < 1e-3  # two searches may end in two minima
+        assert both.mean() > 0.9
+        np.testing.assert_allclose(ours.nll[both], reference.nll[both], atol=2e-8)
+        unit = np.where(reference.errors > 0, reference.errors, 1.0)[both]
+        assert np.max(np.abs(ours.parameters - reference.parameters)[both] / unit) < 1e-3
+        np.testing.assert_allclose(ours.errors[both], reference.errors[both], rtol=1e-3, atol=1e-12)
+        held = np.isnan(reference.covariance[both]) | np.isnan(ours.covariance[both])
+        scale = unit[:, :, None] * unit[:, None]
+        gap = np.abs(ours.covariance - reference.covariance)[both] / scale
+        assert np.max(np.where(held, 0.0, gap)) < 1e-3
 
 
 def test_data_of_the_wrong_length_are_refused(hww):

@@ -16,7 +16,7 @@ def compared():
     model = normal.build(n=20)
     data = toymill.throw(model, [0.3, 0.2], 40, seed=1)
     outcomes = compare(model, data, list(METHODS), Limits(descent_steps=400))
-    return data, outcomes, table(model, data, outcomes)["methods"]
+    return data, outcomes, table(model, data, outcomes).methods
 
 
 def test_optimisers_find_the_moments_where_they_say_so(compared):
@@ -27,10 +27,10 @@ def test_optimisers_find_the_moments_where_they_say_so(compared):
         assert good.mean() > 0.9 if name in ("gradient-descent", "newton") else good.all()
         np.testing.assert_allclose(outcome.parameters[good, 0], data.mean(axis=1)[good], atol=5e-3, err_msg=name)
         np.testing.assert_allclose(outcome.parameters[good, 1], np.log(data.var(axis=1))[good], atol=5e-3, err_msg=name)
-        assert rows[name]["toys"] == 40
-        assert rows[name]["success"] == good.sum() <= rows[name]["reached"]
-        assert rows[name]["false_success"] == 0
-        assert rows[name]["sigmas_from_best"]["median"] < 0.02
+        assert rows[name].toys == 40
+        assert rows[name].success == good.sum() <= rows[name].reached
+        assert rows[name].false_success == 0
+        assert rows[name].sigmas_from_best.median < 0.02
 
 
 def test_calls_are_those_that_were_made(monkeypatch):
@@ -84,9 +84,9 @@ def test_newton_needs_one_step_on_a_parabola_and_takes_a_maximum_for_success():
     away = optimisers.newton(model(1.0), data, Limits())
     np.testing.assert_allclose(away.parameters[:, 0], [1.5, 4.0], rtol=1e-14)
     assert away.success.all()
-    rows = table(model(1.0), data, compare(model(1.0), data, ["newton", "scipy-l-bfgs-b"], Limits()))["methods"]
-    assert rows["newton"]["false_success"] == 2
-    assert rows["scipy-l-bfgs-b"]["reached"] == 2
+    rows = table(model(1.0), data, compare(model(1.0), data, ["newton", "scipy-l-bfgs-b"], Limits())).methods
+    assert rows["newton"].false_success == 2
+    assert rows["scipy-l-bfgs-b"].reached == 2
 
 
 def test_a_false_success_is_counted():
@@ -104,8 +104,8 @@ def test_a_false_success_is_counted():
         starts=[{"x": -1.2}],
     )
     data = np.linspace(-1, 1, 4)[:, None]
-    rows = table(model, data, compare(model, data, ["toymill", "scipy-l-bfgs-b", "newton"], Limits()))["methods"]
-    assert rows["toymill"]["reached"] == 4
+    rows = table(model, data, compare(model, data, ["toymill", "scipy-l-bfgs-b", "newton"], Limits())).methods
+    assert rows["toymill"].reached == 4
     for name in ("scipy-l-bfgs-b", "newton"):
-        assert rows[name]["success"] == rows[name]["false_success"] == 4
-        assert rows[name]["nll_above_best"]["median"] == pytest.approx(2.0, abs=0.1)
+        assert rows[name].success == rows[name].false_success == 4
+        assert rows[name].nll_above_best.median == pytest.approx(2.0, abs=0.1)

@@ -15,8 +15,13 @@ from hypothesis import strategies as st
 
 import toymill
 from toymill.formats.reader import read_specification
-from toymill.histfactory.kernel import KERNEL, _inner, _main_nll, _main_offset, _outer, _rates
-from toymill.histfactory.templates import SCANNED, compile_specification, expectation, hist_cells, norm_cells
+from toymill.histfactory.arrays import Histosys, Multipliers, Normsys, Order
+from toymill.histfactory.compiler import compile_specification
+from toymill.histfactory.expectation import expectation
+from toymill.histfactory.kernel import KERNEL
+from toymill.histfactory.rates import by_kind, by_model, main_nll, main_offset, rates_at
+from toymill.histfactory.second_minima import no_scan
+from toymill.histfactory.terms import scale_terms, shift_terms
 from toymill.models.densities import FLOOR, constraint_nll, constraint_offset
 from toymill.parameters import constraints_of
 
@@ -89,9 +94,6 @@ DEGENERATE = {
     "shapefactor",
     "shapefactor of two samples",
 }  # free factors that multiply
-
-
-FREE_FACTORS = ("normfactor", "shapefactor")  # of DEGENERATE those that are fitted in the short part
 
 
 def each_alone(names):
@@ -185,9 +187,10 @@ def same_numbers(spec, codes, patches=(), seed=0, count=8):
     return model, reference, data, compared
 
 
-@pytest.mark.parametrize("name", [*HAND_MADE, *SIMPLE])
+@pytest.mark.parametrize("name", ["all hand-made", *SIMPLE, *each_alone(HAND_MADE)])
 def test_hand_made(name):
-    spec = {**HAND_MADE, **SIMPLE}[name]
+    """The hand-made ones as one workspace, and each alone."""
+    spec = {**HAND_MADE, **SIMPLE, "all hand-made": together(HAND_MADE)}[name]
     kinds = {item["type"] for channel in spec["channels"] for one in channel["samples"] for item in one["modifiers"]}
     compared = 0
     for codes in CODES if kinds & {"normsys", "histosys"} else CODES[-1:]:
@@ -260,7 +263,19 @@ def test_published_gradient_and_hessian(root, patch):
 
 # Random workspaces. Their arrays are padded to one shape, so that one compilation serves them all.
 
-SIZES = {"S": 3, "B": 9, "C": 3, "P": 64, "F": 8, "N": 64, "M": 32, "alpha": 24, "wide": 16, "own": 48, "idle": 16}
+SIZES = {
+    "S": 3,
+    "B": 9,
+    "C": 3,
+    "P": 64,
+    "F": 8,
+    "N": 64,
+    "M": 32,
+    "interpolating": 24,
+    "multi": 16,
+    "single": 48,
+    "idle": 16,
+}
 POOLS = {"normsys": ["n0", "n1", "n2"], "histosys": ["n0", "h1", "h2"], "normfactor": ["k0", "k1"]}
 YIELD = st.one_of(st.just(0.0), st.floats(0.5, 120.0))
 
@@ -326,21 +341,26 @@ def workspaces(draw):
 def padded(compiled):
     """The templates in the one shape, and functions that pad parameters and data."""
     t = compiled.templates
+    histosys, normsys, factors = t.histosys, t.normsys, t.multipliers
     slots, bins = t.nominal.shape
     s, b, c, p, f, n, m = (SIZES[key] for key in "SBCPFNM")
-    size, channels = len(compiled.parameters), t.norm_log_hi.shape[2]
-    kinds = {"alpha": len(t.alpha), "wide": len(t.wide_present), "own": len(t.own_bin)}
-    kinds["idle"] = len(t.order) - sum(kinds.values())
+    size, channels = len(compiled.parameters), normsys.log_hi.shape[2]
+    kinds = {
+        "interpolating": len(t.order.interpolating),
+        "multi": len(factors.multi_present),
+        "single": len(factors.single_bin),
+    }
+    kinds["idle"] = len(t.order.parameters) - sum(kinds.values())
     # Every parameter that interpolates has a histosys and a normsys in the one shape, without effect where it has none.
     spare, spare_datum = p - 1, b + n + m - 1  # an unused parameter at 1 with auxiliary data of 1
     order, place_of, old, new = [], {}, 0, 0
     for kind, count in kinds.items():
         place_of |= {old + i: new + i for i in range(count)}
-        order += [*t.order[old : old + count], *[spare] * (SIZES[kind] - count)]
+        order += [*t.order.parameters[old : old + count], *[spare] * (SIZES[kind] - count)]
         assert count < SIZES[kind]
         old, new = old + count, new + SIZES[kind]
     places = np.full((1, p), new - 1)
-    places[0, :size] = [place_of[place] for place in t.places[0]]
+    places[0, :size] = [place_of[place] for place in t.order.places[0]]
     place_of[old] = new
 
     def pad(array, *shape, before=0):
@@ -350,8 +370,8 @@ def padded(compiled):
         return [(0, w - h) for h, w in zip(have, want, strict=True)]
 
     factor = np.full((f, s, b), new)
-    factor[: len(t.factor), :slots, :bins] = np.vectorize(place_of.get, otypes=[int])(t.factor)
-    a, first = SIZES["alpha"], len(t.alpha) - len(t.norm_edge)
+    factor[: len(factors.places), :slots, :bins] = np.vectorize(place_of.get, otypes=[int])(factors.places)
+    a, first = SIZES["interpolating"], len(t.order.interpolating) - len(normsys.edge)
     old_constraints = t.constraints
     normal, poisson = len(old_constraints.normal_datum), len(old_constraints.poisson_datum)
 
@@ -360,36 +380,34 @@ def padded(compiled):
         return known + [(spare_datum, new - 1, 1.0)] * (count - len(known))
 
     everywhere = np.ones((a, s, c), dtype=bool)
-    channel, linear, even = pad(t.bin_channel, b), pad(t.hist_linear, a, s, b), pad(t.hist_even, a, s, b)
+    channel, linear, even = pad(t.bin_channel, b), pad(histosys.linear, a, s, b), pad(histosys.even, a, s, b)
+    polynomial = np.moveaxis(pad(np.moveaxis(normsys.polynomial, 0, -1), a, s, c, 6, before=first), -1, 0)
     arrays = t._replace(
         nominal=pad(t.nominal, s, b),
         bin_channel=channel,
-        order=np.array(order),
-        places=places,
-        alpha=np.array(order)[:a],
-        hist_linear=linear,
-        hist_even=even,
-        **hist_cells(everywhere[:, :, channel], linear, even),
-        hist_shape=pad(t.hist_shape.T, a, 6).T,
-        norm_log_hi=pad(t.norm_log_hi, a, s, c, before=first),
-        norm_log_lo=pad(t.norm_log_lo, a, s, c, before=first),
-        norm_polynomial=np.moveaxis(pad(np.moveaxis(t.norm_polynomial, 0, -1), a, s, c, 6, before=first), -1, 0),
-        norm_edge=pad(t.norm_edge, a, before=first),
-        **norm_cells(everywhere, channel),
-        factor=factor,
-        wide_present=pad(t.wide_present, SIZES["wide"], s, b),
-        own_bin=pad(t.own_bin, SIZES["own"]),
-        own_present=pad(t.own_present, SIZES["own"], s),
-        unconstrained=np.zeros(0, dtype=np.int64),
+        order=Order(np.array(order), places, np.array(order)[:a], np.zeros(0, dtype=np.int64)),
+        histosys=Histosys(
+            linear, even, pad(histosys.shape.T, a, 6).T, *shift_terms(everywhere[:, :, channel], linear, even)
+        ),
+        normsys=Normsys(
+            pad(normsys.log_hi, a, s, c, before=first),
+            pad(normsys.log_lo, a, s, c, before=first),
+            polynomial,
+            pad(normsys.edge, a, before=first),
+            *scale_terms(everywhere, channel),
+        ),
+        multipliers=Multipliers(
+            factor,
+            pad(factors.multi_present, SIZES["multi"], s, b),
+            pad(factors.single_bin, SIZES["single"]),
+            pad(factors.single_present, SIZES["single"], s),
+        ),
         constraints=constraints_of(
             constraints(*old_constraints[1::-1], old_constraints.normal_sigma, n),
             constraints(*old_constraints[4:2:-1], old_constraints.poisson_tau, m),
             new,
         ),
-        two_sided=np.zeros(0, dtype=np.int64),
-        response=np.zeros((b, 0, s)),
-        basis=np.zeros((0, len(SCANNED))),
-        weak=np.zeros(0, dtype=np.int64),
+        scan=no_scan(b, s),
     )
     assert size < p
     assert channels <= c
@@ -410,11 +428,11 @@ def padded(compiled):
 
 @functools.partial(jax.jit)
 def evaluate(arrays, x, data):
-    inner = _inner(arrays, x)
-    rates, constraints = _rates(arrays, inner), arrays.constraints
-    main = _main_nll(rates, data) + _main_offset(arrays, data)
-    auxiliary = constraint_nll(constraints, inner, data) + constraint_offset(constraints, data)
-    fast = _outer(arrays, KERNEL.fast.gradient(arrays, inner, data)[1])
+    theta = by_kind(arrays, x)
+    rates, constraints = rates_at(arrays, theta), arrays.constraints
+    main = main_nll(rates, data) + main_offset(arrays, data)
+    auxiliary = constraint_nll(constraints, theta, data) + constraint_offset(constraints, data)
+    fast = by_model(arrays, KERNEL.fast.gradient(arrays, theta, data)[1])
     return rates, main, auxiliary, KERNEL.exact(arrays, x, data), KERNEL.quadratic(arrays, x, data)[:2], fast
 
 
@@ -430,10 +448,25 @@ def slopes(function, x, direction):
     return STENCIL @ values / STEP, SECOND @ values / STEP**2
 
 
-@settings(max_examples=320, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def examples(count):
+    return settings(max_examples=count, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+@examples(80)
 @given(workspaces())
 def test_random_workspaces(drawn):
-    """320 workspaces: expectation, both parts and the sum to 1e-12; gradient and Hessian along random directions to 1e-8."""
+    same_numbers_and_slopes(drawn)
+
+
+@pytest.mark.long
+@examples(320)
+@given(workspaces())
+def test_more_random_workspaces(drawn):
+    same_numbers_and_slopes(drawn)
+
+
+def same_numbers_and_slopes(drawn):
+    """Expectation, both parts and the sum to 1e-12; gradient and Hessian along random directions to 1e-8."""
     spec, codes, seed = drawn
     compiled = compile_specification(
         read_specification(copy.deepcopy(spec), modifier_settings=modifier_settings(codes))
@@ -516,7 +549,7 @@ def pyhf_minimum(reference, data, held):
 @pytest.mark.usefixtures("pyhf_minuit")
 @pytest.mark.parametrize(
     "name",
-    [*SIMPLE, "every-modifier", "hww", *FREE_FACTORS, *each_alone(HAND_MADE.keys() - set(FREE_FACTORS))],
+    [*SIMPLE, "every-modifier", "hww", *each_alone(HAND_MADE)],
 )
 def test_best_fits_are_no_higher_than_pyhfs(name, root):
     """Free and at μ = 0.5, against pyhf with iminuit: the same nll to 1e-6, or lower."""

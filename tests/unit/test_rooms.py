@@ -23,6 +23,7 @@ ROOMS = [
     "linalg",
     "budget",
     "job",
+    "record",
     "errors",
     "_version",
 ]

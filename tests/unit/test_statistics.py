@@ -7,7 +7,8 @@ import scipy.stats
 import toymill
 from toymill.fitting.results import Fits
 from toymill.fitting.status import Status
-from toymill.inference.statistics import Distribution, asymptotic_cdf, fraction, moments, quantile
+from toymill.inference.asymptotics import asymptotic_cdf
+from toymill.inference.counting import Distribution, fraction, moments, quantile
 
 
 def fits(nll, mu, fixed=None, status=None):

@@ -6,15 +6,14 @@ import pytest
 
 import toymill
 from toymill.fitting.conditional import fit_tests
+from toymill.results.hdf5 import ShardKey, write_tree
 from toymill.results.store import (
     Audit,
     ShardFits,
-    ShardKey,
     read_shard,
     read_toys,
     reading_shard,
     write_shard,
-    write_summary,
     writing_shard,
     writing_toys,
 )
@@ -163,7 +162,7 @@ def test_another_kind_of_file_is_refused(onoff, tmp_path):
 
 def test_summary_holds_every_number(tmp_path):
     tree = {"a": {"b": 1.5, "words": "x", "none": None, "list": [1.0, None]}, "tests": [{"t": 1}, {"t": 2}], "n": ["u"]}
-    write_summary(tmp_path / "s.h5", tree)
+    write_tree(tmp_path / "s.h5", "toymill-summary", tree)
     with h5py.File(tmp_path / "s.h5") as file:
         assert file["a"].attrs["b"] == 1.5
         assert np.isnan(file["a"].attrs["none"])

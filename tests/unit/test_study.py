@@ -11,12 +11,15 @@ import pytest
 
 import toymill
 from toymill.config.study import Shard, read_study, shards
-from toymill.report.plots import draw
-from toymill.results.store import ShardKey, read_shard, read_toys, reading_shard
-from toymill.study import aggregate
-from toymill.study import stages as module
-from toymill.study.aggregate import summarize
-from toymill.study.stages import describe, fit_shard, throw_shard
+from toymill.report.draw import draw
+from toymill.results.hdf5 import ShardKey
+from toymill.results.store import read_shard, read_toys, reading_shard
+from toymill.study import collect
+from toymill.study import shards as module
+from toymill.study.describe import describe
+from toymill.study.model import checked_model, truth_point
+from toymill.study.shards import fit_shard, throw_shard
+from toymill.study.summarize import summarize
 
 KEEP = ("all", "poi", "summary")
 
@@ -86,7 +89,7 @@ def close(one, two, key=""):
 def test_summaries_agree_whatever_is_kept(summaries):
     """Counts and moments to rounding; what is read from the distribution of t to its cells."""
     name, found = summaries
-    trees = {keep: json.loads(json.dumps(summary, allow_nan=False)) for keep, (_, _, summary) in found.items()}
+    trees = {keep: json.loads(summary.model_dump_json()) for keep, (_, _, summary) in found.items()}
     for ensemble in ("one", "zero"):
         items = {keep: tree["ensembles"][ensemble] for keep, tree in trees.items()}
         assert (items["all"]["certified"] < items["all"]["toys"]) is (name == "failing")
@@ -114,7 +117,7 @@ def test_summaries_agree_whatever_is_kept(summaries):
 def test_figures_are_drawn_whatever_is_kept(summaries, tmp_path):
     for keep, (_, _, summary) in summaries[1].items():
         draw(summary, {kind: tmp_path / f"{keep}-{kind}.svg" for kind in ("overview", "coverage", "status")})
-        for name in summary["ensembles"]:
+        for name in summary.ensembles:
             outputs = {kind: tmp_path / f"{keep}-{name}-{kind}.svg" for kind in ("t_mu", "pull", "parameters")}
             draw(summary, outputs, ensemble=name)
     assert len(list(tmp_path.glob("*.svg"))) == 3 * (3 + 2 * 3)
@@ -123,17 +126,17 @@ def test_figures_are_drawn_whatever_is_kept(summaries, tmp_path):
 def test_discovery_is_counted(summaries):
     _, found = summaries
     _, files, summary = found["all"]
-    assert summary["ensembles"]["one"]["discovery"] is None
+    assert summary.ensembles["one"].discovery is None
     parts = [read_shard(path) for path in files["zero"]]
     ok = np.concatenate([part.free.ok & part.tests[0].ok & part.tests[1].ok for part in parts])
     q = np.concatenate([toymill.q_0(part.free, part.tests[0]) for part in parts])[ok]
-    items = summary["ensembles"]["zero"]["discovery"]
-    assert [item["beyond"] for item in items] == [np.sum(q >= z**2) for z in (1, 2, 3, 4, 5)]
+    items = summary.ensembles["zero"].discovery
+    assert [item.beyond for item in items] == [np.sum(q >= z**2) for z in (1, 2, 3, 4, 5)]
     for item in items:
-        assert item["p_value_low"] <= item["p_value"] <= item["p_value_high"]
-        assert item["if_failed_beyond"] - item["if_failed_below"] == pytest.approx(np.mean(~ok))
-    assert items[4]["asymptotic"] == pytest.approx(2.8665e-7, rel=1e-4)
-    assert abs(items[0]["p_value"] - items[0]["asymptotic"]) < 0.08
+        assert item.p_value_low <= item.p_value <= item.p_value_high
+        assert item.if_failed_beyond - item.if_failed_below == pytest.approx(np.mean(~ok))
+    assert items[4].asymptotic == pytest.approx(2.8665e-7, rel=1e-4)
+    assert abs(items[0].p_value - items[0].asymptotic) < 0.08
 
 
 def test_what_each_keeps(summaries):
@@ -189,21 +192,22 @@ def test_toys_are_written_in_chunks(root, tmp_path, monkeypatch):
         throw_shard(one, "one", shard, tmp_path / "t.h5")
         content.append((tmp_path / "t.h5").read_bytes())
     assert content[0] == content[1]
-    model = module.checked_model(one)
+    model = checked_model(one)
     key = module.toys_key(one, model, "one", shard)
     assert isinstance(key, ShardKey)
-    expected = toymill.throw(model, module.truth_point(one, model, "one"), 800, first=100, stream="one")
+    expected = toymill.throw(model, truth_point(one, model, "one"), 800, first=100, stream="one")
     np.testing.assert_array_equal(read_toys(tmp_path / "t.h5", key), expected)
 
 
 def test_histograms_in_place_of_too_many_values(summaries, monkeypatch):
     """An ensemble too large to hold every t has quantiles from the tally, as `summary` has."""
     _, found = summaries
-    monkeypatch.setattr(aggregate, "_MOST_VALUES", 100)
+    monkeypatch.setattr(collect, "MOST_VALUES", 100)
     one, files, _ = found["all"]
-    cells = summarize(one, describe(one), files)["ensembles"]["one"]["tests"]
-    assert cells[0]["quantiles"]["0.95"]["binning"] > 0
-    close(cells, found["summary"][2]["ensembles"]["one"]["tests"])
+    cells = summarize(one, describe(one), files).ensembles["one"].tests
+    assert cells[0].quantiles["0.95"].binning > 0
+    for one, two in zip(cells, found["summary"][2].ensembles["one"].tests, strict=True):
+        close(one.model_dump(), two.model_dump())
 
 
 MEASURE = """
@@ -211,7 +215,7 @@ import sys
 from toymill.job import prepare
 prepare()
 import numpy as np
-from toymill.study import stages as module
+from toymill.study import shards as module
 from toymill.config.study import Shard, read_study
 from toymill.fitting.results import Fits
 

@@ -10,10 +10,10 @@ import scipy.stats
 import toymill
 from toymill.fitting.conditional import fit_tests
 from toymill.fitting.results import Fits
-from toymill.fitting.status import Status
-from toymill.inference.statistics import Distribution, moments, moments_of_sums
+from toymill.fitting.status import CERTIFIED_STATUSES, Status
+from toymill.inference.counting import Distribution, moments, moments_of_sums
 from toymill.results import tally as module
-from toymill.results.tally import BLOCK, CELL, T_TILDE, T, Tally, _rows_of
+from toymill.results.tally import BLOCK, CELL, T_TILDE, T, Tally, _rows_of, most_severe
 
 TRUTH = np.array([1.0, 0.0])  # of b and mu
 TESTS = [0.0, 1.0]
@@ -152,6 +152,18 @@ def test_discrete_values_are_told_from_continuous_ones():
     counts = np.bincount((np.sqrt(t) / CELL).astype(int), minlength=module._CELLS)
     assert not module._cells(counts).continuous
     assert not Distribution.of(t).continuous
+
+
+def test_the_worst_status_is_the_most_severe():
+    """Every certified status is better than every other, whatever its number: RESCUED has the largest."""
+    order = sorted(Status, key=lambda status: status.severity)
+    assert [status.severity for status in order] == list(range(len(Status)))
+    assert set(order[: len(CERTIFIED_STATUSES)]) == set(CERTIFIED_STATUSES)
+    free = np.array([Status.RESCUED, Status.RESCUED, Status.RESCUED, Status.CERTIFIED, Status.AT_FLOOR], dtype=np.int8)
+    held = np.array([Status.NOT_CONVERGED, Status.AT_BOUND, Status.CERTIFIED, Status.AT_KINK, Status.RESCUED], np.int8)
+    expected = [Status.NOT_CONVERGED, Status.AT_BOUND, Status.RESCUED, Status.AT_KINK, Status.AT_FLOOR]
+    assert most_severe([free, held]).tolist() == expected
+    assert most_severe([held, free]).tolist() == expected
 
 
 def test_beyond_the_last_cell(fits):

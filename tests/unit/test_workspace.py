@@ -9,7 +9,7 @@ import pytest
 
 import toymill
 from toymill.formats.reader import read_specification
-from toymill.histfactory.templates import compile_specification
+from toymill.histfactory.compiler import compile_specification
 
 
 def sample(spec, channel, name):

@@ -9,6 +9,8 @@ from snakemake.exceptions import WorkflowError
 
 try:
     import toymill
+    from toymill.config.dependencies import comparison_job, fits_job, toys_job
+    from toymill.config.model import FETCHED
     from toymill.config.study import (
         check_inputs,
         read_study,
@@ -16,7 +18,6 @@ try:
         shards,
     )
     from toymill.errors import ToymillError
-    from toymill.config.model import FETCHED
 except ImportError as error:
     raise WorkflowError(
         f"The Python that runs Snakemake ({sys.executable}) cannot import toymill ({error}). "
@@ -35,15 +36,6 @@ except ToymillError as error:
 RESULTS = f"results/{STUDY.study}"
 SCRATCH = f".snakemake/toymill/{STUDY.study}"
 INPUTS = [str(path) for path in STUDY.model.inputs]
-if STUDY.kind == "optimisers":
-    OF_STUDY, OF_ENSEMBLE = [], ["optimisers", "optimisers_table"]
-else:
-    OF_STUDY = ["overview", "coverage", "status"]
-    OF_ENSEMBLE = ["t_mu", "pull", "parameters"]
-FIGURES = OF_STUDY + [
-    f"{kind}_{ensemble}" for ensemble in STUDY.ensembles for kind in OF_ENSEMBLE
-]
-PLOTS = [f"{RESULTS}/plots/{name}.svg" for name in FIGURES]
 
 # A job in a conda environment finds the engine here.
 SOURCE = str(Path(toymill.__file__).resolve().parents[1])
@@ -77,39 +69,19 @@ def remote_of(wildcards):
     )
 
 
-def ensemble_settings(wildcards):
+def toys_settings(wildcards):
     """Everything in the study that one ensemble's toys depend on; a change of it throws them again."""
-    settings = STUDY.ensembles[wildcards.ensemble].model_dump(exclude={"toys", "tests"})
-    version = toymill.__version__
-    return {
-        "toymill": version,
-        "seed": STUDY.seed,
-        "model": STUDY.model.choices,
-        "ensemble": settings,
-    }
+    return toys_job(STUDY, wildcards.ensemble)
 
 
 def fit_settings(wildcards):
     """Everything in the study that one ensemble's fits depend on; a change of it fits them again."""
-    settings = STUDY.ensembles[wildcards.ensemble].model_dump(exclude={"toys"})
-    tolerance = STUDY.fit.edm_tolerance
-    return {
-        **ensemble_settings(wildcards),
-        "ensemble": settings,
-        "audit": STUDY.fit.audit,
-        "edm_tolerance": tolerance,
-        "keep": STUDY.keep,
-        "levels": None if STUDY.keep == "all" else STUDY.levels,
-    }
+    return fits_job(STUDY, wildcards.ensemble)
 
 
 def comparison_settings(wildcards):
     """Everything in the study that one ensemble's comparison of optimisers depends on."""
-    return {
-        **ensemble_settings(wildcards),
-        "toys": STUDY.ensembles[wildcards.ensemble].toys,
-        "optimisers": STUDY.optimisers.model_dump(),
-    }
+    return comparison_job(STUDY, wildcards.ensemble)
 
 
 def write_report():

@@ -66,3 +66,6 @@ rule plot_optimisers:
         runtime=30,
     script:
         "../../scripts/plot.py"
+
+
+PLOTS = expand(rules.plot_optimisers.output, ensemble=STUDY.ensembles)

@@ -83,3 +83,9 @@ rule plot_ensemble:
         runtime=30,
     script:
         "../../scripts/plot.py"
+
+
+PLOTS = [
+    *rules.plot_study.output,
+    *expand(rules.plot_ensemble.output, ensemble=STUDY.ensembles),
+]

@@ -16,6 +16,6 @@ rule throw:
         mem_mb=2000,
         runtime=30,
     params:
-        depends_on=ensemble_settings,
+        depends_on=toys_settings,
     script:
         "../../scripts/throw.py"

@@ -12,14 +12,14 @@ import numpy as np
 from toymill.config.model import ModelConfig, StatedConfig
 from toymill.errors import ToymillError
 from toymill.job import prepare, reported
-from toymill.results.records import write_json
+from toymill.results.files import write_json
 
 
 def _reading() -> set[str]:
     """The files that this process opens to read from now on, imported modules too."""
     opened: set[str] = set()
 
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
         if event == "open" and isinstance(arguments[0], str) and "w" not in str(arguments[1]):
             opened.add(arguments[0])
 
@@ -52,7 +52,7 @@ def main() -> None:
     from pydantic import TypeAdapter
 
     from toymill.config.opening import open_model
-    from toymill.models.load import check_model
+    from toymill.models.check import check_model
     from toymill.models.user import UserModel
 
     request: dict[str, Any] = json.load(sys.stdin)

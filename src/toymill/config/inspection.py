@@ -19,7 +19,7 @@ import numpy as np
 from toymill.config.model import ModelConfig, StatedConfig, WorkspaceConfig
 from toymill.errors import ToymillError
 from toymill.formats.reader import read_specification
-from toymill.histfactory.templates import Compiled, compile_specification
+from toymill.histfactory.compiler import Compiled, compile_specification
 from toymill.parameters import Parameters
 
 INSPECTED = Path(".snakemake/toymill/inspected")

@@ -52,7 +52,7 @@ class Remote(Strict):
         return FETCHED / self.sha256 / name
 
 
-def _kind_of_source(value: Any) -> str:
+def _kind_of_source(value: object) -> str:
     """Which form a source has, so that only that form's mistakes are told."""
     if isinstance(value, str):
         return "str"
@@ -300,7 +300,7 @@ KINDS: dict[str, type[_Kind]] = {
 }
 
 
-def _kind_of_model(value: Any) -> Any:
+def _kind_of_model(value: object) -> str:
     kind = value.get("kind", "workspace") if isinstance(value, Mapping) else getattr(value, "kind", "workspace")
     return kind if isinstance(kind, str) else str(kind)
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
-from toymill._version import __version__
 from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import (
     KINDS,
@@ -103,7 +102,7 @@ class Study(Strict):
 
     @field_validator("model", mode="before")
     @classmethod
-    def _path_alone(cls, value: Any) -> Any:
+    def _path_alone(cls, value: object) -> object:
         return {"path": value} if isinstance(value, str) else value
 
     @field_validator("ensembles")
@@ -132,7 +131,7 @@ class Shard(NamedTuple):
     toys: int
 
 
-def read_study(content: Mapping[str, Any]) -> Study:
+def read_study(content: Mapping[str, object]) -> Study:
     """The study that a configuration states.
 
     Raises:
@@ -142,7 +141,7 @@ def read_study(content: Mapping[str, Any]) -> Study:
     try:
         return Study.model_validate(dict(content))
     except ValidationError as error:
-        lines = [_explain(dict(item)) for item in error.errors()]
+        lines = [_explain(item) for item in error.errors()]
         msg = "The configuration cannot be used:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
         raise ToymillError(msg) from None
 
@@ -250,21 +249,9 @@ def shards(study: Study, ensemble: str) -> Iterator[Shard]:
         yield Shard(f"{first:09d}-{first + count - 1:09d}", first, count)
 
 
-def toys_digest(study: Study, ensemble: str, model_digest: str) -> str:
-    """SHA-256 of everything that a toy of this ensemble depends on, save its index."""
-    settings = study.ensembles[ensemble].model_dump(mode="json", exclude={"toys", "tests"})
-    return _digest([__version__, model_digest, study.seed, ensemble, settings])
-
-
-def fits_digest(study: Study, ensemble: str, model_digest: str) -> str:
-    """SHA-256 of everything that a toy of this ensemble and its fits depend on, save its index."""
-    tests = study.ensembles[ensemble].tests
-    kept = [] if study.keep == "all" else [study.keep, study.levels]
-    return _digest([toys_digest(study, ensemble, model_digest), tests, study.fit.edm_tolerance, *kept])
-
-
-def _digest(identity: Any) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+def shard_named(study: Study, ensemble: str, name: str) -> Shard:
+    """The shard of an ensemble that has this name."""
+    return next(shard for shard in shards(study, ensemble) if shard.name == name)
 
 
 _EXPECTED = {
@@ -277,7 +264,7 @@ _EXPECTED = {
 }
 
 
-def _explain(error: dict[str, Any]) -> str:
+def _explain(error: ErrorDetails) -> str:
     """One line for one validation error: key, value, what is allowed."""
     steps = list(error["loc"])
     kind = steps.pop(1) if steps[:1] == ["model"] and len(steps) > 1 and steps[1] in KINDS else "workspace"
@@ -322,8 +309,3 @@ def _known_keys(location: list[str], kind: str) -> list[str]:
     else:
         classes = [sections[location[0]]]
     return [key for item in classes for key in item.model_fields]
-
-
-def shard_named(study: Study, ensemble: str, name: str) -> Shard:
-    """The shard of an ensemble that has this name."""
-    return next(shard for shard in shards(study, ensemble) if shard.name == name)

@@ -22,6 +22,11 @@ class Status(enum.IntEnum):
         """One sentence: what this means, and what to do."""
         return _ADVICE[self]
 
+    @property
+    def severity(self) -> int:
+        """Place among all statuses from the best to the worst: of a toy's fits, the most severe status is the toy's."""
+        return _BY_SEVERITY.index(self)
+
 
 _ADVICE = {
     Status.CERTIFIED: "A minimum: positive-definite exact Hessian, estimated distance below the tolerance.",
@@ -49,3 +54,8 @@ _ADVICE = {
 }
 
 CERTIFIED_STATUSES = (Status.CERTIFIED, Status.AT_BOUND, Status.AT_KINK, Status.RESCUED)
+
+_BY_SEVERITY = (
+    *(Status.CERTIFIED, Status.RESCUED, Status.AT_BOUND, Status.AT_KINK),
+    *(Status.NOT_CONVERGED, Status.HESSIAN_NOT_POSITIVE, Status.NOT_FINITE, Status.AT_FLOOR),
+)

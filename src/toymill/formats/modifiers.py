@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from toymill.errors import ToymillError, nearest
 from toymill.formats import specification as spec
-from toymill.formats.specification import Constraint, Parameter, Specification, place
+from toymill.formats.specification import Constraint, ParameterSpec, Specification, location
 from toymill.formats.workspace import (
     Channel,
     HistoSys,
@@ -57,7 +56,7 @@ class _Set:
     def names(self) -> list[str]:
         return [f"{self.name}[{i}]" for i in range(len(self))] if self.vector else [self.name]
 
-    def requires(self) -> tuple[Any, ...]:
+    def requires(self) -> tuple[object, ...]:
         return (self.constraint, self.vector, self.init, self.bounds, self.fixed, self.aux, self.width)
 
 
@@ -91,13 +90,13 @@ def specify(workspace: Workspace) -> Specification:
     )
 
 
-def _parameters(item: _Set) -> Iterator[Parameter]:
+def _parameters(item: _Set) -> Iterator[ParameterSpec]:
     for i, name in enumerate(item.names):
         bounds = (float(item.bounds[i][0]), float(item.bounds[i][1]))
         if item.constraint == "none":
-            yield Parameter(name, item.init[i], bounds, item.fixed[i])
+            yield ParameterSpec(name, item.init[i], bounds, item.fixed[i])
         else:
-            yield Parameter(name, item.init[i], bounds, item.fixed[i], item.constraint, item.aux[i], item.width[i])
+            yield ParameterSpec(name, item.init[i], bounds, item.fixed[i], item.constraint, item.aux[i], item.width[i])
 
 
 def _channels(workspace: Workspace, sets: dict[str, _Set], norm_code: str, hist_code: str) -> list[spec.Channel]:
@@ -151,7 +150,7 @@ def _check_samples(workspace: Workspace) -> None:
     for channel in workspace.channels:
         bins = len(channel.samples[0].data)
         for sample in channel.samples:
-            where = place(workspace.source, channel.name, sample.name)
+            where = location(workspace.source, channel.name, sample.name)
             if len(sample.data) != bins:
                 msg = f"{where} has {len(sample.data)} bins; the channel has {bins}."
                 raise ToymillError(msg)

@@ -13,9 +13,9 @@ import jsonpointer
 from pydantic import BaseModel, ConfigDict, Field
 
 from toymill.errors import ToymillError, nearest
-from toymill.formats.validation import refuse_duplicates, shortened, validate
+from toymill.formats.validation import Json, refuse_duplicates, shortened, validate
 
-Patch = str | Path | list[dict[str, Any]] | tuple[str | Path | dict[str, Any], str]
+Patch = str | Path | list[Json] | tuple[str | Path | Json, str]
 """A patch's file or content, or a patch set's file or content with the name of one of its patches."""
 
 
@@ -29,7 +29,7 @@ class _PatchName(_Open):
 
 class _PatchEntry(_Open):
     metadata: _PatchName
-    patch: list[dict[str, Any]]
+    patch: list[Json]
 
 
 class _SetMetadata(_Open):
@@ -41,7 +41,7 @@ class _PatchSet(_Open):
     metadata: _SetMetadata = _SetMetadata()
 
 
-def load_patched(path: str | Path | dict[str, Any], patches: Sequence[Patch]) -> tuple[Any, str]:
+def load_patched(path: str | Path | Json, patches: Sequence[Patch]) -> tuple[Any, str]:
     """The content of a JSON file with patches applied in order, and its name for messages.
 
     Raises:
@@ -100,7 +100,7 @@ def load_json(path: Path) -> Any:
         raise ToymillError(msg) from None
 
 
-def _operations(number: int, patch: Patch, original: Any, source: str) -> tuple[str, Any]:
+def _operations(number: int, patch: Patch, original: object, source: str) -> tuple[str, list[Json]]:
     """A patch's name for messages, and its operations."""
     if isinstance(patch, tuple) and len(patch) != 2:
         msg = f"patch {number} is {shortened(patch)}; expected a patch set and the name of one of its patches."
@@ -134,7 +134,7 @@ def _operations(number: int, patch: Patch, original: Any, source: str) -> tuple[
     return f"{origin}, patch {wanted!r},", entries.patches[names.index(wanted)].patch
 
 
-def _verify(digests: dict[str, str], origin: str, original: Any, source: str) -> None:
+def _verify(digests: dict[str, str], origin: str, original: object, source: str) -> None:
     """Refuse a patch set whose digests are not those of the file before any patch, as pyhf computes them."""
     known = {name: value for name, value in digests.items() if name in {"md5", "sha256"}}
     if not known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,20 +13,21 @@ from toymill.formats.hs3 import is_hs3, specify_hs3
 from toymill.formats.modifiers import specify
 from toymill.formats.patches import Patch, load_patched
 from toymill.formats.specification import Specification
+from toymill.formats.validation import Json
 from toymill.formats.workspace import DEFAULT_SETTINGS, ModifierSettings, Prune, Rename, parse_workspace
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def read_specification(
-    path: str | Path | dict[str, Any],
+    path: str | Path | Json,
     *,
     measurement: str | None = None,
     patches: Sequence[Patch] = (),
     poi: str | None = None,
-    modifier_settings: ModifierSettings | Mapping[str, Any] | None = None,
-    prune: Prune | Mapping[str, Any] | None = None,
-    rename: Rename | Mapping[str, Any] | None = None,
+    modifier_settings: ModifierSettings | Mapping[str, Mapping[str, str]] | None = None,
+    prune: Prune | Mapping[str, Sequence[str]] | None = None,
+    rename: Rename | Mapping[str, Mapping[str, str]] | None = None,
 ) -> Specification:
     """Read and check a pyhf workspace or an HS3 file.
 
@@ -76,7 +77,7 @@ def read_specification(
     return specify(workspace)
 
 
-def _checked(schema: type[Settings], given: Settings | Mapping[str, Any] | None, name: str) -> Settings | None:
+def _checked(schema: type[Settings], given: Settings | Mapping[str, object] | None, name: str) -> Settings | None:
     if given is None or isinstance(given, schema):
         return given
     if not isinstance(given, Mapping):

@@ -1,6 +1,6 @@
 """A HistFactory model as a file states it, whatever its format: channels, samples, modifiers, parameters.
 
-``modifiers`` makes it from a pyhf workspace, ``hs3`` from an HS3 file; ``templates`` turns it into arrays.
+``modifiers`` makes it from a pyhf workspace, ``hs3`` from an HS3 file; ``histfactory.compiler`` turns it into arrays.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One parameter.
+class ParameterSpec:
+    """One parameter as a file states it.
 
     Attributes:
         name: its name.
@@ -94,12 +94,12 @@ class Specification:
 
     source: str
     channels: list[Channel]
-    parameters: list[Parameter]
+    parameters: list[ParameterSpec]
     poi: str | None
     digest: str
 
 
-def place(source: str, channel: str, sample: str, modifier: str = "") -> str:
+def location(source: str, channel: str, sample: str, modifier: str = "") -> str:
     """Where something stands, in the words of every message."""
     words = f"{source}: channel {channel!r}, sample {sample!r}"
     return f"{words}, {modifier}" if modifier else words

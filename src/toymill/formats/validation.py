@@ -1,4 +1,4 @@
-"""Checking a file's content against a schema, with messages that name the place in the file's own words."""
+"""Checking a file's content against a schema, with messages that name the place in the words of the file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from toymill.errors import ToymillError
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
+Json = dict[str, Any]
+"""A JSON object."""
 
-def validate(schema: type[Schema], content: Any, source: str, *, advice: str = "") -> Schema:
+
+def validate(schema: type[Schema], content: object, source: str, *, advice: str = "") -> Schema:
     """The content as an instance of the schema.
 
     Raises:
@@ -30,7 +33,7 @@ def validate(schema: type[Schema], content: Any, source: str, *, advice: str = "
         raise ToymillError(msg) from None
 
 
-def shortened(value: Any) -> str:
+def shortened(value: object) -> str:
     """A value for a message, of 80 letters at most."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "…"
@@ -46,9 +49,10 @@ def refuse_duplicates(names: Iterable[str], what: str) -> None:
         seen.add(name)
 
 
-def _where(content: Any, location: tuple[Any, ...]) -> str:
+def _where(content: object, location: tuple[int | str, ...]) -> str:
     """A location in words: list positions become the names of what stands there."""
-    words, here = [], content
+    words: list[str] = []
+    here: Any = content
     for step in location:
         if isinstance(here, dict) and step not in here and step == here.get("type"):
             continue  # the discriminator that pydantic puts into the location

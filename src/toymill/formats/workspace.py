@@ -7,12 +7,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from toymill.errors import ToymillError, nearest
-from toymill.formats.validation import refuse_duplicates, validate
+from toymill.formats.validation import Json, refuse_duplicates, validate
 
 FiniteFloat = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
@@ -175,7 +175,7 @@ class ModifierSettings(_Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _both(cls, value: Any) -> Any:
+    def _both(cls, value: object) -> object:
         missing = [key for key in cls.model_fields if isinstance(value, Mapping) and key not in value]
         if missing:
             msg = (
@@ -249,7 +249,7 @@ class Workspace:
 
 
 def parse_workspace(
-    content: Any,
+    content: object,
     source: str,
     *,
     measurement: str | None = None,
@@ -275,10 +275,12 @@ def parse_workspace(
     """
     parsed = validate(_WorkspaceFile, content, source)
     if prune is not None and prune != Prune():
-        content = _pruned(content, parsed, prune, source)
+        content = _pruned(cast("Json", content), parsed, prune, source)
         parsed = validate(_WorkspaceFile, content, f"{source} (pruned)")
     if rename is not None and rename != Rename():
-        content = _renamed(content, parsed, rename, f"{source} (pruned)" if prune not in (None, Prune()) else source)
+        content = _renamed(
+            cast("Json", content), parsed, rename, f"{source} (pruned)" if prune not in (None, Prune()) else source
+        )
         parsed = validate(_WorkspaceFile, content, f"{source} (renamed)")
     refuse_duplicates([item.name for item in parsed.channels], f"channel in {source}")
     refuse_duplicates([item.name for item in parsed.measurements], f"measurement in {source}")
@@ -328,11 +330,11 @@ def _require_known(verb: str, wanted: Mapping[str, Iterable[str]], parsed: _Work
                 raise ToymillError(msg)
 
 
-def _pruned(content: Any, parsed: _WorkspaceFile, prune: Prune, source: str) -> Any:
+def _pruned(content: Json, parsed: _WorkspaceFile, prune: Prune, source: str) -> Json:
     _require_known("prune", prune.model_dump(), parsed, source)
-    kept = copy.deepcopy(content)
-    kept["channels"] = [channel for channel in kept["channels"] if channel["name"] not in prune.channels]
-    for channel in kept["channels"]:
+    pruned = copy.deepcopy(content)
+    pruned["channels"] = [channel for channel in pruned["channels"] if channel["name"] not in prune.channels]
+    for channel in pruned["channels"]:
         channel["samples"] = [sample for sample in channel["samples"] if sample["name"] not in prune.samples]
         for sample in channel["samples"]:
             sample["modifiers"] = [
@@ -340,19 +342,19 @@ def _pruned(content: Any, parsed: _WorkspaceFile, prune: Prune, source: str) -> 
                 for item in sample["modifiers"]
                 if item["name"] not in prune.modifiers and item["type"] not in prune.modifier_types
             ]
-    kept["measurements"] = [item for item in kept["measurements"] if item["name"] not in prune.measurements]
-    for item in kept["measurements"]:
+    pruned["measurements"] = [item for item in pruned["measurements"] if item["name"] not in prune.measurements]
+    for item in pruned["measurements"]:
         parameters = item["config"].get("parameters", [])
         item["config"]["parameters"] = [entry for entry in parameters if entry["name"] not in prune.modifiers]
-    kept["observations"] = [item for item in kept["observations"] if item["name"] not in prune.channels]
-    return kept
+    pruned["observations"] = [item for item in pruned["observations"] if item["name"] not in prune.channels]
+    return pruned
 
 
-def _renamed(content: Any, parsed: _WorkspaceFile, rename: Rename, source: str) -> Any:
+def _renamed(content: Json, parsed: _WorkspaceFile, rename: Rename, source: str) -> Json:
     _require_known("rename", rename.model_dump(), parsed, source)
     renamed = copy.deepcopy(content)
 
-    def put(items: list[dict[str, Any]], names: dict[str, str]) -> None:
+    def put(items: list[Json], names: dict[str, str]) -> None:
         for item in items:
             item["name"] = names.get(item["name"], item["name"])
 

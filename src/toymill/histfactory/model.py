@@ -5,58 +5,66 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from jax import Array
 
 from toymill.formats.patches import Patch
 from toymill.formats.reader import read_specification
-from toymill.histfactory import kernel as binned
-from toymill.histfactory.templates import SCANNED, Compiled, Templates, compile_specification
+from toymill.formats.validation import Json
+from toymill.histfactory import kernel
+from toymill.histfactory.arrays import Templates
+from toymill.histfactory.compiler import Compiled, compile_specification
+from toymill.histfactory.second_minima import SCANNED
 from toymill.linalg import UNROLLED
 from toymill.models.base import Model, Sampling, Tuning, columns
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
 class HistFactory(Model):
     """A HistFactory model, made by ``read_workspace``."""
 
-    def expected_data(self, params: Any) -> Any:
+    def expected_data(self, params: ArrayLike) -> Float[Array, "*toy datum"]:
         """Expected main and auxiliary data in pyhf's order, shape (P,) to (D,) or (n, P) to (n, D).
 
         Raises:
             ToymillError: a number of parameters that is not the model's.
         """
         x = columns(params, len(self.parameters), "params", "parameters")
-        expected = binned.expected(self.arrays, x).T
+        expected: Array = kernel.expected(self.arrays, x).T
         return expected[0] if np.ndim(params) == 1 else expected
 
-    def main_logpdf(self, params: Any, data: Any) -> Any:
+    def main_logpdf(self, params: ArrayLike, data: ArrayLike) -> Float[Array, "*toy"]:
         """The main data's part of ``logpdf``, Σ_b log Poisson(n_b | ν_b); arguments and result as there.
 
         Raises:
             ToymillError: a length that is not the model's.
         """
-        return self._evaluate(binned.main_logpdf, params, data)
+        return self._evaluate(kernel.main_logpdf, params, data)
 
-    def constraint_logpdf(self, params: Any, data: Any) -> Any:
+    def constraint_logpdf(self, params: ArrayLike, data: ArrayLike) -> Float[Array, "*toy"]:
         """The auxiliary data's part of ``logpdf``; arguments and result as there.
 
         Raises:
             ToymillError: a length that is not the model's.
         """
-        return self._evaluate(binned.constraint_logpdf, params, data)
+        return self._evaluate(kernel.constraint_logpdf, params, data)
 
 
 def read_workspace(
-    path: str | Path | dict[str, Any],
+    path: str | Path | Json,
     measurement: str | None = None,
     patches: Sequence[Patch] = (),
     poi: str | None = None,
     *,
-    modifier_settings: Mapping[str, Any] | None = None,
-    prune: Mapping[str, Any] | None = None,
-    rename: Mapping[str, Any] | None = None,
+    modifier_settings: Mapping[str, Mapping[str, str]] | None = None,
+    prune: Mapping[str, Sequence[str]] | None = None,
+    rename: Mapping[str, Mapping[str, str]] | None = None,
 ) -> HistFactory:
     """Read a pyhf workspace, or an HS3 file of a HistFactory model, as a model.
 
@@ -95,12 +103,12 @@ def read_workspace(
     return from_compiled(compile_specification(specification))
 
 
-def tuning_of(templates: Templates) -> Tuning:
+def tuning_of(templates: Templates[np.ndarray]) -> Tuning:
     """What batches of fits are shaped by; small systems of equations are written out, and cost little.
 
     A matrix of Fisher scoring costs less than a gradient where there are few bins.
     """
-    bins, parameters = templates.nominal.shape[1], len(templates.places[0])
+    bins, parameters = templates.nominal.shape[1], len(templates.order.places[0])
     return Tuning(
         width=templates.nominal.size,
         scanned=len(SCANNED),
@@ -112,16 +120,16 @@ def tuning_of(templates: Templates) -> Tuning:
 
 def from_compiled(compiled: Compiled) -> HistFactory:
     """The model of a compiled workspace."""
-    arrays = compiled.templates
-    constraints = arrays.constraints
+    templates = compiled.templates
+    constraints, order = templates.constraints, templates.order.parameters
     size = len(compiled.observed)
     poisson = np.ones(size, dtype=bool)
     poisson[constraints.normal_datum] = False
     sigma = np.ones(size)
     sigma[constraints.normal_datum] = constraints.normal_sigma
     parameter = np.full(size, -1)
-    parameter[constraints.normal_datum] = arrays.order[constraints.normal_parameter]
-    parameter[constraints.poisson_datum] = arrays.order[constraints.poisson_parameter]
+    parameter[constraints.normal_datum] = order[constraints.normal_parameter]
+    parameter[constraints.poisson_datum] = order[constraints.poisson_parameter]
     scale = np.ones(size)
     scale[constraints.poisson_datum] = constraints.poisson_tau
     observed = np.where(parameter >= 0, compiled.observed, np.nan)
@@ -131,13 +139,13 @@ def from_compiled(compiled: Compiled) -> HistFactory:
         observed=compiled.observed,
         data_names=compiled.data_names,
         sampling=Sampling(poisson, sigma, parameter >= 0, parameter, scale, observed),
-        arrays=arrays,
-        kernel=binned.KERNEL if len(arrays.order) == len(compiled.parameters) else binned.PLAIN,
+        arrays=templates,
+        kernel=kernel.KERNEL if len(order) == len(compiled.parameters) else kernel.PLAIN,
         digest=compiled.digest,
         two_minima=compiled.two_minima,
         trials=compiled.trials,
         kinks=compiled.kinks,
-        tuning=tuning_of(arrays),
+        tuning=tuning_of(templates),
         starts=np.empty((0, len(compiled.parameters))),
         draw=None,
         information=None,

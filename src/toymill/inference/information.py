@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,11 @@ from toymill.fitting.batching import block_size
 from toymill.models.base import Model, columns
 from toymill.models.densities import constraint_information, constraint_nll, constraint_offset
 from toymill.models.sums import parallel_derivatives
-from toymill.models.user import UserModel
 from toymill.toys import throw
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float
+    from numpy.typing import ArrayLike
 
 _TOYS = 1024  # thrown for an information that the model does not state
 _NUMBERS = 2**22  # main data that are held at once for the mean likelihood of toys
@@ -33,12 +36,14 @@ class Information(NamedTuple):
             it; ``"toys"``: the mean exact Hessian of toys thrown at the point.
     """
 
-    matrix: np.ndarray
-    error: np.ndarray
+    matrix: Float[np.ndarray, "parameter parameter"]
+    error: Float[np.ndarray, "parameter parameter"]
     method: str
 
 
-def expected_information(model: Model, truth: np.ndarray, *, seed: int = 0, stream: str = "") -> Information:
+def expected_information(
+    model: Model, truth: Float[np.ndarray, " parameter"], *, seed: int = 0, stream: str = ""
+) -> Information:
     """The expected Fisher information of main and auxiliary data at a truth point, I = E[-∂² log L].
 
     Args:
@@ -53,7 +58,7 @@ def expected_information(model: Model, truth: np.ndarray, *, seed: int = 0, stre
         *_, curvature = jax.jit(model.kernel.quadratic)(model.arrays, truth[:, None], asimov.T)
         return Information(np.asarray(curvature)[0], none, "counts")
     if model.information is not None:
-        constraints = np.diag(np.asarray(constraint_information(model.arrays, truth[:, None]))[:, 0])
+        constraints = np.diag(np.asarray(constraint_information(model.arrays, jnp.asarray(truth)[:, None]))[:, 0])
         return Information(np.asarray(jax.jit(model.information)(truth)) + constraints, none, "model")
     count = int(np.clip(_NUMBERS // len(model.data_names), 16, _TOYS))
     toys = throw(model, truth, count, seed=seed, stream=f"{stream}:information")
@@ -70,7 +75,13 @@ class Noncentrality(NamedTuple):
 
 
 def noncentralities(
-    model: Model, truth: np.ndarray, tests: Sequence[float], bound: np.ndarray, *, seed: int = 0, stream: str = ""
+    model: Model,
+    truth: Float[np.ndarray, " parameter"],
+    tests: Sequence[float],
+    bound: Float[np.ndarray, "free free"],
+    *,
+    seed: int = 0,
+    stream: str = "",
 ) -> list[Noncentrality]:
     """Λ = 2 min_θ E[log L(μ', θ') - log L(μ, θ)] at a truth point (μ', θ'), for a model that states a density.
 
@@ -89,17 +100,20 @@ def noncentralities(
     count = int(np.clip(_NUMBERS // len(model.data_names), 16, 2 * _TOYS))
     toys = jnp.asarray(throw(model, truth, count, seed=seed, stream=f"{stream}:information").T)
 
-    def each(x: Any) -> Any:
-        return model.kernel.nll(model.arrays, jnp.broadcast_to(x[:, None], (len(x), count)), toys)
+    def each(x: Float[Array, " parameter"]) -> Float[Array, " toy"]:
+        nll: Array = model.kernel.nll(model.arrays, jnp.broadcast_to(x[:, None], (len(x), count)), toys)
+        return nll
 
     each_jitted, mean = jax.jit(each), jax.jit(jax.value_and_grad(lambda x: jnp.mean(each(x))))
     unit = np.ones(len(truth))
     unit[~model.parameters.fixed] = np.sqrt(np.diag(bound))
 
-    def fitted(start: np.ndarray, held: np.ndarray) -> np.ndarray:
+    def fitted(
+        start: Float[np.ndarray, " parameter"], held: Bool[np.ndarray, " parameter"]
+    ) -> Float[np.ndarray, " parameter"]:
         low, high = np.where(held, start, model.parameters.bounds.T) / unit
 
-        def scaled(z: np.ndarray) -> tuple[float, np.ndarray]:
+        def scaled(z: Float[np.ndarray, " parameter"]) -> tuple[float, Float[np.ndarray, " parameter"]]:
             value, gradient = mean(z * unit)
             return float(value), np.asarray(gradient) * unit
 
@@ -123,14 +137,18 @@ def noncentralities(
     return found
 
 
-def observed_information(model: Model, params: np.ndarray, data: np.ndarray) -> np.ndarray:
+def observed_information(
+    model: Model, params: Float[np.ndarray, " parameter"], data: Float[np.ndarray, "toy datum"]
+) -> Float[np.ndarray, "toy parameter parameter"]:
     """The observed information, -∂² log L, at one point (P,) for datasets (n, D): (n, P, P)."""
     x = jnp.tile(jnp.asarray(params)[:, None], (1, len(data)))
     *_, hessian = jax.jit(model.kernel.exact)(model.arrays, x, jnp.asarray(data).T)
     return np.asarray(hessian)
 
 
-def derivatives(model: Model, params: Any, data: Any, *, threads: int | None = None) -> tuple[Any, Any, Any]:
+def derivatives(
+    model: Model, params: ArrayLike, data: ArrayLike, *, threads: int | None = None
+) -> tuple[Float[Array, ""], Float[Array, " parameter"], Float[Array, "parameter parameter"]]:
     """The negative log-likelihood of one dataset, its gradient and its exact Hessian.
 
     A model that states ``terms`` is evaluated block by block and on several cores: an image of 3000 × 3000 pixels in
@@ -153,21 +171,25 @@ def derivatives(model: Model, params: Any, data: Any, *, threads: int | None = N
     if values.shape != (len(model.data_names),):
         msg = f"data has shape {values.shape}; expected ({len(model.data_names)},), one dataset."
         raise ToymillError(msg)
-    if not isinstance(model, UserModel) or model.summed is None:
+    rows = model.row_sum
+    if rows is None:
         nll, gradient, hessian = jax.jit(model.kernel.exact)(model.arrays, x, values[:, None])
         return np.asarray(nll + model.kernel.offset(model.arrays, values[:, None]))[0], gradient[:, 0], hessian[0]
-    size = math.prod(model.shape)
-    found = parallel_derivatives(model.summed, x[:, 0], values[:size].reshape(model.shape), threads)
+    size = math.prod(rows.shape)
+    found = parallel_derivatives(rows.terms, x[:, 0], values[:size].reshape(rows.shape), threads)
 
-    def constraints(point: Any) -> Any:
-        of_one = point[:, None], values[:, None]
-        return (constraint_nll(model.arrays, *of_one) + constraint_offset(model.arrays, of_one[1]))[0]
+    def constraints(point: Float[Array, " parameter"]) -> Float[Array, ""]:
+        at, toy = point[:, None], jnp.asarray(values)[:, None]
+        nll = constraint_nll(model.arrays, at, toy) + constraint_offset(model.arrays, toy)
+        return nll[0]
 
     nll, gradient = jax.value_and_grad(constraints)(x[:, 0])
     return found[0] + nll, found[1] + gradient, found[2] + jax.hessian(constraints)(x[:, 0])
 
 
-def cramer_rao(information: Any, fixed: np.ndarray) -> np.ndarray | None:
+def cramer_rao(
+    information: Float[np.ndarray, "parameter parameter"], fixed: Bool[np.ndarray, " parameter"]
+) -> Float[np.ndarray, "free free"] | None:
     """The Cramér-Rao bound on the covariance of unbiased estimators: the inverse over the parameters that are free.
 
     (Cramér 1946, 32.6; Rao, Bull. Calcutta Math. Soc. 37 (1945) 81.) Shape (F, F) for F free parameters; None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from toymill.errors import ToymillError
+from toymill.models.sums import RowSum
 from toymill.parameters import Parameters, Trial
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class Model(abc.ABC):
         information: ``params -> expected Fisher information of the main data``, shape (P,) to (P, P), where the model
             states it; else None.
         derived: quantities that are shown beside the parameters, each ``params -> scalar``, by name.
+        row_sum: the main data's log-likelihood as a sum over rows, where the model states one; else None.
     """
 
     parameters: Parameters
@@ -160,6 +162,7 @@ class Model(abc.ABC):
     draw: Callable[..., Float[Array, " main"]] | None
     information: Callable[..., Float[Array, "parameter parameter"]] | None
     derived: Mapping[str, Callable[..., Float[Array, ""]]]
+    row_sum: RowSum | None = field(default=None, kw_only=True)
 
     @property
     def poi_index(self) -> int:

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from toymill.models.densities import log
-from toymill.models.sums import RowDerivatives, Terms
+from toymill.models.sums import NllDerivatives, RowDerivatives, Scalars, Terms
 from toymill.models.user import Parameter, UserModel, define_model
+
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
+    from jaxtyping import Float
+
+Params = Array | tuple[Array | float, ...]
+"""Values of ``PARAMETERS``: a vector or a tuple of numbers."""
 
 PARAMETERS = ("x0", "y0", "amp", "sigma", "rho", "delta")
 
 
-def row_image(params: Any, number: Any, n: int) -> Any:
+def row_image(params: Params, number: ArrayLike, n: int) -> Float[Array, " x"]:
     """One row of the image, at y = -2 + 4 number / (n - 1).
 
     m = amp exp(-(r² + rho dx dy + delta (dx² - dy²)) / (2 sigma²)), dx = x - x0, dy = y - y0, r² = dx² + dy².
 
     Args:
-        params: x0, y0, amp, sigma, rho, delta, as ``PARAMETERS``: shape (6,) or a tuple of scalars.
+        params: x0, y0, amp, sigma, rho, delta, as ``PARAMETERS``.
         number: the row's number, 0 to n - 1.
         n: pixels along each axis, at ``np.linspace(-2, 2, n)``.
 
     Returns:
-        Shape (n,), along x.
+        The n pixels along x.
     """
     x0, y0, amp, sigma, rho, delta = params
     grid = np.linspace(-2, 2, n)
@@ -38,8 +46,8 @@ def row_image(params: Any, number: Any, n: int) -> Any:
     return amp * jnp.exp((-0.5 / (sigma * sigma)) * (xx + yy + rho * dx * dy + delta * (xx - yy)))
 
 
-def image(params: Any, n: int) -> Any:
-    """The whole image, shape (n, n), rows along y; arguments as of ``row_image``.
+def image(params: Params, n: int) -> Float[Array, "y x"]:
+    """The whole image, n rows along y; arguments as of ``row_image``.
 
     Example:
         >>> import jax
@@ -54,7 +62,7 @@ def image(params: Any, n: int) -> Any:
 def normal_terms(n: int, g: float) -> Terms:
     """Log-density of a row of the n x n image with normal noise of standard deviation g, for ``models.sums``."""
 
-    def terms(params: Any, row: Any, number: Any) -> Any:
+    def terms(params: Scalars, row: Array, number: Array) -> Array:
         z = (row - row_image(params, number, n)) * (1 / g)
         return -0.5 * z * z - math.log(g * math.sqrt(2 * math.pi))
 
@@ -65,12 +73,14 @@ def normal_terms(n: int, g: float) -> Terms:
 def cauchy_terms(n: int, g: float) -> Terms:
     """Log-density of a row of the n x n image with Cauchy noise of scale g, for ``models.sums``."""
 
-    def terms(params: Any, row: Any, number: Any) -> Any:
+    def terms(params: Scalars, row: Array, number: Array) -> Array:
         z = (row - row_image(params, number, n)) * (1 / g)
         return -log(1 + z * z) - math.log(math.pi * g)
 
     return terms
 
+
+_Moments = tuple[Array, list[Array], list[Array]]  # of a row: log-densities, v dy^b and w dy^b for b = 0 to 4
 
 _POWERS = np.array([(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)])
 """Powers of dx and dy in each term of a quadratic form."""
@@ -79,8 +89,8 @@ _A, _B = np.moveaxis(_POWERS[:, None] + _POWERS, -1, 0)  # those of the product 
 
 
 @cache
-def cauchy_derivatives(n: int, g: float) -> RowDerivatives:
-    """Derivatives of the sum of ``cauchy_terms`` in closed form, for ``models.sums``.
+def cauchy_derivatives(n: int, g: float) -> RowDerivatives[_Moments]:
+    """NllDerivatives of the sum of ``cauchy_terms`` in closed form, for ``models.sums``.
 
     m = amp e with log e = Σ_k c_k X_k a quadratic form in X = (1, dx, dy, dx², dx dy, dy²), so that with
     u_i = ∂_i log e and u_ij = ∂_i ∂_j log e, which are such forms too, and D_i = amp u_i + [i is amp],
@@ -97,7 +107,7 @@ def cauchy_derivatives(n: int, g: float) -> RowDerivatives:
     """
     grid = np.linspace(-2, 2, n)
 
-    def row(params: Any, values: Any, number: Any) -> Any:
+    def row(params: Scalars, values: Array, number: Array) -> _Moments:
         m = row_image((params[0], params[1], 1.0, *params[3:]), number, n)
         z = (values - params[2] * m) * (1 / g)
         density = 1 / (1 + z * z)
@@ -107,7 +117,7 @@ def cauchy_derivatives(n: int, g: float) -> RowDerivatives:
         powers = [dy**b for b in range(5)]
         return log(1 + z * z) + math.log(math.pi * g), [v * p for p in powers], [w * p for p in powers]
 
-    def finish(params: Any, sums: Any) -> tuple[Any, Any, Any]:
+    def finish(params: Scalars, sums: _Moments) -> NllDerivatives:
         logs, first, second = sums
         dx = grid - params[0]
         columns = jnp.stack([dx**a for a in range(5)])
@@ -124,10 +134,12 @@ def cauchy_derivatives(n: int, g: float) -> RowDerivatives:
     return RowDerivatives(row, finish)
 
 
-def _exponent(params: Any) -> tuple[Any, Any, Any]:
-    """The form 1, and the first and second derivatives of log e by the parameters as forms: (6,), (6, 6), (6, 6, 6)."""
+def _exponent(
+    params: Scalars,
+) -> tuple[Float[Array, " form"], Float[Array, "parameter form"], Float[Array, "parameter parameter form"]]:
+    """The form 1, and the first and second derivatives of log e by the parameters as forms."""
 
-    def form(move: Any) -> Any:
+    def form(move: Array) -> Array:
         """Log e where dx, dy are those before x0 and y0 moved."""
         a, b, _, sigma, rho, delta = move
         parts = (
@@ -138,7 +150,8 @@ def _exponent(params: Any) -> tuple[Any, Any, Any]:
             rho,
             1 - delta,
         )
-        return (-0.5 / (sigma * sigma)) * jnp.stack(parts)
+        quadratic: Array = (-0.5 / (sigma * sigma)) * jnp.stack(parts)
+        return quadratic
 
     here = jnp.stack([jnp.zeros_like(params[0]), jnp.zeros_like(params[1]), *params[2:]])
     slope, bend = jax.jacfwd(form)(here), jax.jacfwd(jax.jacfwd(form))(here)
@@ -159,7 +172,7 @@ def build(
     parameters is Σ (∂m)(∂m)ᵀ times it. It is that of the noise that toys have, without outliers.
 
     The likelihood has more than one minimum: a narrow or elongated spot that explains a few bright pixels may lie lower than
-    the one that a fit finds from the initial values. Of 1,000 toys with n = 25 and g = 0.5, 37 had a lower minimum
+    the one that a fit finds from the initial values. Of 1,000 toys with n = 25 and g = 0.5, 37 had a lower one
     somewhere (24 random starts each). Fits here are those of an analyst who knows where the spot is.
 
     Args:
@@ -172,15 +185,15 @@ def build(
     """
     thrown = thrown_noise or noise
 
-    def throw(key: Any, params: Any) -> Any:
+    def throw(key: Array, params: Array) -> Array:
         fluctuation, place = jax.random.split(key)
         draw = jax.random.cauchy if thrown == "cauchy" else jax.random.normal
-        made = (image(params, n) + g * draw(fluctuation, (n, n))).ravel()
+        made: Array = (image(params, n) + g * draw(fluctuation, (n, n))).ravel()
         where = jax.random.choice(place, n * n, (outliers,), replace=False)
         return made.at[where].add(brightness).reshape(n, n)
 
-    def information(params: Any) -> Any:
-        slopes = jax.jacfwd(image)(params, n).reshape(n * n, -1)
+    def information(params: Array) -> Array:
+        slopes: Array = jax.jacfwd(image)(params, n).reshape(n * n, -1)
         return slopes.T @ slopes / (2 * g**2 if thrown == "cauchy" else g**2)
 
     return define_model(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from toymill.models.user import Parameter, UserModel, define_model
 
@@ -24,13 +24,14 @@ def build(n: int = 10, mean: float = 0.0, variance: float = 1.0, observed: Seque
         observed: the observed numbers, if there are any.
     """
 
-    def logpdf(params: Any, x: Any) -> Any:
+    def logpdf(params: Array, x: Array) -> Array:
         mu, log_variance = params
         return -0.5 * jnp.sum((x - mu) ** 2 * jnp.exp(-log_variance) + log_variance + jnp.log(2 * jnp.pi))
 
-    def throw(key: Any, params: Any) -> Any:
+    def throw(key: Array, params: Array) -> Array:
         mu, log_variance = params
-        return mu + jnp.exp(log_variance / 2) * jax.random.normal(key, (n,))
+        thrown: Array = mu + jnp.exp(log_variance / 2) * jax.random.normal(key, (n,))
+        return thrown
 
     return define_model(
         {"mu": Parameter(mean), "log_variance": Parameter(float(jnp.log(variance)))},

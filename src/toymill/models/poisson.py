@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
+from jax import Array
 
 from toymill.models.user import Parameter, UserModel, define_model
 
@@ -44,7 +44,7 @@ def build_on_off(
         observed: the observed n_on and n_off, if there are any.
     """
 
-    def expected(params: Any) -> Any:
+    def expected(params: Array) -> Array:
         s, b = params
         return jnp.array([s + b, tau * b])
 

@@ -12,33 +12,67 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
-Terms = Callable[[Any, Any, Any], Any]
-_barrier: Callable[[Any], Any] = lax.optimization_barrier
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
+    from jaxtyping import Float, Shaped
+
+Tree = TypeVar("Tree")
+"""A pytree of arrays."""
+
+Scalars = tuple[Array, ...]
+"""The parameters as a tuple of numbers."""
+
+Terms = Callable[[Scalars, Array, Array], Array]
+"""``(params, row, number) -> log-densities`` of a row's data."""
+
+NllDerivatives = tuple[Array, Array, Array]
+"""The nll, its gradient, (parameter,), and its Hessian, (parameter, parameter)."""
 
 _BLOCK = 4096  # data in a block of short rows: the arrays of 28 derivatives then fit in an L2 cache of 1 MiB
 _CHUNKS = 64  # rows are handed to threads in so many parts, whatever the number of threads
 
 
-class RowDerivatives(NamedTuple):
-    """Derivatives that are known in closed form, to be used in place of terms.
+class RowDerivatives(NamedTuple, Generic[Tree]):
+    """NllDerivatives that are known in closed form, to be used in place of terms.
 
     Attributes:
         row: what to sum over rows, arrays from ``(params, row, number)``, each linear in what the row adds.
         finish: nll, gradient (P,) and Hessian (P, P), linear in the sums, from ``(params, sums)``.
     """
 
-    row: Callable[[Any, Any, Any], Any]
-    finish: Callable[[Any, Any], tuple[Any, Any, Any]]
+    row: Callable[[Scalars, Array, Array], Tree]
+    finish: Callable[[Scalars, Tree], NllDerivatives]
 
 
-def negative_log_likelihood(terms: Terms, params: Any, data: Any) -> Any:
+ClosedForm = RowDerivatives[Any]
+"""NllDerivatives in closed form, with sums of any kind."""
+
+RowTerms = Terms | ClosedForm
+"""The log-density of a row's data, or its derivatives in closed form."""
+
+
+class RowSum(NamedTuple):
+    """A log-likelihood that is a sum over rows of one dataset.
+
+    Attributes:
+        terms: log-density of a row's data, or its derivatives in closed form.
+        shape: shape of one main dataset, rows first.
+    """
+
+    terms: RowTerms
+    shape: tuple[int, ...]
+
+
+def negative_log_likelihood(
+    terms: Terms, params: Float[Array, " parameter"], data: Float[Array, "row ..."]
+) -> Float[Array, ""]:
     """The negative log-likelihood, -Σ_rows Σ terms(params, data[number], number), traceable by JAX.
 
     Args:
@@ -60,7 +94,7 @@ def negative_log_likelihood(terms: Terms, params: Any, data: Any) -> Any:
     return -jnp.sum(_row_sum(terms, _scalars(params), jnp.asarray(data)))
 
 
-def derivatives(terms: Terms | RowDerivatives, params: Any, data: Any) -> tuple[Any, Any, Any]:
+def derivatives(terms: RowTerms, params: Float[Array, " parameter"], data: Float[Array, "row ..."]) -> NllDerivatives:
     """The negative log-likelihood, its gradient and its exact Hessian, traceable by JAX.
 
     The derivatives are taken row by row, forward over forward along each of the P (P + 1) / 2 pairs of parameters,
@@ -89,8 +123,11 @@ def derivatives(terms: Terms | RowDerivatives, params: Any, data: Any) -> tuple[
 
 
 def parallel_derivatives(
-    terms: Terms | RowDerivatives, params: Any, data: Any, threads: int | None = None
-) -> tuple[Any, Any, Any]:
+    terms: RowTerms,
+    params: Float[Array, " parameter"],
+    data: Float[Array, "row ..."] | Float[np.ndarray, "row ..."],
+    threads: int | None = None,
+) -> tuple[Float[np.ndarray, ""], Float[np.ndarray, " parameter"], Float[np.ndarray, "parameter parameter"]]:
     """What ``derivatives`` gives, of one large dataset on several cores; not traceable.
 
     Rows are evaluated in parts whose number does not depend on that of the threads, and added in order: the result
@@ -128,8 +165,8 @@ def _cores() -> int:
 
 
 def _derivatives(
-    terms: Terms | RowDerivatives, params: Any, rows: Any, start: Any = 0, skip: Any = 0
-) -> tuple[Any, Any, Any]:
+    terms: RowTerms, params: ArrayLike, rows: Array, start: ArrayLike = 0, skip: ArrayLike = 0
+) -> NllDerivatives:
     point = _scalars(params)
     known = terms if isinstance(terms, RowDerivatives) else _by_jax(terms)
     return known.finish(point, _row_sum(known.row, point, rows, start, skip))
@@ -138,29 +175,32 @@ def _derivatives(
 _jitted = partial(jax.jit, static_argnums=0)(_derivatives)
 
 
-def _scalars(params: Any) -> tuple[Any, ...]:
+def _scalars(params: ArrayLike) -> Scalars:
     array = jnp.asarray(params)
     return tuple(array[k] for k in range(array.shape[0]))
 
 
+_Entries = tuple[Array, list[Array], list[Array]]  # of a row: log-densities, first and second derivatives
+
+
 @cache
-def _by_jax(terms: Terms) -> RowDerivatives:
+def _by_jax(terms: Terms) -> RowDerivatives[_Entries]:
     """The derivatives of terms, each with the shape of what terms returns, and how their sums are put together."""
 
-    def along(function: Callable[..., Any], k: int) -> Callable[..., Any]:
+    def along(function: Callable[[Scalars], Tree], k: int) -> Callable[[Scalars], tuple[Tree, Tree]]:
         """Value and derivative along parameter k alone: JAX then leaves out what does not depend on it."""
 
-        def both(params: tuple[Any, ...]) -> tuple[Any, Any]:
-            def moved(value: Any) -> Any:
+        def both(params: Scalars) -> tuple[Tree, Tree]:
+            def moved(value: Array) -> Tree:
                 return function((*params[:k], value, *params[k + 1 :]))
 
-            value: tuple[Any, Any] = jax.jvp(moved, (params[k],), (jnp.ones_like(params[k]),))
+            value: tuple[Tree, Tree] = jax.jvp(moved, (params[k],), (jnp.ones_like(params[k]),))
             return value
 
         return both
 
-    def row(params: tuple[Any, ...], values: Any, number: Any) -> tuple[Any, list[Any], list[Any]]:
-        def log_density(point: tuple[Any, ...]) -> Any:
+    def row(params: Scalars, values: Array, number: Array) -> _Entries:
+        def log_density(point: Scalars) -> Array:
             return terms(point, values, number)
 
         first, second = [], []
@@ -172,7 +212,7 @@ def _by_jax(terms: Terms) -> RowDerivatives:
             first.append(one)
         return value, first, second
 
-    def finish(params: tuple[Any, ...], sums: tuple[Any, list[Any], list[Any]]) -> tuple[Any, Any, Any]:
+    def finish(params: Scalars, sums: _Entries) -> NllDerivatives:
         value, first, second = jax.tree.map(lambda entries: -jnp.sum(entries), sums)
         i, j = np.triu_indices(len(params))
         upper = jnp.zeros((len(params), len(params)), value.dtype).at[i, j].set(jnp.stack(second))
@@ -181,7 +221,13 @@ def _by_jax(terms: Terms) -> RowDerivatives:
     return RowDerivatives(row, finish)
 
 
-def _row_sum(function: Callable[[Any, Any, Any], Any], params: Any, data: Any, start: Any = 0, skip: Any = 0) -> Any:
+def _row_sum(
+    function: Callable[[Scalars, Array, Array], Tree],
+    params: Scalars,
+    data: Shaped[Array, "row ..."],
+    start: ArrayLike = 0,
+    skip: ArrayLike = 0,
+) -> Tree:
     """Σ function(params, row, number) over rows, entry by entry, a block of rows at a time.
 
     ``data`` are the rows from number ``start`` on, of which the first ``skip`` are left out. Adding entry by entry
@@ -190,27 +236,27 @@ def _row_sum(function: Callable[[Any, Any, Any], Any], params: Any, data: Any, s
     rows = data.shape[0]
     block = min(rows, max(1, _BLOCK // max(1, data[0].size)))
 
-    def one(point: Any, row: Any, number: Any) -> Any:
+    def one(point: Scalars, row: Array, number: Array) -> Tree:
         with jax.ensure_compile_time_eval():  # a grid by jnp.arange is else computed again for each derivative
             return function(point, row, number)
 
-    def counted(begin: Any) -> Any:
+    def counted(begin: ArrayLike) -> Tree:
         """Of the block from row ``begin`` on; the last block overlaps the one before, and leaves out what that had."""
         first = jnp.minimum(begin, rows - block)
         # Without the barrier XLA takes what depends on params alone out of the loop, once for each derivative, and
         # then does not see that these are the same: measured 2 to 3 times slower.
-        point, place = _barrier((params, first + np.arange(block)))
+        point, place = lax.optimization_barrier((params, first + np.arange(block)))  # type: ignore[no-untyped-call]
         values = jax.vmap(one, (None, 0, 0))(point, lax.dynamic_slice_in_dim(data, first, block), start + place)
         fresh = place >= jnp.maximum(begin, skip)
 
-        def kept(entries: Any) -> Any:
+        def counted_once(entries: Array) -> Array:
             return jnp.where(fresh.reshape(block, *[1] * (entries.ndim - 1)), entries, 0.0)
 
-        return jax.tree.map(kept, values)
+        return cast("Tree", jax.tree.map(counted_once, values))
 
-    def add(total: Any, begin: Any) -> tuple[Any, None]:
+    def add(total: Tree, begin: ArrayLike) -> tuple[Tree, None]:
         return jax.tree.map(jnp.add, total, counted(begin)), None
 
     zeros = jax.tree.map(lambda entries: jnp.zeros(entries.shape, entries.dtype), jax.eval_shape(counted, 0))
     totals, _ = lax.scan(add, zeros, np.arange(0, rows, block))
-    return jax.tree.map(lambda total: jnp.sum(total, axis=0), totals)
+    return cast("Tree", jax.tree.map(lambda total: jnp.sum(total, axis=0), totals))

@@ -1,4 +1,8 @@
-"""Models stated in Python: any pure JAX likelihood, with derivatives by automatic differentiation."""
+"""Models stated in Python: any pure JAX likelihood, with derivatives by automatic differentiation.
+
+``define_model`` checks what is stated, and ``autodiff`` makes the functions of the minimiser; docs/python-models.md is the
+guide.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +11,30 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from toymill.errors import ToymillError
-from toymill.models.base import Kernel, Model, Sampling, Tuning, columns, require_x64
-from toymill.models.densities import (
-    FLOOR,
-    at_floor,
-    bins_nll,
-    constraint_information,
-    constraint_nll,
-    constraint_offset,
-    expected_data,
-    poisson_offset,
-)
-from toymill.models.sums import RowDerivatives, derivatives, negative_log_likelihood
+from toymill.models.autodiff import LogDensity, flattened, kernel_of, poisson_logpdf, shaped_logpdf, sum_logpdf
+from toymill.models.base import Model, Sampling, Tuning, columns, require_x64
+from toymill.models.densities import expected_data
+from toymill.models.sums import ClosedForm, RowSum, Terms
 from toymill.parameters import Constraints, Parameters, constraints_of
 
-_PER_BLOCK = 4096  # data of one toy that the derivatives of a sum over rows look at together
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy.typing import ArrayLike
+
+_PER_BLOCK = 4096  # data of one toy that the derivatives of a sum over rows take together
+
+Throw = Callable[[Array, Array], Array]
+"""``(key, params) -> data``, one main dataset."""
+
+Quantity = Callable[[Array], Array]
+"""A function of ``params`` alone."""
 
 
 class NormalConstraint(NamedTuple):
@@ -70,7 +76,13 @@ class Names(Sequence[str]):
     def __len__(self) -> int:
         return math.prod(self.shape) + len(self.auxiliary)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
         if isinstance(index, slice):
             return tuple(self[i] for i in range(*index.indices(len(self))))
         position = range(len(self))[index]
@@ -90,19 +102,17 @@ class UserModel(Model):
         shape: shape of one main dataset.
         expected: ``params -> expected counts`` of that shape, or None for a density.
         terms: ``(params, row, number) -> log-densities`` for a sum over rows, or None.
-        summed: what the derivatives of such a sum are taken from: ``terms``, or their closed form; or None.
         logpdf_of: ``(params, main data) -> log-density`` of one main dataset.
         mismatch: True if toys are meant to follow another density.
     """
 
     shape: tuple[int, ...]
-    expected: Callable[..., Any] | None
-    terms: Callable[..., Any] | None
-    summed: Callable[..., Any] | RowDerivatives | None
-    logpdf_of: Callable[..., Any]
+    expected: Quantity | None
+    terms: Terms | None
+    logpdf_of: LogDensity
     mismatch: bool
 
-    def expected_data(self, params: Any) -> Any:
+    def expected_data(self, params: ArrayLike) -> Float[Array, "*toy datum"]:
         """Expected main and auxiliary data, shape (P,) to (D,) or (n, P) to (n, D).
 
         Raises:
@@ -112,7 +122,7 @@ class UserModel(Model):
             msg = "This model states a density, not expected counts, so it has no expected data."
             raise ToymillError(msg)
         x = columns(params, len(self.parameters), "params", "parameters")
-        expected = expected_data(self.arrays, jax.vmap(_flat(self.expected), 1, 1)(x), x).T
+        expected = expected_data(self.arrays, jax.vmap(flattened(self.expected), 1, 1)(x), x).T
         return expected[0] if np.ndim(params) == 1 else expected
 
 
@@ -120,14 +130,14 @@ def define_model(
     parameters: Mapping[str, Parameter],
     *,
     poi: str | None = None,
-    logpdf: Callable[..., Any] | None = None,
-    terms: Callable[..., Any] | None = None,
-    row_derivatives: RowDerivatives | None = None,
-    expected: Callable[..., Any] | None = None,
-    throw: Callable[..., Any] | None = None,
-    observed: Any = None,
-    information: Callable[..., Any] | None = None,
-    derived: Mapping[str, Callable[..., Any]] | None = None,
+    logpdf: LogDensity | None = None,
+    terms: Terms | None = None,
+    row_derivatives: ClosedForm | None = None,
+    expected: Quantity | None = None,
+    throw: Throw | None = None,
+    observed: ArrayLike | None = None,
+    information: Quantity | None = None,
+    derived: Mapping[str, Quantity] | None = None,
     starts: Sequence[Mapping[str, float]] = (),
     mismatch: bool = False,
     name: str = "data",
@@ -178,37 +188,23 @@ def define_model(
     _require_one_statement(logpdf, terms, expected, throw)
     if poi is not None:
         checked.index(poi)
-    for key, value, kind in (("derived", derived or {}, Mapping), ("starts", starts, Sequence)):
-        if not isinstance(value, kind) or not all(isinstance(item, Mapping) for item in value if key == "starts"):
-            form = "a mapping of names to functions" if key == "derived" else "a list of mappings, as [{'mu': 2.0}]"
-            msg = f"{key} is {value!r}; expected {form}."
-            raise ToymillError(msg)
+    _require_forms(derived or {}, starts)
     points = np.array([checked.values(start) for start in starts]).reshape(-1, len(checked))
-    if row_derivatives is not None and terms is None:
-        msg = "row_derivatives are those of terms, which this model has not."
-        raise ToymillError(msg)
-    summed = terms if row_derivatives is None else row_derivatives
     shape = _shape_of_data(expected, throw, checked.init)
+    counts = None if expected is None else flattened(expected)
     constraints, sampling, auxiliary = _constraints(parameters, math.prod(shape), counts=expected is not None)
     nominal = None
     if observed is not None:
-        main = np.asarray(observed, dtype=np.float64)
-        if main.shape != shape:
-            msg = f"observed has shape {main.shape}; expected {shape}, as thrown."
-            raise ToymillError(msg)
-        bad = ~np.isfinite(main) | ((expected is not None) & (main < 0))
-        if bad.any():
-            wanted = "finite numbers" if expected is None else "counts, 0 or more"
-            msg = f"observed has {main[bad][0]:g} as entry {int(np.flatnonzero(bad)[0])}; expected {wanted}."
-            raise ToymillError(msg)
+        main = _observed(observed, shape, counts=expected is not None)
         nominal = np.concatenate([main.ravel(), sampling.observed[math.prod(shape) :]])
-    if expected is not None:
-        main_logpdf = _poisson_logpdf(_flat(expected))
+    rows = _rows(terms, row_derivatives, shape)
+    if counts is not None:
+        main_logpdf = poisson_logpdf(counts)
     elif terms is not None:
-        main_logpdf = _sum_logpdf(terms, shape)
+        main_logpdf = sum_logpdf(terms, shape)
     else:
         assert logpdf is not None
-        main_logpdf = _shaped_logpdf(logpdf, shape)
+        main_logpdf = shaped_logpdf(logpdf, shape)
     statement = [list(parameters), [list(map(str, item)) for item in parameters.values()], shape, poi, name]
     return UserModel(
         parameters=checked,
@@ -217,23 +213,54 @@ def define_model(
         data_names=Names(name, shape, auxiliary),
         sampling=sampling,
         arrays=constraints,
-        kernel=_kernel(main_logpdf, summed, shape, None if expected is None else _flat(expected)),
+        kernel=kernel_of(main_logpdf, None if rows is None else rows.terms, shape, counts),
         digest=hashlib.sha256(repr(statement).encode()).hexdigest(),
         two_minima=np.zeros(len(checked), dtype=bool),
         trials=(),
         kinks=np.zeros(len(checked), dtype=bool),
         tuning=Tuning(width=min(math.prod(shape), _PER_BLOCK) if terms is not None else math.prod(shape)),
         starts=points,
-        draw=None if expected is not None else _flat(throw),
+        draw=None if throw is None else flattened(throw),
         information=information,
         derived=dict(derived or {}),
+        row_sum=rows,
         shape=shape,
         expected=expected,
         terms=terms,
-        summed=summed,
         logpdf_of=main_logpdf,
         mismatch=mismatch,
     )
+
+
+def _require_forms(derived: Mapping[str, Quantity], starts: Sequence[Mapping[str, float]]) -> None:
+    for key, value, kind in (("derived", derived, Mapping), ("starts", starts, Sequence)):
+        if not isinstance(value, kind) or not all(isinstance(item, Mapping) for item in value if key == "starts"):
+            form = "a mapping of names to functions" if key == "derived" else "a list of mappings, as [{'mu': 2.0}]"
+            msg = f"{key} is {value!r}; expected {form}."
+            raise ToymillError(msg)
+
+
+def _rows(terms: Terms | None, row_derivatives: ClosedForm | None, shape: tuple[int, ...]) -> RowSum | None:
+    if terms is None:
+        if row_derivatives is not None:
+            msg = "row_derivatives are those of terms, which this model has not."
+            raise ToymillError(msg)
+        return None
+    return RowSum(terms if row_derivatives is None else row_derivatives, shape)
+
+
+def _observed(observed: ArrayLike, shape: tuple[int, ...], *, counts: bool) -> Float[np.ndarray, " ..."]:
+    """The observed main data, of the shape of those that are thrown."""
+    main = np.asarray(observed, dtype=np.float64)
+    if main.shape != shape:
+        msg = f"observed has shape {main.shape}; expected {shape}, as thrown."
+        raise ToymillError(msg)
+    bad = ~np.isfinite(main) | (counts & (main < 0))
+    if bad.any():
+        wanted = "counts, 0 or more" if counts else "finite numbers"
+        msg = f"observed has {main[bad][0]:g} as entry {int(np.flatnonzero(bad)[0])}; expected {wanted}."
+        raise ToymillError(msg)
+    return main
 
 
 def _parameters(parameters: Mapping[str, Parameter]) -> Parameters:
@@ -285,7 +312,9 @@ def _check_constraint(name: str, item: Parameter) -> None:
         raise ToymillError(msg)
 
 
-def _require_one_statement(logpdf: Any, terms: Any, expected: Any, throw: Any) -> None:
+def _require_one_statement(
+    logpdf: LogDensity | None, terms: Terms | None, expected: Quantity | None, throw: Throw | None
+) -> None:
     given = {"logpdf": logpdf, "terms": terms, "expected": expected}
     named = [key for key, value in given.items() if value is not None]
     if len(named) != 1:
@@ -314,10 +343,13 @@ def _require_one_statement(logpdf: Any, terms: Any, expected: Any, throw: Any) -
             pass
 
 
-def _shape_of_data(expected: Any, throw: Any, init: np.ndarray) -> tuple[int, ...]:
+def _shape_of_data(
+    expected: Quantity | None, throw: Throw | None, init: Float[np.ndarray, " parameter"]
+) -> tuple[int, ...]:
     if expected is not None:
         made = jax.eval_shape(expected, init)
     else:
+        assert throw is not None
         made = jax.eval_shape(lambda key, params: throw(key, params), jax.random.key(0), init)
     if not hasattr(made, "shape"):
         msg = f"{'throw' if expected is None else 'expected'} returned {type(made).__name__}; expected one array."
@@ -330,7 +362,7 @@ def _shape_of_data(expected: Any, throw: Any, init: np.ndarray) -> tuple[int, ..
 
 def _constraints(
     parameters: Mapping[str, Parameter], size: int, *, counts: bool
-) -> tuple[Constraints, Sampling, tuple[str, ...]]:
+) -> tuple[Constraints[np.ndarray], Sampling, tuple[str, ...]]:
     """The constraints as arrays, how all data fluctuate, and the names of the auxiliary data."""
     constrained = [
         (i, name, item, item.constraint) for i, (name, item) in enumerate(parameters.items()) if item.constraint
@@ -339,7 +371,7 @@ def _constraints(
     poisson = [(size + k, i, c[0]) for k, (i, _, _, c) in enumerate(constrained) if isinstance(c, PoissonConstraint)]
     arrays = constraints_of(normal, poisson, len(parameters))
 
-    def whole(main: Any, auxiliary: Sequence[Any]) -> np.ndarray:
+    def whole(main: float, auxiliary: Sequence[float]) -> np.ndarray:
         if not auxiliary:
             return np.broadcast_to(np.asarray(main), (size,))  # an image of millions of pixels costs no memory
         return np.concatenate([np.full(size, main), np.array(auxiliary)])
@@ -354,95 +386,3 @@ def _constraints(
         observed=whole(np.nan, [s * item.init for s, (_, _, item, _) in zip(scale, constrained, strict=True)]),
     )
     return arrays, sampling, tuple(f"{name} (auxiliary)" for _, name, *_ in constrained)
-
-
-def _flat(function: Any) -> Callable[..., Any]:
-    """The function with its array flattened and in float64."""
-    return lambda *arguments: jnp.ravel(jnp.asarray(function(*arguments), dtype=jnp.float64))
-
-
-def _poisson_logpdf(expected: Callable[..., Any]) -> Callable[..., Any]:
-    def logpdf(params: Any, main: Any) -> Any:
-        counts = main[:, None]
-        return -(bins_nll(expected(params)[:, None], counts) + jnp.sum(poisson_offset(counts), axis=0))[0]
-
-    return logpdf
-
-
-def _sum_logpdf(terms: Callable[..., Any], shape: tuple[int, ...]) -> Callable[..., Any]:
-    return lambda params, main: -negative_log_likelihood(terms, params, main.reshape(shape))
-
-
-def _shaped_logpdf(logpdf: Callable[..., Any], shape: tuple[int, ...]) -> Callable[..., Any]:
-    return lambda params, main: logpdf(params, main.reshape(shape))
-
-
-def _kernel(
-    logpdf: Callable[..., Any],
-    summed: Callable[..., Any] | RowDerivatives | None,
-    shape: tuple[int, ...],
-    expected: Callable[..., Any] | None,
-) -> Kernel:
-    """The minimiser's functions: those of one toy, mapped over the last axis."""
-    size = math.prod(shape)
-
-    def nll(arrays: Any, x: Any, data: Any) -> Any:
-        main = jax.vmap(lambda params, row: -logpdf(params, row), (1, 1))(x, data[:size])
-        return main + constraint_nll(arrays, x, data) + constraint_offset(arrays, data)
-
-    def single(x: Any, row: Any, arrays: Any) -> Any:
-        return nll(arrays, x[:, None], row[:, None])[0]
-
-    def by_autodiff(x: Any, row: Any, arrays: Any) -> Any:
-        value, gradient = jax.value_and_grad(single)(x, row, arrays)
-        return value, gradient, jax.hessian(single)(x, row, arrays)
-
-    def by_sums(x: Any, row: Any, arrays: Any) -> Any:
-        def constraints(x: Any) -> Any:
-            columns = row[:, None]
-            return (constraint_nll(arrays, x[:, None], columns) + constraint_offset(arrays, columns))[0]
-
-        assert summed is not None
-        value, gradient, hessian = derivatives(summed, x, row[:size].reshape(shape))
-        added = jax.value_and_grad(constraints)(x)
-        return value + added[0], gradient + added[1], hessian + jax.hessian(constraints)(x)
-
-    def exact(arrays: Any, x: Any, data: Any) -> Any:
-        of_one = by_autodiff if summed is None else by_sums
-        value, gradient, hessian = jax.vmap(of_one, (1, 1, None))(x, data, arrays)
-        return value, gradient.T, hessian
-
-    def scoring(arrays: Any, x: Any, data: Any) -> Any:
-        assert expected is not None
-        value, gradient = jax.vmap(jax.value_and_grad(single), (1, 1, None))(x, data, arrays)
-        return value, gradient.T, poisson_information(expected, x) + _diagonal(constraint_information(arrays, x))
-
-    def floors(_: Any, x: Any, data: Any) -> Any:
-        if expected is None:
-            return jnp.zeros(x.shape[1], dtype=bool), jnp.zeros(x.shape[1], dtype=bool)
-        return at_floor(jax.vmap(expected, 1, 1)(x), data[:size])
-
-    return Kernel(
-        nll=nll,
-        offset=lambda _, data: jnp.zeros(data.shape[1]),
-        quadratic=exact if expected is None else scoring,
-        exact=exact,
-        at_floor=floors,
-        second_minima=lambda _, x, *__: (jnp.full_like(x, jnp.inf), x, jnp.full_like(x, jnp.inf)),
-    )
-
-
-def poisson_information(expected: Callable[..., Any], x: Any) -> Any:
-    """Expected Fisher information of Poisson counts, Σ_b (∂ν_b)(∂ν_b)ᵀ/ν_b; x is (P, T), the result (T, P, P)."""
-
-    def of_one(params: Any) -> Any:
-        jacobian = jax.jacfwd(expected)(params)  # (B, P)
-        scaled = jacobian / jnp.sqrt(jnp.maximum(expected(params), FLOOR))[:, None]
-        return scaled.T @ scaled
-
-    return jax.vmap(of_one, 1)(x)
-
-
-def _diagonal(values: Any) -> Any:
-    """(P, T) to (T, P, P)."""
-    return jax.vmap(jnp.diag, 1)(values)

@@ -1,19 +1,27 @@
-"""Counting an ensemble's fits: what a summary needs of them, as sums that add over toys, chunks and shards."""
+"""Counting an ensemble's fits: what a summary needs of them, as sums that add over toys, chunks and shards.
+
+Needs no JAX: quantities that a model derives from its parameters come as functions of many toys' parameters.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 import scipy.stats
 
 from toymill.fitting.results import Fits, concatenate
 from toymill.fitting.status import Status
-from toymill.inference.statistics import Distribution, t_mu, ttilde_mu
+from toymill.inference.counting import Distribution
+from toymill.inference.likelihood_ratios import t_mu, ttilde_mu
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int, Int8
+    from numpy.typing import ArrayLike
+
+    Derived = Mapping[str, Callable[[Float[np.ndarray, "toy parameter"]], ArrayLike]]
 
 BLOCK = 256
 """Toys whose sums are taken together, beginning at multiples of it: sums do not depend on how toys come in chunks."""
@@ -51,7 +59,7 @@ class Tally:
         derived_truth: truth of the derived quantities, (Q,).
         toys: number of toys, ().
         certified: number of certified toys, ().
-        status: toys by status of the free fit, of each conditional fit, and of the worst of them, (1 + K + 1, S).
+        status: toys by status of the free fit, of each conditional fit, and of the most severe of them, (1 + K + 1, 8).
         sums: Σ d of each parameter, d = estimate - truth, (P,).
         products: Σ dᵢ dⱼ, (P, P).
         products_21: Σ dᵢ² dⱼ, (P, P).
@@ -74,49 +82,52 @@ class Tally:
         kept_fits: its free and conditional fits; empty if no toy is kept.
     """
 
-    truth: np.ndarray
-    tests: np.ndarray
-    levels: np.ndarray
-    derived_truth: np.ndarray
-    toys: np.ndarray
-    certified: np.ndarray
-    status: np.ndarray
-    sums: np.ndarray
-    products: np.ndarray
-    products_21: np.ndarray
-    products_22: np.ndarray
-    pulls: np.ndarray
-    pull_sums: np.ndarray
-    pull_histogram: np.ndarray
-    derived: np.ndarray
-    derived_sums: np.ndarray
-    hessian: np.ndarray
-    profile: np.ndarray
-    t_sums: np.ndarray
-    smallest: np.ndarray
-    roots: np.ndarray
-    iterations: np.ndarray
-    most_iterations: np.ndarray
-    kept: np.ndarray
-    kept_t: np.ndarray
+    truth: Float[np.ndarray, " parameter"]
+    tests: Float[np.ndarray, " test"]
+    levels: Float[np.ndarray, " level"]
+    derived_truth: Float[np.ndarray, " quantity"]
+    toys: Int[np.ndarray, ""]
+    certified: Int[np.ndarray, ""]
+    status: Int[np.ndarray, "fit status"]
+    sums: Float[np.ndarray, " parameter"]
+    products: Float[np.ndarray, "parameter parameter"]
+    products_21: Float[np.ndarray, "parameter parameter"]
+    products_22: Float[np.ndarray, "parameter parameter"]
+    pulls: Int[np.ndarray, " parameter"]
+    pull_sums: Float[np.ndarray, "parameter power"]
+    pull_histogram: Int[np.ndarray, " bin"]
+    derived: Int[np.ndarray, " quantity"]
+    derived_sums: Float[np.ndarray, "quantity power"]
+    hessian: Int[np.ndarray, " level"]
+    profile: Int[np.ndarray, " level"]
+    t_sums: Float[np.ndarray, "test power"]
+    smallest: Float[np.ndarray, " test"]
+    roots: Int[np.ndarray, "test statistic side cell"]
+    iterations: Int[np.ndarray, ""]
+    most_iterations: Int[np.ndarray, ""]
+    kept: Int[np.ndarray, " kept"]
+    kept_t: Float[np.ndarray, " kept"]
     kept_fits: list[Fits]
 
     @classmethod
     def empty(
         cls,
-        truth: Sequence[float] | np.ndarray,
-        tests: Sequence[float] | np.ndarray,
-        levels: Sequence[float] | np.ndarray,
-        derived_truth: Sequence[float] | np.ndarray = (),
+        truth: ArrayLike,
+        tests: ArrayLike,
+        levels: ArrayLike,
+        derived_truth: ArrayLike = (),
     ) -> Tally:
         """A tally of no toys."""
+        truth, tests, levels, derived_truth = (
+            np.asarray(values, dtype=np.float64) for values in (truth, tests, levels, derived_truth)
+        )
         p, k, q = len(truth), len(tests), len(derived_truth)
         zero = np.zeros((), dtype=np.int64)
         return cls(
-            truth=np.asarray(truth, dtype=np.float64),
-            tests=np.asarray(tests, dtype=np.float64),
-            levels=np.asarray(levels, dtype=np.float64),
-            derived_truth=np.asarray(derived_truth, dtype=np.float64),
+            truth=truth,
+            tests=tests,
+            levels=levels,
+            derived_truth=derived_truth,
             toys=zero,
             certified=zero,
             status=np.zeros((k + 2, len(Status)), dtype=np.int64),
@@ -141,19 +152,17 @@ class Tally:
             kept_fits=[],
         )
 
-    def add(
-        self, first: int, free: Fits, tests: Sequence[Fits], derived: Mapping[str, Callable[..., Any]] | None = None
-    ) -> None:
+    def add(self, first: int, free: Fits, tests: Sequence[Fits], derived: Derived | None = None) -> None:
         """Add the toys ``first``, ``first`` + 1, … by their free and conditional fits.
 
         Args:
             first: index of the first toy in its ensemble; a chunk ends at a multiple of ``BLOCK`` or with its shard.
             free: their free fits.
             tests: their fits at each test point.
-            derived: quantities derived from the fitted parameters.
+            derived: quantities derived from the fitted parameters, each a function (n, P) to (n,), by name.
         """
         every = [free, *tests]
-        worst = np.maximum.reduce([fits.status for fits in every])
+        worst = most_severe([fits.status for fits in every])
         ok = np.logical_and.reduce([fits.ok for fits in every])
         self.toys = self.toys + len(ok)
         self.certified = self.certified + ok.sum()
@@ -167,7 +176,7 @@ class Tally:
             pull = away / free.errors
         t = np.stack([t_mu(free, fits) for fits in tests], axis=1)
         self._count(free, list(tests), ok, pull, t)
-        quantities = [np.asarray(_of_each(quantity)(free.parameters)) for quantity in (derived or {}).values()]
+        quantities = [np.asarray(quantity(free.parameters)) for quantity in (derived or {}).values()]
         beyond = np.stack(quantities, axis=1) - self.derived_truth if quantities else np.empty((len(ok), 0))
         for begin in _blocks(first, len(ok)):
             rows = np.arange(begin, min(len(ok), begin + BLOCK - (first + begin) % BLOCK))
@@ -175,7 +184,13 @@ class Tally:
             self._sum(away[rows], pull[rows], np.maximum(t[rows], 0.0), beyond[rows])
         self._keep(first, every, ok, t)
 
-    def _sum(self, away: np.ndarray, pull: np.ndarray, t: np.ndarray, derived: np.ndarray) -> None:
+    def _sum(
+        self,
+        away: Float[np.ndarray, "toy parameter"],
+        pull: Float[np.ndarray, "toy parameter"],
+        t: Float[np.ndarray, "toy test"],
+        derived: Float[np.ndarray, "toy quantity"],
+    ) -> None:
         """Add the floating-point sums of one block."""
         squared = away**2
         self.sums += away.sum(axis=0)
@@ -188,7 +203,14 @@ class Tally:
         self.derived_sums += _power_sums(derived)
         self.t_sums += _power_sums(t)
 
-    def _count(self, free: Fits, tests: list[Fits], ok: np.ndarray, pull: np.ndarray, t: np.ndarray) -> None:
+    def _count(
+        self,
+        free: Fits,
+        tests: list[Fits],
+        ok: Bool[np.ndarray, " toy"],
+        pull: Float[np.ndarray, "toy parameter"],
+        t: Float[np.ndarray, "toy test"],
+    ) -> None:
         """Add the histograms and the intervals that hold the truth."""
         assert free.poi is not None
         i = free.names.index(free.poi)
@@ -216,14 +238,16 @@ class Tally:
         assert free.poi is not None
         return int(np.flatnonzero(self.tests == self.truth[free.names.index(free.poi)])[0])
 
-    def _keep(self, first: int, every: list[Fits], ok: np.ndarray, t: np.ndarray) -> None:
+    def _keep(
+        self, first: int, every: list[Fits], ok: Bool[np.ndarray, " toy"], t: Float[np.ndarray, "toy test"]
+    ) -> None:
         """Keep the toys of the tail and those that failed."""
         at_truth = np.where(ok, t[:, self.at_truth(every[0])], np.nan)
         rows = np.flatnonzero(~(at_truth < TAIL))
         if rows.size:
             self._keep_more(rows + first, at_truth[rows], [_rows_of(fits, rows) for fits in every])
 
-    def _keep_more(self, index: np.ndarray, t: np.ndarray, every: list[Fits]) -> None:
+    def _keep_more(self, index: Int[np.ndarray, " toy"], t: Float[np.ndarray, " toy"], every: list[Fits]) -> None:
         joined = zip(self.kept_fits, every, strict=True) if self.kept_fits else ((fits,) for fits in every)
         index, t = np.concatenate([self.kept, index]), np.concatenate([self.kept_t, t])
         failed = np.flatnonzero(np.isnan(t))
@@ -261,10 +285,20 @@ class Tally:
 CONTEXT = ("truth", "tests", "levels", "derived_truth")
 """What a tally is of; the same for all shards of an ensemble."""
 
+_SEVERITY = np.array([status.severity for status in Status])
+
 _OTHER = (*CONTEXT, "smallest", "most_iterations", "kept", "kept_t", "kept_fits")
 
 ADDITIVE = tuple(field.name for field in fields(Tally) if field.name not in _OTHER)
 """What adds over tallies."""
+
+
+def most_severe(statuses: Sequence[Int8[np.ndarray, " toy"]]) -> Int8[np.ndarray, " toy"]:
+    """The most severe of the statuses of each toy's fits; codes are names, and their numbers are in no order."""
+    every = np.stack(statuses)
+    place = np.argmax(_SEVERITY[every], axis=0)
+    worst: np.ndarray = np.take_along_axis(every, place[None], axis=0)[0]
+    return worst
 
 
 def _blocks(first: int, count: int) -> range | list[int]:
@@ -274,26 +308,20 @@ def _blocks(first: int, count: int) -> range | list[int]:
     return [0, *range(BLOCK - first % BLOCK, count, BLOCK)]
 
 
-@cache
-def _of_each(quantity: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of one toy's parameters, of those of many."""
-    return jax.jit(jax.vmap(quantity))
-
-
-def _power_sums(values: np.ndarray) -> np.ndarray:
-    """Σ xᵏ of the finite values of each column, k = 1 to 4: (n, C) to (C, 4)."""
+def _power_sums(values: Float[np.ndarray, "toy column"]) -> Float[np.ndarray, "column power"]:
+    """Σ xᵏ of the finite values of each column, k = 1 to 4."""
     x = np.where(np.isfinite(values), values, 0.0)
     squared = x * x
     return np.stack([item.sum(axis=0) for item in (x, squared, squared * x, squared * squared)], axis=1)
 
 
-def _rows_of(fits: Fits, rows: np.ndarray) -> Fits:
+def _rows_of(fits: Fits, rows: Int[np.ndarray, " some"]) -> Fits:
     """The fits of some toys."""
     names = ("parameters", "errors", "nll", "status", "edm", "iterations")
     return replace(fits, covariance=None, **{name: getattr(fits, name)[rows] for name in names})
 
 
-def _cells(counts: np.ndarray) -> Distribution:
+def _cells(counts: Int[np.ndarray, " cell"]) -> Distribution:
     """Counts by √t as a distribution of t; the last cell has no end."""
     filled = np.flatnonzero(counts)
     high = np.where(filled == _CELLS - 1, np.inf, (filled + 1) * CELL)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pooch
 import requests
 
-from toymill.config.model import FETCHED
+from toymill.config.model import FETCHED, Remote
 from toymill.errors import ToymillError, nearest
 
 _DOWNLOAD = ".download"  # what the address gave, kept so that several members are one download
 
 
-def fetch(remote: Mapping[str, Any], output: str | Path) -> None:
+def fetch(remote: Remote, output: str | Path) -> None:
     """Download a file, or one member of an archive, to ``output``.
 
     Args:
-        remote: url, sha256, and the member's path in the archive (None for no archive).
+        remote: where it is, and its digest.
         output: where to put it.
 
     Raises:
@@ -29,7 +27,7 @@ def fetch(remote: Mapping[str, Any], output: str | Path) -> None:
     """
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    url, digest, member = remote["url"], remote["sha256"], remote["member"]
+    url, digest, member = remote.url, remote.sha256, remote.member
     pooch.get_logger().setLevel("WARNING")
     try:
         path = Path(pooch.retrieve(url, f"sha256:{digest}", fname=_DOWNLOAD, path=FETCHED / digest))

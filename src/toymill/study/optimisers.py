@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import iminuit
 import jax
@@ -19,6 +19,16 @@ from toymill.fitting.fit import fit
 from toymill.fitting.minuit import nll_and_gradient
 from toymill.inference.information import cramer_rao, expected_information
 from toymill.models.base import Kernel, Model
+from toymill.results.comparison import Outcome
+from toymill.results.summary import Comparison, MethodSummary, Quantiles
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int, Num, PyTree
+
+    NewtonState = tuple[Float[Array, "parameter lane"], Float[Array, " lane"], int, Int[Array, " lane"]]
+    Toys = Float[np.ndarray, "toy datum"]
+    Value = Callable[[Float[np.ndarray, " parameter"]], float]
+    Gradient = Callable[[Float[np.ndarray, " parameter"]], Float[np.ndarray, " parameter"]]
 
 NEAR = 1e-4
 """A fit has reached the best minimum if its nll is within this of the lowest that any optimiser found."""
@@ -26,28 +36,7 @@ NEAR = 1e-4
 _EDM = 1e-5  # gradient descent and Newton call themselves successful below this, like MIGRAD at its usual tolerance
 
 
-class Outcome(NamedTuple):
-    """What one optimiser made of n toys.
-
-    Attributes:
-        parameters: where it ended, (n, P).
-        success: whether it says that it has converged, (n,).
-        iterations: its steps, (n,); NaN where it does not tell.
-        values: evaluations of the nll, (n,).
-        gradients: evaluations of the gradient, (n,).
-        hessians: evaluations of the Hessian, (n,).
-        seconds: wall time of all toys, after a first call.
-        first_call: seconds of the first call on one toy or block: compilation, or reading it from the cache.
-    """
-
-    parameters: np.ndarray
-    success: np.ndarray
-    iterations: np.ndarray
-    values: np.ndarray
-    gradients: np.ndarray
-    hessians: np.ndarray
-    seconds: float
-    first_call: float
+Result = TypeVar("Result")
 
 
 class Limits(NamedTuple):
@@ -62,12 +51,12 @@ class Limits(NamedTuple):
     newton_steps: int = 50
 
 
-def compare(model: Model, data: np.ndarray, methods: Sequence[str], limits: Limits) -> dict[str, Outcome]:
+def compare(model: Model, data: Toys, methods: Sequence[str], limits: Limits) -> dict[str, Outcome]:
     """Fit every toy, data of shape (n, D), from the model's initial values by each of the methods (see ``METHODS``)."""
     return {name: METHODS[name](model, data, limits) for name in methods}
 
 
-def table(model: Model, data: np.ndarray, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+def table(model: Model, data: Toys, outcomes: Mapping[str, Outcome]) -> Comparison:
     """For each optimiser: successes, how many are at the best minimum, iterations, calls, time, distance.
 
     The best minimum of a toy is the lowest nll that any of them found, evaluated by the same function for all. The
@@ -86,42 +75,45 @@ def table(model: Model, data: np.ndarray, outcomes: Mapping[str, Outcome]) -> di
         squared = np.einsum("np,npq,nq->n", away, hessian, away)
         distance = np.sqrt(np.maximum(squared, 0.0))
         reached = above <= NEAR
-        rows[name] = {
-            "toys": len(data),
-            "success": int(outcome.success.sum()),
-            "reached": int(reached.sum()),
-            "false_success": int((outcome.success & ~reached).sum()),
-            "first_call_seconds": outcome.first_call,
-            "seconds_a_toy": outcome.seconds / len(data),
-            "iterations": _quantiles(outcome.iterations),
-            "values": _quantiles(outcome.values),
-            "gradients": _quantiles(outcome.gradients),
-            "hessians": _quantiles(outcome.hessians),
-            "nll_above_best": _quantiles(above),
-            "sigmas_from_best": _quantiles(distance),
-        }
-    return {"near": NEAR, "methods": rows}
+        rows[name] = MethodSummary(
+            toys=len(data),
+            success=int(outcome.success.sum()),
+            reached=int(reached.sum()),
+            false_success=int((outcome.success & ~reached).sum()),
+            first_call_seconds=outcome.first_call,
+            seconds_a_toy=outcome.seconds / len(data),
+            iterations=_quantiles(outcome.iterations),
+            values=_quantiles(outcome.values),
+            gradients=_quantiles(outcome.gradients),
+            hessians=_quantiles(outcome.hessians),
+            nll_above_best=_quantiles(above),
+            sigmas_from_best=_quantiles(distance),
+        )
+    return Comparison(near=NEAR, methods=rows)
 
 
-def _quantiles(values: np.ndarray) -> dict[str, float | None]:
+def _quantiles(values: Num[np.ndarray, " toy"]) -> Quantiles:
     """Median, 90 % quantile and largest; None where the values there are not finite."""
     ordered = np.sort(np.where(np.isfinite(values), values, np.inf).astype(float))
-    found = {
-        "median": ordered[(len(ordered) - 1) // 2],
-        "q90": ordered[min(int(np.ceil(0.9 * len(ordered))), len(ordered)) - 1],
-        "largest": ordered[-1],
-    }
-    return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
+    return Quantiles(
+        median=ordered[(len(ordered) - 1) // 2],
+        q90=ordered[min(int(np.ceil(0.9 * len(ordered))), len(ordered)) - 1],
+        largest=ordered[-1],
+    )
 
 
-def _values_of(model: Model, parameters: np.ndarray, data: np.ndarray) -> np.ndarray:
+def _values_of(model: Model, parameters: Float[np.ndarray, "toy parameter"], data: Toys) -> Float[np.ndarray, " toy"]:
+    """The nll of each toy at parameters of its own, inside their bounds."""
     value, _ = nll_and_gradient(model.kernel)
     arrays = jax.tree.map(jnp.asarray, model.arrays)
     inside = np.clip(parameters, *model.parameters.bounds.T)
     return np.array([float(value(x, arrays, row)) for x, row in zip(inside, data, strict=True)])
 
 
-def _hessians(model: Model, points: np.ndarray, data: np.ndarray) -> np.ndarray:
+def _hessians(
+    model: Model, points: Float[np.ndarray, "toy parameter"], data: Toys
+) -> Float[np.ndarray, "toy parameter parameter"]:
+    """The exact Hessian of each toy at parameters of its own."""
     exact = jax.jit(model.kernel.exact)
     found = [
         np.asarray(exact(model.arrays, x[:, None], row[:, None])[2])[0] for x, row in zip(points, data, strict=True)
@@ -129,7 +121,7 @@ def _hessians(model: Model, points: np.ndarray, data: np.ndarray) -> np.ndarray:
     return np.stack(found)
 
 
-def _timed(run: Callable[[np.ndarray], Any], data: np.ndarray, first: int) -> tuple[Any, float, float]:
+def _timed(run: Callable[[Toys], Result], data: Toys, first: int) -> tuple[Result, float, float]:
     """The result for all toys, its seconds, and the seconds of a first call on some of them."""
     jax.clear_caches()  # type: ignore[no-untyped-call] # so that no optimiser uses what another has compiled
     nll_and_gradient.cache_clear()
@@ -140,7 +132,11 @@ def _timed(run: Callable[[np.ndarray], Any], data: np.ndarray, first: int) -> tu
     return result, time.perf_counter() - compiled, compiled - begin
 
 
-def _batches(model: Model, function: Callable[[np.ndarray], tuple[Any, ...]], data: np.ndarray) -> list[np.ndarray]:
+def _batches(
+    model: Model,
+    function: Callable[[Float[np.ndarray, "datum lane"]], tuple[Num[Array, "*axes lane"], ...]],
+    data: Toys,
+) -> list[Num[np.ndarray, " toy *axes"]]:
     """A function of blocks of toys, (D, T), on all of them; results have toys last, and come back toys first."""
     size = block_size(model)
     parts = []
@@ -152,21 +148,32 @@ def _batches(model: Model, function: Callable[[np.ndarray], tuple[Any, ...]], da
 
 
 @partial(jax.jit, static_argnames=("kernel", "steps"))
-def _descend(kernel: Kernel, arrays: Any, start: Any, rate: Any, fixed: Any, bounds: Any, data: Any, steps: int) -> Any:
-    def total(x: Any) -> Any:
+def _descend(
+    kernel: Kernel,
+    arrays: PyTree,
+    start: Float[Array, "parameter lane"],
+    rate: float,
+    fixed: Bool[Array, " parameter"],
+    bounds: Float[Array, "parameter 2"],
+    data: Float[Array, "datum lane"],
+    steps: int,
+) -> tuple[Float[Array, "parameter lane"], Float[Array, "parameter lane"]]:
+    """Where gradient descent ends after its steps, and the gradient there."""
+
+    def total(x: Float[Array, "parameter lane"]) -> Float[Array, ""]:
         return jnp.sum(kernel.nll(arrays, x, data))
 
-    def slopes(x: Any) -> Any:
+    def slopes(x: Float[Array, "parameter lane"]) -> Float[Array, "parameter lane"]:
         return jnp.where(fixed[:, None], 0.0, jax.grad(total)(x))
 
-    def step(x: Any, _: None) -> tuple[Any, None]:
+    def step(x: Float[Array, "parameter lane"], _: None) -> tuple[Float[Array, "parameter lane"], None]:
         return jnp.clip(x - rate * slopes(x), bounds[:, :1], bounds[:, 1:]), None
 
     x, _ = lax.scan(step, start, None, length=steps)
     return x, slopes(x)
 
 
-def gradient_descent(model: Model, data: np.ndarray, limits: Limits) -> Outcome:
+def gradient_descent(model: Model, data: Toys, limits: Limits) -> Outcome:
     """Gradient descent x ← x - g/L with a fixed step in ``lax.scan``, on a block of toys at once.
 
     L is the largest eigenvalue of the expected information at the start: the largest step that is stable where the nll
@@ -179,10 +186,10 @@ def gradient_descent(model: Model, data: np.ndarray, limits: Limits) -> Outcome:
     rate = 1 / float(np.linalg.eigvalsh(inside)[-1])
     covariance = cramer_rao(information, model.parameters.fixed)
 
-    def run(toys: np.ndarray) -> list[np.ndarray]:
-        def block(columns: np.ndarray) -> Any:
+    def run(toys: Toys) -> list[np.ndarray]:
+        def block(columns: Float[np.ndarray, "datum lane"]) -> tuple[Float[Array, "parameter lane"], ...]:
             first = np.tile(start[:, None], (1, columns.shape[1]))
-            return _descend(
+            made: tuple[Array, ...] = _descend(
                 model.kernel,
                 model.arrays,
                 first,
@@ -192,6 +199,7 @@ def gradient_descent(model: Model, data: np.ndarray, limits: Limits) -> Outcome:
                 columns,
                 limits.descent_steps,
             )
+            return made
 
         return _batches(model, block, toys)
 
@@ -204,21 +212,30 @@ def gradient_descent(model: Model, data: np.ndarray, limits: Limits) -> Outcome:
 
 
 @partial(jax.jit, static_argnames=("kernel",))
-def _newton(kernel: Kernel, arrays: Any, start: Any, fixed: Any, bounds: Any, data: Any, limit: Any) -> Any:
+def _newton(
+    kernel: Kernel,
+    arrays: PyTree,
+    start: Float[Array, "parameter lane"],
+    fixed: Bool[Array, " parameter"],
+    bounds: Float[Array, "parameter 2"],
+    data: Float[Array, "datum lane"],
+    limit: int,
+) -> tuple[Float[Array, "parameter lane"], Float[Array, " lane"], Int[Array, " lane"]]:
+    """Where Newton's method ends, ½ gᵀ H⁻¹ g there, and the steps of each toy."""
     keep = ~(fixed[:, None] | fixed[None])
 
-    def solve(x: Any) -> tuple[Any, Any]:
+    def solve(x: Float[Array, "parameter lane"]) -> tuple[Float[Array, "parameter lane"], Float[Array, " lane"]]:
         _, gradient, hessian = kernel.exact(arrays, x, data)
         gradient = jnp.where(fixed[:, None], 0.0, gradient)
         hessian = jnp.where(keep, hessian, jnp.diag(fixed.astype(x.dtype)))
         step = jnp.linalg.solve(hessian, gradient.T[..., None])[..., 0].T
         return step, 0.5 * jnp.sum(gradient * step, axis=0)
 
-    def unfinished(state: Any) -> Any:
+    def unfinished(state: NewtonState) -> Bool[Array, ""]:
         _, edm, number, _ = state
         return (number < limit) & jnp.any(~(jnp.abs(edm) < _EDM))
 
-    def advance(state: Any) -> Any:
+    def advance(state: NewtonState) -> NewtonState:
         x, edm, number, taken = state
         step, now = solve(x)
         going = ~(jnp.abs(edm) < _EDM)
@@ -232,18 +249,21 @@ def _newton(kernel: Kernel, arrays: Any, start: Any, fixed: Any, bounds: Any, da
     return x, edm, taken
 
 
-def newton(model: Model, data: np.ndarray, limits: Limits) -> Outcome:
+def newton(model: Model, data: Toys, limits: Limits) -> Outcome:
     """Newton's method with the exact Hessian and full steps, clipped to the bounds, on a block of toys at once.
 
     It goes to any stationary point, a saddle or a maximum too, or away; success is 0 ≤ ½ gᵀ H⁻¹ g < 1e-5, which says
     that a step is short and not where it leads.
     """
 
-    def run(toys: np.ndarray) -> list[np.ndarray]:
-        def block(columns: np.ndarray) -> Any:
+    def run(toys: Toys) -> list[np.ndarray]:
+        def block(columns: Float[np.ndarray, "datum lane"]) -> tuple[Num[Array, "*axes lane"], ...]:
             first = np.tile(model.parameters.init[:, None], (1, columns.shape[1]))
             fixed, bounds = model.parameters.fixed, model.parameters.bounds
-            return _newton(model.kernel, model.arrays, first, fixed, bounds, columns, limits.newton_steps)
+            made: tuple[Array, ...] = _newton(
+                model.kernel, model.arrays, first, fixed, bounds, columns, limits.newton_steps
+            )
+            return made
 
         return _batches(model, block, toys)
 
@@ -253,12 +273,12 @@ def newton(model: Model, data: np.ndarray, limits: Limits) -> Outcome:
     return Outcome(x, success, taken, 0 * taken, taken + 1, taken + 1, seconds, first)
 
 
-def toymill(model: Model, data: np.ndarray, limits: Limits) -> Outcome:  # noqa: ARG001 - it has its own
+def toymill(model: Model, data: Toys, limits: Limits) -> Outcome:  # noqa: ARG001 - it has its own
     """``toymill.fit``: scoring or damped Newton steps inside bounds, certified."""
     fits, seconds, first = _timed(lambda toys: fit(model, toys, covariance=False), data, 1)
     steps = fits.iterations
     # Each step makes one evaluation of all three, and either stage one where it begins and one where it ends; a toy
-    # that is tried again from elsewhere makes more.
+    # that is tried again from another start makes more.
     return Outcome(fits.parameters, fits.ok, steps, steps + 4, steps + 4, steps + 4, seconds, first)
 
 
@@ -272,28 +292,25 @@ class _One(NamedTuple):
     gradients: int
 
 
-def _one_by_one(model: Model, data: np.ndarray, fit_one: Callable[[Any, Any, np.ndarray], _One]) -> Outcome:
-    """Each toy by a function of (nll, gradient, toy): one after the other, as is done with such tools."""
+def _one_by_one(model: Model, data: Toys, fit_one: Callable[[Value, Gradient], _One]) -> Outcome:
+    """Each toy by a function of (nll, gradient): one after the other, as is done with such tools."""
     arrays = jax.tree.map(jnp.asarray, model.arrays)
 
-    def run(toys: np.ndarray) -> list[_One]:
+    def run(toys: Toys) -> list[_One]:
         value, gradient = nll_and_gradient(model.kernel)
-        return [
-            fit_one(
-                lambda x, row=row: float(value(x, arrays, row)),
-                lambda x, row=row: np.asarray(gradient(x, arrays, row)),
-                row,
-            )
-            for row in toys
-        ]
+
+        def of_one(row: Float[np.ndarray, " datum"]) -> tuple[Value, Gradient]:
+            return lambda x: float(value(x, arrays, row)), lambda x: np.asarray(gradient(x, arrays, row))
+
+        return [fit_one(*of_one(row)) for row in toys]
 
     fits, seconds, first = _timed(run, data, 1)
     parameters, success, iterations, values, gradients = (np.array(part) for part in zip(*fits, strict=True))
     return Outcome(parameters, success, iterations, values, gradients, 0 * values, seconds, first)
 
 
-def _migrad(model: Model, data: np.ndarray, *, with_gradient: bool) -> Outcome:
-    def fit_one(value: Any, gradient: Any, _: np.ndarray) -> _One:
+def _migrad(model: Model, data: Toys, *, with_gradient: bool) -> Outcome:
+    def fit_one(value: Value, gradient: Gradient) -> _One:
         names = model.parameters.names
         minuit = iminuit.Minuit(value, model.parameters.init, grad=gradient if with_gradient else None, name=names)
         minuit.errordef = iminuit.Minuit.LIKELIHOOD
@@ -307,21 +324,21 @@ def _migrad(model: Model, data: np.ndarray, *, with_gradient: bool) -> Outcome:
     return _one_by_one(model, data, fit_one)
 
 
-def iminuit_jax(model: Model, data: np.ndarray, limits: Limits) -> Outcome:  # noqa: ARG001 - it has its own
+def iminuit_jax(model: Model, data: Toys, limits: Limits) -> Outcome:  # noqa: ARG001 - it has its own
     """iminuit's MIGRAD as it comes, with gradients by JAX, one toy at a time."""
     return _migrad(model, data, with_gradient=True)
 
 
-def iminuit_numerical(model: Model, data: np.ndarray, limits: Limits) -> Outcome:  # noqa: ARG001 - it has its own
+def iminuit_numerical(model: Model, data: Toys, limits: Limits) -> Outcome:  # noqa: ARG001 - it has its own
     """iminuit's MIGRAD as it comes, with its own numerical gradients, one toy at a time."""
     return _migrad(model, data, with_gradient=False)
 
 
-def scipy_lbfgsb(model: Model, data: np.ndarray, limits: Limits) -> Outcome:  # noqa: ARG001 - it has its own
+def scipy_lbfgsb(model: Model, data: Toys, limits: Limits) -> Outcome:  # noqa: ARG001 - it has its own
     """SciPy's L-BFGS-B as it comes, with gradients by JAX, one toy at a time."""
     bounds = np.where(model.parameters.fixed[:, None], model.parameters.init[:, None], model.parameters.bounds)
 
-    def fit_one(value: Any, gradient: Any, _: np.ndarray) -> _One:
+    def fit_one(value: Value, gradient: Gradient) -> _One:
         found = scipy.optimize.minimize(value, model.parameters.init, jac=gradient, method="L-BFGS-B", bounds=bounds)
         return _One(found.x, bool(found.success), int(found.nit), int(found.nfev), int(found.njev))
 

@@ -1,142 +1,24 @@
-"""Test statistics, their asymptotic distributions, and counted quantities: pure functions of stored fits.
-
-Equation numbers are those of Cowan, Cranmer, Gross and Vitells, arXiv:1007.1727 (CCGV).
-"""
+"""What is counted of a sample, each with its Monte Carlo error: fractions, moments, quantiles, distributions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.special
 import scipy.stats
 
-from toymill.errors import ToymillError
-
 if TYPE_CHECKING:
-    from toymill.fitting.results import Fits
+    from jaxtyping import Float, Int
+    from numpy.typing import ArrayLike
 
 ONE_SIGMA = 0.6826894921370859
 """Confidence level of every Monte Carlo error and interval on a counted fraction."""
 
-
-def t_mu(free: Fits, conditional: Fits) -> np.ndarray:
-    """t_μ = -2 ln λ(μ), CCGV eq. 8: twice the difference of the conditional and the free nll, shape (n,).
-
-    Args:
-        free: free fits of n toys.
-        conditional: fits of the same toys with the parameter of interest held at μ.
-
-    Returns:
-        t_μ of each toy; NaN where either fit is not certified.
-
-    Raises:
-        ToymillError: the two are not of the same number of toys.
-
-    Example:
-        >>> import jax, toymill
-        >>> jax.config.update("jax_enable_x64", True)
-        >>> model = toymill.read_workspace("tests/data/onoff.json")
-        >>> data = [100.0, 150.0]  # off, on
-        >>> t = toymill.t_mu(toymill.fit(model, data), toymill.fit(model, data, fixed={"mu": 0.0}))
-        >>> round(float(t[0]), 4)
-        10.0678
-    """
-    if len(free.nll) != len(conditional.nll):
-        msg = f"The free fits are of {len(free.nll)} toys, the conditional ones of {len(conditional.nll)}."
-        raise ToymillError(msg)
-    both = free.ok & conditional.ok
-    return np.where(both, 2 * (conditional.nll - free.nll), np.nan)
-
-
-def q_mu(free: Fits, conditional: Fits) -> np.ndarray:
-    """q_μ, CCGV eq. 14: t_μ where μ̂ ≤ μ, else 0, shape (n,). Arguments and NaN as in ``t_mu``."""
-    t = t_mu(free, conditional)
-    above = _estimate(free) > _held(conditional)
-    return np.where(above & ~np.isnan(t), 0.0, t)
-
-
-def q_0(free: Fits, background: Fits) -> np.ndarray:
-    """q_0, CCGV eq. 12: t_0 where μ̂ ≥ 0, else 0, shape (n,); ``background`` holds μ at 0."""
-    _require_zero(background)
-    t = t_mu(free, background)
-    return np.where((_estimate(free) < 0) & ~np.isnan(t), 0.0, t)
-
-
-def ttilde_mu(free: Fits, conditional: Fits, background: Fits) -> np.ndarray:
-    """t̃_μ, CCGV eq. 11: t_μ with μ ≥ 0 required, so that toys with μ̂ < 0 compare with μ = 0, shape (n,)."""
-    _require_zero(background)
-    t = t_mu(free, conditional)
-    both = free.ok & conditional.ok & background.ok
-    return np.where(_estimate(free) < 0, np.where(both, 2 * (conditional.nll - background.nll), np.nan), t)
-
-
-def qtilde_mu(free: Fits, conditional: Fits, background: Fits) -> np.ndarray:
-    """q̃_μ, CCGV eq. 16: t̃_μ where μ̂ ≤ μ, else 0, shape (n,)."""
-    t = ttilde_mu(free, conditional, background)
-    above = _estimate(free) > _held(conditional)
-    return np.where(above & ~np.isnan(t), 0.0, t)
-
-
-def _estimate(free: Fits) -> np.ndarray:
-    if free.poi is None:
-        msg = "The fits have no parameter of interest. Read the model with poi=…"
-        raise ToymillError(msg)
-    return free.parameter(free.poi)
-
-
-def _held(conditional: Fits) -> Any:
-    if conditional.poi is None or conditional.poi not in conditional.fixed:
-        msg = f"The conditional fits hold {sorted(conditional.fixed)}; expected the parameter of interest {conditional.poi!r}."
-        raise ToymillError(msg)
-    return conditional.fixed[conditional.poi]
-
-
-def _require_zero(background: Fits) -> None:
-    if np.any(_held(background) != 0):
-        msg = f"The background fits hold {background.poi} at {_held(background)}; expected 0."
-        raise ToymillError(msg)
-
-
-def asymptotic_cdf(
-    t: Any, *, noncentrality: float, mu: float, truth: float, sigma: float, lower: float = -np.inf
-) -> np.ndarray:
-    """Asymptotic cumulative distribution of t_μ at the truth μ'.
-
-    Without a bound on μ̂, t_μ follows the non-central χ² of one degree of freedom with
-    Λ = (μ - μ')²/σ² (CCGV eqs. 30-34; Wald 1943). With a lower bound L it is t̃_μ of CCGV eq. 44,
-    with μ - L in place of μ:
-
-        F(t) = Φ(√t + (μ-μ')/σ) + Φ(√t - (μ-μ')/σ) - 1                          t ≤ (μ-L)²/σ²
-        F(t) = Φ(√t + (μ-μ')/σ) + Φ((t + (μ-L)²/σ²)/(2(μ-L)/σ) - (μ-μ')/σ) - 1   otherwise
-
-    (the second form as rewritten from eq. 44 for μ̂ < L, where the statistic is linear in μ̂).
-
-    Args:
-        t: values of the statistic, any shape.
-        noncentrality: Λ, from the Asimov dataset: t_{μ,A} (CCGV eq. 30).
-        mu: the tested value μ.
-        truth: the true value μ'.
-        sigma: standard deviation of μ̂; used only with a bound.
-        lower: the lower bound on μ̂.
-
-    Returns:
-        F(t), of the shape of t.
-    """
-    t = np.asarray(t, dtype=np.float64)
-    root = np.sqrt(np.maximum(t, 0))
-    distance = np.sqrt(noncentrality) * np.sign(mu - truth)
-    below = scipy.special.ndtr(root - distance)
-    reach = (mu - lower) / sigma if np.isfinite(lower) and sigma > 0 else np.inf
-    if np.isfinite(reach) and reach > 0:
-        beyond = scipy.special.ndtr((t + reach**2) / (2 * reach) - distance)
-        below = np.where(root > reach, beyond, below)
-    elif reach <= 0:  # μ at the bound: μ̂ cannot lie below it
-        below = np.ones_like(root)
-    return np.where(t < 0, 0.0, scipy.special.ndtr(root + distance) + below - 1)
+CLOPPER_PEARSON = "Clopper-Pearson, 68.27 %"
+"""The interval of ``fraction`` at that level, as files name it."""
 
 
 class Fraction(NamedTuple):
@@ -172,7 +54,7 @@ class Moments(NamedTuple):
     rms_error: float
 
 
-def moments(values: np.ndarray) -> Moments:
+def moments(values: Float[np.ndarray, " toy"]) -> Moments:
     """Moments of the finite values.
 
     The error of the rms uses the sample's fourth central moment m₄: Var(s²) ≈ (m₄ - s⁴)/n, so
@@ -190,7 +72,7 @@ def moments(values: np.ndarray) -> Moments:
     return Moments(n, mean, rms / np.sqrt(n), rms, rms_error)
 
 
-def moments_of_sums(size: int, sums: np.ndarray, origin: float = 0.0) -> Moments:
+def moments_of_sums(size: int, sums: Float[np.ndarray, " power"], origin: float = 0.0) -> Moments:
     """``moments`` of values x of which only the sums Σ(x - origin)ᵏ are known, k = 1 to 4, shape (4,).
 
     Sound where the origin is within some thousand rms of the mean: sums are about the truth, not about zero.
@@ -211,17 +93,17 @@ class Distribution:
     """A sample as counts in ascending cells that may be empty between; values spread evenly over their cell.
 
     Attributes:
-        low: lower end of each cell, (K,).
-        high: its upper end, (K,); a cell of no width is a value itself.
-        count: values in each cell, (K,).
+        low: lower end of each cell.
+        high: its upper end, of the same shape; a cell of no width is a value itself.
+        count: values in each cell, of the same shape.
     """
 
-    low: np.ndarray
-    high: np.ndarray
-    count: np.ndarray
+    low: Float[np.ndarray, " cell"]
+    high: Float[np.ndarray, " cell"]
+    count: Int[np.ndarray, " cell"]
 
     @classmethod
-    def of(cls, values: np.ndarray) -> Distribution:
+    def of(cls, values: Float[np.ndarray, " toy"]) -> Distribution:
         """The values themselves, (n,)."""
         ordered = np.sort(values)
         return cls(ordered, ordered, np.ones(len(ordered), dtype=np.int64))
@@ -232,7 +114,7 @@ class Distribution:
         return int(self._upto[-1]) if len(self.count) else 0
 
     @cached_property
-    def _upto(self) -> np.ndarray:
+    def _upto(self) -> Int[np.ndarray, " cell"]:
         upto: np.ndarray = np.cumsum(self.count)
         return upto
 
@@ -250,7 +132,7 @@ class Distribution:
         here = (self.low >= value) & (self.high > value)
         return Distribution(self.low[here], self.high[here], self.count[here])
 
-    def quantile(self, probability: Any) -> np.ndarray:
+    def quantile(self, probability: ArrayLike) -> Float[np.ndarray, "*shape"]:
         """Sample quantiles, interpolated between order statistics as NumPy does by default."""
         at = np.asarray(probability) * (self.size - 1)
         below = np.floor(at)
@@ -258,7 +140,7 @@ class Distribution:
         with np.errstate(invalid="ignore"):  # in a cell without an end
             return np.where(following > value, value + (at - below) * (following - value), value)
 
-    def _ordered(self, number: np.ndarray) -> np.ndarray:
+    def _ordered(self, number: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
         """Order statistics, counted from 0."""
         cell = np.searchsorted(self._upto, number, side="right")
         width = self.high[cell] - self.low[cell]
@@ -271,7 +153,7 @@ class Distribution:
         cell = int(np.searchsorted(self._upto, np.floor(probability * (self.size - 1)), side="right"))
         return float(self.high[cell] - self.low[cell])
 
-    def histogram(self, edges: np.ndarray) -> np.ndarray:
+    def histogram(self, edges: Float[np.ndarray, " edge"]) -> Int[np.ndarray, " bin"]:
         """Counts between edges, and below the first and above the last: (len(edges) + 1,)."""
         middle = (self.low + self.high) / 2
         inside, _ = np.histogram(middle, edges, weights=self.count)
@@ -279,7 +161,7 @@ class Distribution:
         counts: np.ndarray = np.concatenate([[under], inside, [over]]).astype(np.int64)
         return counts
 
-    def distance(self, cdf: Callable[[np.ndarray], np.ndarray]) -> float:
+    def distance(self, cdf: Callable[[Float[np.ndarray, " cell"]], Float[np.ndarray, " cell"]]) -> float:
         """The Kolmogorov-Smirnov distance from a distribution, at the ends of the cells."""
         after = self._upto / self.size
         before = (self._upto - self.count) / self.size

@@ -1,0 +1,85 @@
+"""What toys and fits depend on, written once: for the digests in files, and for the workflow's choice of jobs to repeat.
+
+A file's digest names the model by its own digest, which is known once the model is built. The workflow decides before
+that, by the model's section of the configuration; the content of the model's files it sees as inputs of the job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TypedDict
+
+from toymill._version import __version__
+from toymill.config.study import Study
+
+Settings = dict[str, object]
+
+
+class ToySettings(TypedDict):
+    """What a toy depends on in the study: toymill's version, the seed, and the ensemble's settings."""
+
+    toymill: str
+    seed: int
+    ensemble: Settings
+
+
+class FitSettings(TypedDict):
+    """What the fits of a toy depend on in the study, as they are stored."""
+
+    tests: list[float]
+    edm_tolerance: float
+    kept: list[object]
+
+
+def toys_depend_on(study: Study, ensemble: str) -> ToySettings:
+    """What a toy of an ensemble depends on in the study, beside its model, its ensemble's name and its index."""
+    settings = study.ensembles[ensemble].model_dump(mode="json", exclude={"toys", "tests"})
+    return {"toymill": __version__, "seed": study.seed, "ensemble": settings}
+
+
+def fits_depend_on(study: Study, ensemble: str) -> FitSettings:
+    """What the fits of a toy, as they are stored, depend on in the study, beside the toy.
+
+    Levels are counted in the shard only where not every column is kept.
+    """
+    return {
+        "tests": study.ensembles[ensemble].tests,
+        "edm_tolerance": study.fit.edm_tolerance,
+        "kept": [] if study.keep == "all" else [study.keep, study.levels],
+    }
+
+
+def toys_digest(study: Study, ensemble: str, model_digest: str) -> str:
+    """SHA-256 of everything that a toy of this ensemble depends on, save its index."""
+    on = toys_depend_on(study, ensemble)
+    return _digest([on["toymill"], model_digest, on["seed"], ensemble, on["ensemble"]])
+
+
+def fits_digest(study: Study, ensemble: str, model_digest: str) -> str:
+    """SHA-256 of everything that a toy of this ensemble and its fits depend on, save its index."""
+    on = fits_depend_on(study, ensemble)
+    return _digest([toys_digest(study, ensemble, model_digest), on["tests"], on["edm_tolerance"], *on["kept"]])
+
+
+def toys_job(study: Study, ensemble: str) -> Settings:
+    """What a job that throws an ensemble's toys depends on; a change of it throws them again."""
+    return {**toys_depend_on(study, ensemble), "model": study.model.choices}
+
+
+def fits_job(study: Study, ensemble: str) -> Settings:
+    """What a job that fits an ensemble's toys depends on; a change of it fits them again.
+
+    The audit is written by the same job and is no part of the digest: the fits do not depend on it.
+    """
+    return {**toys_job(study, ensemble), **fits_depend_on(study, ensemble), "audit": study.fit.audit}
+
+
+def comparison_job(study: Study, ensemble: str) -> Settings:
+    """What a job that compares optimisers on an ensemble's toys depends on."""
+    settings = {"toys": study.ensembles[ensemble].toys, "optimisers": study.optimisers.model_dump()}
+    return {**toys_job(study, ensemble), **settings}
+
+
+def _digest(identity: list[object]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

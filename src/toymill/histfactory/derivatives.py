@@ -1,0 +1,241 @@
+"""First derivatives of the HistFactory likelihood, and the steps of Fisher scoring, for many toys at once.
+
+Derivatives are assembled from what each kind of parameter does, not pushed through the whole model. What a histosys adds
+times the factors of its cell is its derivative; a normsys' is ν f'/f; a factor's is ν over its value. Toys are the last
+axis of every array, ``theta`` is in the order by kind, see ``arrays``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from toymill.histfactory.arrays import Templates
+from toymill.histfactory.fisher import scoring_matrix
+from toymill.histfactory.rates import (
+    Cells,
+    always,
+    and_one_more,
+    beside_zero,
+    by_channel,
+    cells_at,
+    few,
+    kinds_of,
+    main_nll,
+    multiplying,
+    over_interpolating,
+)
+from toymill.linalg import TERMS, apart, sum_of, total, weighted_sum
+from toymill.models.densities import (
+    FLOOR,
+    constraint_gradient,
+    constraint_information,
+    constraint_nll,
+    held_by_floor,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Bool, Float
+
+    from toymill.models.base import Solve
+
+
+class Value(NamedTuple):
+    """The nll and what its derivatives start from.
+
+    Attributes:
+        cells: the expectation of every cell.
+        nll: with the constraints.
+        rates: expected main data ν_b, not below the floor, so that it divides.
+        held: True where the floor gives the nll of a bin.
+        residual: 1 - n_b/ν_b, 0 where the floor holds a bin.
+    """
+
+    cells: Cells
+    nll: Float[Array, " lane"]
+    rates: Float[Array, "bin lane"]
+    held: Bool[Array, "bin lane"]
+    residual: Float[Array, "bin lane"]
+
+
+class Slopes(NamedTuple):
+    """First derivatives with respect to ``theta``.
+
+    Attributes:
+        cells: the expectation of every cell.
+        nll: with the constraints.
+        rates: expected main data ν_b, not below the floor.
+        residual: 1 - n_b/ν_b, 0 where the floor holds a bin.
+        jacobian: ∂ν_b/∂θ_p; 0 where the floor holds.
+        gradient: of the nll.
+    """
+
+    cells: Cells
+    nll: Float[Array, " lane"]
+    rates: Float[Array, "bin lane"]
+    residual: Float[Array, "bin lane"]
+    jacobian: Float[Array, "place bin lane"]
+    gradient: Float[Array, "place lane"]
+
+
+def _value(templates: Templates[Array], theta: Array, data: Array) -> Value:
+    cells = apart(always(templates), lambda theta: cells_at(templates, beside_zero(templates, theta)), theta)
+    rates = total(cells.value)
+    counts = data[: rates.shape[0]]
+    held = held_by_floor(rates, counts)
+    safe = jnp.maximum(rates, FLOOR)
+    nll = main_nll(rates, data) + constraint_nll(templates.constraints, theta, data)
+    return Value(cells, nll, safe, held, jnp.where(held, 0.0, 1 - counts / safe))
+
+
+def slopes_at(
+    templates: Templates[Array], theta: Float[Array, "place lane"], data: Float[Array, "datum lane"]
+) -> Slopes:
+    """The nll, the Jacobian of the rates, and the gradient."""
+    cells, nll, safe, held, residual = _value(templates, theta, data)
+    jacobian = apart(always(templates), partial(_jacobian, templates), cells, held)
+    gradient = weighted_sum(jacobian, residual) + constraint_gradient(templates.constraints, theta, data)
+    return Slopes(cells, nll, safe, residual, jacobian, gradient)
+
+
+def _jacobian(
+    templates: Templates[Array], cells: Cells, held: Bool[Array, "bin lane"]
+) -> Float[Array, "place bin lane"]:
+    kinds, factors = kinds_of(templates), templates.multipliers
+    samples, bins, lanes = cells.value.shape
+    interpolating = apart(always(templates), partial(_by_interpolation, templates), cells)
+    multi_theta, single_theta = multiplying(kinds, cells.theta)
+    multi = sum_of(factors.multi_present[:, s, :, None] * cells.value[None, s] for s in range(samples))
+    multi = multi / multi_theta[:, None]
+    in_bin = sum_of(factors.single_present[:, s, None] * cells.value[s, factors.single_bin] for s in range(samples))
+    in_bin = in_bin / single_theta
+    here = factors.single_bin[:, None] == jnp.arange(bins)[None]
+    single = jnp.where(here[..., None], in_bin[:, None], 0.0)
+    idle = jnp.zeros((cells.theta.shape[0] - kinds.effective, bins, lanes))
+    jacobian = jnp.concatenate([interpolating, multi, single, idle])
+    return jnp.where(held[None], 0.0, jacobian)
+
+
+def _by_interpolation(templates: Templates[Array], cells: Cells) -> Float[Array, "interpolating bin lane"]:
+    """∂ν_b/∂α."""
+    histosys, normsys = templates.histosys.jacobian, templates.normsys.jacobian
+    lanes = cells.value.shape[-1]
+
+    def sums(cells: Cells) -> tuple[list[Array], list[Array]]:
+        value, rate = cells.value.reshape(-1, lanes), and_one_more(cells.norm.slope, 0.0)
+        multiplier, slope = cells.multiplier.reshape(-1, lanes), cells.even.slope
+        by_histosys = [
+            sum_of(
+                multiplier[group.entry[:, k]] * (group.linear[:, k, None] + group.even[:, k, None] * slope[group.row])
+                for k in range(group.entry.shape[1])
+            )
+            for group in histosys.groups
+        ]
+        by_normsys = [
+            sum_of(rate[group.factor[:, k]] * value[group.cell[:, k]] for k in range(group.factor.shape[1]))
+            for group in normsys.groups
+        ]
+        return by_histosys, by_normsys
+
+    none = jnp.zeros((1, lanes))
+    found = apart(always(templates), sums, cells)
+    hist, norm = apart(always(templates), lambda found: [jnp.concatenate([*some, none]) for some in found], found)
+    return over_interpolating(kinds_of(templates), hist[histosys.position], norm[normsys.position])
+
+
+def gradient_at(
+    templates: Templates[Array], theta: Float[Array, "place lane"], data: Float[Array, "datum lane"]
+) -> tuple[Float[Array, " lane"], Float[Array, "place lane"]]:
+    """The nll and its gradient, without the Jacobian; see ``Fast.gradient``."""
+    once, kinds, factors = always(templates), kinds_of(templates), templates.multipliers
+    cells, nll, _, _, residual = _value(templates, theta, data)
+
+    def main(cells: Cells, residual: Array) -> Array:
+        parts = (cells.multiplier, cells.value)
+        added, value = apart(once, lambda *parts: [residual[None] * part for part in parts], *parts)
+        hist = _histosys_gradient(templates, cells.even.slope, added)
+        norm = _normsys_gradient(templates, cells.norm.slope, by_channel(templates, value))
+        multi_theta, single_theta = multiplying(kinds, cells.theta)
+        multi = jnp.tensordot(factors.multi_present, value, 2) / multi_theta
+        single = sum_of(
+            factors.single_present[:, s, None] * value[s, factors.single_bin] for s in range(value.shape[0])
+        )
+        single = single / single_theta
+        idle = jnp.zeros((len(theta) - kinds.effective, theta.shape[1]))
+        return jnp.concatenate([over_interpolating(kinds, hist, norm), multi, single, idle])
+
+    gradient = apart(once, main, cells, residual) + constraint_gradient(templates.constraints, theta, data)
+    return nll, gradient
+
+
+def _histosys_gradient(
+    templates: Templates[Array], slope: Float[Array, "histosys lane"], weights: Float[Array, "sample bin lane"]
+) -> Float[Array, "histosys lane"]:
+    """Sums over cells of the derivatives of what each histosys adds, g' given, times weights."""
+    histosys = templates.histosys.gradient
+    if not few(histosys.groups):
+        linear, even = over_cells(templates, weights)
+        return linear + even * slope
+    lanes = weights.shape[-1]
+
+    def sums(slope: Array, cells: Array) -> list[Array]:
+        return [
+            sum_of(
+                cells[group.entry[:, k]] * (group.linear[:, k, None] + group.even[:, k, None] * slope[group.row])
+                for k in range(group.entry.shape[1])
+            )
+            for group in histosys.groups
+        ]
+
+    found = apart(always(templates), sums, slope, weights.reshape(-1, lanes))
+    joined = apart(always(templates), lambda found: jnp.concatenate([*found, jnp.zeros((1, lanes))]), found)
+    return joined[histosys.position]
+
+
+def _normsys_gradient(
+    templates: Templates[Array], slope: Float[Array, "factor lane"], weights: Float[Array, "sample channel lane"]
+) -> Float[Array, "normsys lane"]:
+    """Sums over samples and channels of f'/f of each parameter's factors, times weights."""
+    normsys = templates.normsys.gradient
+    lanes = weights.shape[-1]
+
+    def sums(slope: Array, cells: Array) -> list[Array]:
+        rate = and_one_more(slope, 0.0)
+        return [
+            sum_of(rate[group.factor[:, k]] * cells[group.cell[:, k]] for k in range(group.factor.shape[1]))
+            if group.factor.shape[1] <= TERMS
+            else jnp.sum(rate[group.factor] * cells[group.cell], axis=1)
+            for group in normsys.groups
+        ]
+
+    found = [*apart(always(templates), sums, slope, weights.reshape(-1, lanes)), jnp.zeros((1, lanes))]
+    return jnp.concatenate(found)[normsys.position]
+
+
+def over_cells(
+    templates: Templates[Array], weights: Float[Array, "sample bin ..."]
+) -> tuple[Float[Array, "histosys ..."], Float[Array, "histosys ..."]]:
+    """Sums over cells of what histosys add, times weights: the linear and the even part."""
+    histosys = templates.histosys
+    linear, even = (jnp.tensordot(item, weights, 2) for item in (histosys.linear, histosys.even))
+    return linear, even
+
+
+def scoring_at(
+    templates: Templates[Array], theta: Float[Array, "place lane"], data: Float[Array, "datum lane"]
+) -> tuple[Float[Array, " lane"], Float[Array, "place lane"], Callable[[Bool[Array, "place lane"]], Solve]]:
+    """nll, gradient, and the Fisher information H = Jᵀ W J + D, with W = 1/ν and D the constraints'; see ``Fast``."""
+    once = always(templates)
+    slopes = apart(once, partial(slopes_at, templates), theta, data)
+    diagonal = constraint_information(templates.constraints, slopes.cells.theta)
+
+    def matrix(free: Bool[Array, "place lane"]) -> Solve:
+        several, unconstrained = kinds_of(templates).several, templates.order.unconstrained
+        return scoring_matrix(once, slopes.jacobian, several, slopes.rates, diagonal, unconstrained, free)
+
+    return slopes.nll, slopes.gradient, matrix

@@ -1,0 +1,92 @@
+"""The expectation of HistFactory's bins at one point, in NumPy: the plain twin of ``rates``. Needs no JAX.
+
+For each sample in a bin, a cell, ν = (nominal + Σ histosys) · Π normsys · Π factors (CERN-OPEN-2012-016, eq. 3).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toymill.histfactory.arrays import Normsys, Templates
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Shaped
+
+
+def expectation(templates: Templates[np.ndarray], x: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " bin"]:
+    """Expected main data at one point."""
+    added, multiplier = yields(templates, x)
+    found: np.ndarray = np.sum(added * multiplier, axis=0)
+    return found
+
+
+def yields(
+    templates: Templates[np.ndarray], x: Float[np.ndarray, " parameter"]
+) -> tuple[Float[np.ndarray, "sample bin"], Float[np.ndarray, "sample bin"]]:
+    """The additive part of every cell's expectation at one point, and its factor."""
+    order, histosys, normsys = templates.order, templates.histosys, templates.normsys
+    theta, alpha = x[order.parameters], x[order.interpolating]
+    hist, norm = alpha[: len(histosys.linear)], alpha[len(alpha) - len(normsys.edge) :]
+    even = _even_part(histosys.shape, hist)
+    added = templates.nominal + np.tensordot(hist, histosys.linear, 1) + np.tensordot(even, histosys.even, 1)
+    scale = np.prod(_factors(normsys, norm[:, None, None]), axis=0)
+    factor = np.prod(np.append(theta, 1.0)[templates.multipliers.places], axis=0)
+    return added, scale[:, templates.bin_channel] * factor
+
+
+def along(
+    templates: Templates[np.ndarray], x: Float[np.ndarray, " parameter"], k: int, alphas: Float[np.ndarray, " value"]
+) -> Float[np.ndarray, "value sample bin"]:
+    """Every cell's expectation with the k-th of the parameters that interpolate at some values, the others at x."""
+    histosys, normsys, interpolating = templates.histosys, templates.normsys, templates.order.interpolating
+    added, multiplier = (part[None] for part in yields(templates, x))
+    here = x[interpolating[k]]
+    if k < len(histosys.linear):
+        shape = histosys.shape[:, k]
+        even = _even_part(shape, alphas) - _even_part(shape, here)
+        added = added + (alphas - here)[:, None, None] * histosys.linear[k] + even[:, None, None] * histosys.even[k]
+    n = k - (len(interpolating) - len(normsys.edge))
+    if n >= 0:
+        factor = _factors(normsys, alphas[:, None, None], n) / _factors(normsys, here, n)
+        multiplier = multiplier * factor[:, :, templates.bin_channel]
+    found: np.ndarray = added * multiplier
+    return found
+
+
+def _even_part(shape: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """g(α), see ``arrays.Histosys.shape``."""
+    edge, two, four, six, slope, offset = shape
+    square = alpha * alpha
+    inside = square * (two + square * (four + square * six))
+    found: np.ndarray = np.where(np.abs(alpha) < edge, inside, slope * np.abs(alpha) + offset)
+    return found
+
+
+def _factors(normsys: Normsys[np.ndarray], alpha: np.ndarray, only: int | None = None) -> np.ndarray:
+    """The factors of all normsys parameters, or of one, at α, whose shape goes with (normsys, sample, channel)."""
+    which = slice(None) if only is None else slice(only, only + 1)
+    polynomial = sum(c * alpha ** (k + 1) for k, c in enumerate(normsys.polynomial[:, which]))
+    hi, lo = normsys.log_hi[which], normsys.log_lo[which]
+    exponential = np.exp(np.where(alpha > 0, hi, -lo) * alpha)
+    edge = normsys.edge[which].reshape(-1, 1, 1)
+    found: np.ndarray = np.where(np.abs(alpha) < edge, 1 + polynomial, exponential)
+    return found
+
+
+def over_interpolating(
+    templates: Templates[np.ndarray],
+    hist: Shaped[np.ndarray, "histosys ..."] | None,
+    norm: Shaped[np.ndarray, "normsys ..."] | None,
+) -> Shaped[np.ndarray, "interpolating ..."]:
+    """What parameters do by their histosys plus what they do by their normsys, None for nothing at all."""
+    size = len(templates.order.interpolating)
+    given = hist if hist is not None else norm
+    assert given is not None
+    found = np.zeros((size, *given.shape[1:]), dtype=given.dtype)
+    if hist is not None:
+        found[: len(hist)] += hist
+    if norm is not None:
+        found[size - len(norm) :] += norm
+    return found

@@ -1,0 +1,48 @@
+"""Figures, drawn from a summary alone, as deterministic SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("agg")
+
+import matplotlib.pyplot as plt
+import mplhep
+from matplotlib.figure import Figure
+
+from toymill.report import of_comparison, of_ensemble, of_study
+from toymill.results.summary import ComparisonSummary, Summary
+
+
+def draw(
+    summary: Summary | ComparisonSummary, outputs: Mapping[str, str | Path], *, ensemble: str | None = None
+) -> None:
+    """Draw figures of a study, or of one of its ensembles.
+
+    Args:
+        summary: the content of ``summary.json``.
+        outputs: a file for each figure, by the figure's name: overview, coverage and status of a
+            study; t_mu, pull and parameters of an ensemble; of a comparison of optimisers, optimisers and
+            optimisers_table of an ensemble.
+        ensemble: name of the ensemble; None for figures of the study.
+    """
+    with mpl.rc_context():
+        mplhep.style.use("ATLAS")
+        mpl.rcParams.update({"svg.hashsalt": "toymill", "font.size": 12, "legend.fontsize": 10, "axes.labelsize": 13})
+        mpl.rcParams.update({"xtick.labelsize": 11, "ytick.labelsize": 11, "svg.fonttype": "path"})
+        for name, path in outputs.items():
+            figure = _figure(summary, name, ensemble)
+            figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+            plt.close(figure)
+
+
+def _figure(summary: Summary | ComparisonSummary, name: str, ensemble: str | None) -> Figure:
+    if isinstance(summary, ComparisonSummary):
+        assert ensemble is not None
+        return of_comparison.FIGURES[name](summary, ensemble)
+    if ensemble is None:
+        return of_study.FIGURES[name](summary)
+    return of_ensemble.FIGURES[name](summary, ensemble)

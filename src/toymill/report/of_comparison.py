@@ -1,0 +1,92 @@
+"""Figures of optimisers compared on one ensemble's toys: what each costs and where it ends, and the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from toymill.report.drawing import BLUE, ORANGE, fill_table, title
+from toymill.results.summary import ComparisonSummary
+
+
+def _optimisers(summary: ComparisonSummary, ensemble: str) -> Figure:
+    """What each optimiser costs, and how far from the best minimum it stops."""
+    methods = summary.ensembles[ensemble].methods
+    near = summary.ensembles[ensemble].near
+    figure, (cost, quality, distance) = plt.subplots(
+        1, 3, figsize=(14, 1.6 + 0.5 * len(methods)), sharey=True, gridspec_kw={"wspace": 0.08}
+    )
+    rows = np.arange(len(methods))[::-1]
+    cost.barh(rows, [1e3 * item.seconds_a_toy for item in methods.values()], 0.6, color=BLUE)
+    cost.set_xscale("log")
+    cost.set_xlabel("milliseconds a toy, once compiled")
+    cost.set_yticks(rows, list(methods))
+    reached = np.array([100 * item.reached / item.toys for item in methods.values()])
+    false = np.array([100 * item.false_success / item.toys for item in methods.values()])
+    quality.barh(rows, reached, 0.6, color=BLUE, label="at the best minimum")
+    quality.barh(rows, false, 0.6, left=reached, color=ORANGE, label="false success")
+    quality.set_xlim(0, 100)
+    quality.set_ylim(-0.6, len(methods) + 0.5)
+    quality.set_xlabel("% of toys")
+    quality.legend(loc="upper left", frameon=False, ncols=2, fontsize=9)
+    above = [item.nll_above_best for item in methods.values()]
+    for label, marker, shown in (
+        ("median", "o", [item.median for item in above]),
+        ("90 %", "s", [item.q90 for item in above]),
+        ("largest", "^", [item.largest for item in above]),
+    ):
+        values = np.array([_shown(value) for value in shown])
+        distance.plot(values, rows, marker, color="black", markersize=5, label=label, fillstyle="none")
+    distance.axvline(near, color=ORANGE, linewidth=1.5)
+    distance.set_xscale("log")
+    distance.set_xlabel("nll above the best minimum")
+    distance.set_xlim(3e-13, 3e6)
+    distance.set_xticks([1e-12, 1e-8, 1e-4, 1, 1e4], ["$10^{-12}$", "$10^{-8}$", "$10^{-4}$", "1", "$10^4$"])
+    distance.legend(loc="upper right", frameon=False, ncols=3, fontsize=9)
+    for axes in (cost, quality, distance):
+        axes.yaxis.set_tick_params(which="both", left=False, right=False)
+    figure.suptitle(title(summary, ensemble), fontsize=11)
+    return figure
+
+
+def _shown(value: float | None) -> float:
+    """A distance on a logarithmic axis that has both ends."""
+    return 1e6 if value is None else float(np.clip(value, 1e-12, 1e6))
+
+
+def _optimisers_table(summary: ComparisonSummary, ensemble: str) -> Figure:
+    """The comparison as a table."""
+    methods = summary.ensembles[ensemble].methods
+    head = ["optimiser", "says\nsuccess", "at best\nminimum", "false\nsuccess", "iterations", "nll", "gradients"]
+    head += ["Hessians", "ms a toy", "first call, s", "nll above best\nmedian, largest", "σ from best\nmedian, largest"]
+    rows = []
+    for name, item in methods.items():
+        row = [name, *(f"{count} / {item.toys}" for count in (item.success, item.reached, item.false_success))]
+        row += [_count(number.median) for number in (item.iterations, item.values, item.gradients, item.hessians)]
+        row += [f"{1e3 * item.seconds_a_toy:.3g}", f"{item.first_call_seconds:.2g}"]
+        for distance in (item.nll_above_best, item.sigmas_from_best):
+            row.append(f"{_short(distance.median)}, {_short(distance.largest)}")
+        rows.append(row)
+    figure, axes = plt.subplots(figsize=(16, 1.1 + 0.42 * len(rows)))
+    axes.axis("off")
+    fill_table(axes, rows, head)
+    axes.set_title(f"{title(summary, ensemble)} (counts are medians over toys)", fontsize=12)
+    return figure
+
+
+def _count(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:g}"
+
+
+def _short(value: float | None) -> str:
+    return "infinite" if value is None else f"{value:.1e}"
+
+
+FIGURES: dict[str, Callable[[ComparisonSummary, str], Figure]] = {
+    "optimisers": _optimisers,
+    "optimisers_table": _optimisers_table,
+}
+"""The figures of an ensemble, by name."""

@@ -1,0 +1,107 @@
+"""Where a study's results came from: versions, command, state of the code, digests, times."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+from toymill._version import __version__
+from toymill.record import Record
+from toymill.results.description import Description
+
+_PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "h5py", "iminuit", "snakemake", "pydantic", "matplotlib", "mplhep")
+
+
+class Commit(Record):
+    """The state of toymill's checkout."""
+
+    commit: str
+    """Its commit."""
+    modified: bool
+    """Whether tracked files differ from it."""
+
+
+class Provenance(Record):
+    """``provenance.json``: where a study's results came from."""
+
+    toymill: str
+    """Version of toymill."""
+    command: str
+    """The command that made them."""
+    finished: str
+    """When, in UTC."""
+    git: Commit | None
+    """The state of toymill's checkout; null outside one."""
+    python: str
+    """Version of Python."""
+    platform: str
+    """Operating system and processor."""
+    packages: dict[str, str | None]
+    """Version of each package; null where it is not installed."""
+    inputs: dict[str, str]
+    """SHA-256 of each input file, by its path."""
+    digests: dict[str, str]
+    """SHA-256 of the results, by what they are."""
+    seconds: dict[str, float]
+    """Wall-clock seconds of each job that was measured."""
+
+
+def provenance(model: Description, files: Mapping[str, str], benchmarks: str | Path) -> Provenance:
+    """Where a study's results came from.
+
+    Args:
+        model: the description of its model.
+        files: results whose digests are recorded, by name.
+        benchmarks: folder of Snakemake's benchmark tables, one a job.
+    """
+    return Provenance(
+        toymill=__version__,
+        command=os.environ.get("TOYMILL_COMMAND", "unknown: the job ran on another machine"),
+        finished=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        git=_git(),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        packages={name: _version(name) for name in _PACKAGES},
+        inputs=model.inputs,
+        digests={name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in files.items()},
+        seconds=_seconds(Path(benchmarks)),
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # a rule's conda environment has no Snakemake
+        return None
+
+
+def _git() -> Commit | None:
+    """The commit of toymill's checkout, and whether tracked files differ from it; None outside a checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", Path(__file__).parent, *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return Commit(commit=git("rev-parse", "HEAD"), modified=bool(git("status", "--porcelain", "-uno")))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _seconds(benchmarks: Path) -> dict[str, float]:
+    """Wall-clock seconds of each job that was measured, from Snakemake's benchmark tables."""
+    seconds = {}
+    for path in sorted(benchmarks.rglob("*.tsv")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if len(lines) < 2:
+            continue
+        first = lines[1]
+        seconds[str(path.relative_to(benchmarks).with_suffix(""))] = float(first.split("\t")[0])
+    return seconds

@@ -1,0 +1,341 @@
+"""``summary.json`` and ``summary.h5``: every aggregated number of a study. Needs no JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from toymill.inference.agreement import Histogram, Quantile, Verdict
+from toymill.inference.audit import AuditSummary
+from toymill.inference.covariance import Efficiency
+from toymill.inference.coverage import Coverage
+from toymill.inference.discovery import Discovery
+from toymill.record import EnsembleName, LevelText, NumberOrNone, ParameterName, QuantityName, Record
+from toymill.results.description import Information, ObservedTest
+from toymill.results.files import read_record, write_record
+from toymill.results.hdf5 import write_tree
+
+
+class Location(Record):
+    """Where the estimates of a quantity lie about its truth."""
+
+    truth: float
+    """The truth."""
+    mean: NumberOrNone
+    """Mean of the estimates."""
+    bias: NumberOrNone
+    """The mean less the truth."""
+    bias_error: NumberOrNone
+    """Monte Carlo error of the bias."""
+    rms: NumberOrNone
+    """Root mean square deviation of the estimates from their mean."""
+    rms_error: NumberOrNone
+    """Monte Carlo error of the rms."""
+
+
+class ParameterSummary(Location):
+    """The estimates of one parameter, and their pulls (estimate - truth) / error."""
+
+    pulls: int
+    """Certified toys that have a pull: a parameter at a bound has no error."""
+    pull_mean: NumberOrNone
+    """Mean of the pulls."""
+    pull_mean_error: NumberOrNone
+    """Monte Carlo error of that mean."""
+    pull_width: NumberOrNone
+    """Root mean square deviation of the pulls from their mean."""
+    pull_width_error: NumberOrNone
+    """Monte Carlo error of that width."""
+    at_bound: int
+    """Certified toys without a pull."""
+
+
+class InformationSummary(Information):
+    """The expected information at the truth, beside the covariance of the toys' estimates."""
+
+    covariance: list[list[NumberOrNone]]
+    """The covariance of the estimates over the toys."""
+    covariance_error: list[list[NumberOrNone]]
+    """Its Monte Carlo error."""
+    efficiency: dict[ParameterName, Efficiency]
+    """The Cramér-Rao bound over the variance, by parameter."""
+
+
+class PullHistogram(Record):
+    """The histogram of the pull of the parameter of interest."""
+
+    edges: list[float]
+    """Edges of the bins, ascending."""
+    counts: list[int]
+    """Certified toys in each bin."""
+    underflow: int
+    """Certified toys below the first edge."""
+    overflow: int
+    """Certified toys above the last edge."""
+
+
+class IntervalSummary(Record):
+    """Coverage of the two kinds of interval of the parameter of interest, by confidence level."""
+
+    hessian: dict[LevelText, Coverage]
+    """Of the estimate and its error from the exact Hessian."""
+    profile: dict[LevelText, Coverage]
+    """Of the interval where t_μ is at most the χ² quantile."""
+
+
+class TestSummary(Record):
+    """The distribution of t_μ at one test point, beside the asymptotic one."""
+
+    __test__ = False  # it is no test of pytest's
+
+    poi: float
+    """The tested value of the parameter of interest."""
+    noncentrality: float | None
+    """Λ of the asymptotic distribution."""
+    noncentrality_error: float | None
+    """Monte Carlo error of Λ; 0 where it is exact."""
+    mean: NumberOrNone
+    """Mean of t_μ over the certified toys."""
+    mean_error: NumberOrNone
+    """Monte Carlo error of the mean."""
+    smallest: NumberOrNone
+    """The smallest t_μ, below 0 by rounding only."""
+    at_zero: int
+    """Certified toys with t_μ = 0."""
+    histogram: Histogram
+    """The histogram of t_μ."""
+    quantiles: dict[LevelText, Quantile]
+    """Its quantiles, by level."""
+    verdict: Verdict
+    """Whether the asymptotic distribution may be trusted."""
+
+
+class TailToy(Record):
+    """A toy of large t_μ."""
+
+    toy: int
+    """Its index, by which it can be thrown again."""
+    t: float
+    """Its t_μ at the truth."""
+    estimate: float
+    """Its estimate of the parameter of interest."""
+
+
+class Tail(Record):
+    """The toys of the largest t_μ at the truth, and the failed ones."""
+
+    threshold: float
+    """Where the tail begins."""
+    toys: int
+    """Certified toys in the tail."""
+    largest: list[TailToy]
+    """The toys of the largest t_μ, descending."""
+    failed: list[int]
+    """Indices of the first toys that failed."""
+
+
+class Iterations(Record):
+    """What the fits cost."""
+
+    free: float
+    """Mean number of steps of a free fit."""
+    largest: int
+    """The most steps of any fit."""
+
+
+class EnsembleSummary(Record):
+    """One ensemble. A toy is certified if its free fit and all its conditional fits are."""
+
+    digest: str
+    """SHA-256 of everything that its toys and fits depend on, save the index."""
+    keep: Literal["all", "poi", "summary"]
+    """What its files keep of the fits."""
+    toys: int
+    """Number of toys."""
+    certified: int
+    """Number of certified toys; every number below is of these, if nothing else is said."""
+    failed: dict[str, int]
+    """Toys that are not certified, by the worst status of their fits."""
+    at_bound: int
+    """Certified toys whose worst status is at_bound."""
+    at_kink: int
+    """Certified toys whose worst status is at_kink."""
+    throw: str
+    """What fluctuates: frequentist, main-only or hybrid."""
+    truth: dict[ParameterName, float]
+    """The truth, by parameter."""
+    parameters: dict[ParameterName, ParameterSummary]
+    """The free parameters, by name."""
+    derived: dict[QuantityName, Location]
+    """The derived quantities, by name."""
+    information: InformationSummary
+    """Expected information, and covariance of the estimates."""
+    pull_histogram: PullHistogram
+    """The pull of the parameter of interest."""
+    intervals: IntervalSummary
+    """Coverage of intervals of the parameter of interest."""
+    tests: list[TestSummary]
+    """t_μ at each test point, ascending."""
+    discovery: list[Discovery] | None
+    """Discovery p-values, if the truth is 0; else null."""
+    tail: Tail
+    """The toys of the largest t_μ at the truth, and the failed ones."""
+    iterations: Iterations
+    """What the fits cost."""
+    audit: AuditSummary
+    """The largest differences between iminuit's fits and ours."""
+
+
+class ObservedSummary(Record):
+    """The fit to the observed data."""
+
+    status: str
+    """How the free fit ended."""
+    poi: NumberOrNone
+    """The fitted parameter of interest."""
+    poi_error: NumberOrNone
+    """Its error from the exact Hessian."""
+    derived: dict[QuantityName, float]
+    """The derived quantities, by name."""
+    information: list[list[NumberOrNone]]
+    """The observed information over the free parameters."""
+    twice_nll: NumberOrNone
+    """2 nll at its minimum, with all constants."""
+    tests: list[ObservedTest]
+    """The observed t_μ at the tested values of all ensembles."""
+
+
+class _Head(Record):
+    """What every summary begins with."""
+
+    toymill: str
+    """Version of toymill."""
+    study: str
+    """Name of the study."""
+    kind: Literal["toys", "optimisers"]
+    """Kind of the study."""
+    model_digest: str
+    """SHA-256 of everything that defines the model."""
+    poi: str
+    """The parameter of interest."""
+
+
+class Summary(_Head):
+    """The summary of a study of kind toys."""
+
+    kind: Literal["toys"] = "toys"
+    """Kind of the study."""
+    errors: str = "Monte Carlo errors are one standard deviation; intervals on fractions are Clopper-Pearson, 68.27 %"
+    """What the Monte Carlo errors and intervals are."""
+    observed: ObservedSummary | None
+    """The fit to the observed data; null for a model without."""
+    ensembles: dict[EnsembleName, EnsembleSummary]
+    """The truth points, by ensemble."""
+
+
+OptimiserName = Annotated[str, "optimiser"]
+"""Key of a mapping: the name of an optimiser."""
+
+
+class Quantiles(Record):
+    """A number over the toys; null where it is not finite or not known."""
+
+    median: NumberOrNone
+    """The median."""
+    q90: NumberOrNone
+    """The 90 % quantile."""
+    largest: NumberOrNone
+    """The largest."""
+
+
+class MethodSummary(Record):
+    """What one optimiser made of an ensemble's toys."""
+
+    toys: int
+    """Number of toys."""
+    success: int
+    """Toys for which it says that it has converged."""
+    reached: int
+    """Toys for which it is at the best minimum that any optimiser found."""
+    false_success: int
+    """Toys for which it says so and is not there."""
+    first_call_seconds: float
+    """Seconds of a first call, which compiles or reads the compilation cache."""
+    seconds_a_toy: float
+    """Seconds a toy after that."""
+    iterations: Quantiles
+    """Its steps."""
+    values: Quantiles
+    """Evaluations of the nll."""
+    gradients: Quantiles
+    """Evaluations of the gradient."""
+    hessians: Quantiles
+    """Evaluations of the Hessian."""
+    nll_above_best: Quantiles
+    """Its nll less that of the best minimum."""
+    sigmas_from_best: Quantiles
+    """Its distance from the best minimum in standard deviations."""
+
+
+class Comparison(Record):
+    """The optimisers compared on one ensemble's toys."""
+
+    near: float
+    """A fit is at the best minimum if its nll is within this of it."""
+    methods: dict[OptimiserName, MethodSummary]
+    """What each optimiser made of the toys, by its name."""
+
+
+class EnsembleComparison(Record):
+    """The optimisers compared on one ensemble's toys, with its truth."""
+
+    truth: dict[ParameterName, float]
+    """The truth, by parameter."""
+    near: float
+    """A fit is at the best minimum if its nll is within this of it."""
+    methods: dict[OptimiserName, MethodSummary]
+    """What each optimiser made of the toys, by its name."""
+
+
+class ComparisonSummary(_Head):
+    """The summary of a study of kind optimisers."""
+
+    kind: Literal["optimisers"] = "optimisers"
+    """Kind of the study."""
+    times: str = "wall-clock seconds of one job on one core: they differ from run to run"
+    """What the times are."""
+    ensembles: dict[EnsembleName, EnsembleComparison]
+    """The truth points, by ensemble."""
+
+
+SUMMARY: TypeAdapter[Summary | ComparisonSummary] = TypeAdapter(
+    Annotated[Summary | ComparisonSummary, Field(discriminator="kind")]
+)
+"""The summary of a study of either kind."""
+
+
+def read_summary(path: str | Path) -> Summary | ComparisonSummary:
+    """Read ``summary.json``.
+
+    Raises:
+        ToymillError: a file that is not one of this version, with the key that is wrong.
+    """
+    return read_record(path, SUMMARY)
+
+
+def read_comparisons(paths: Iterable[str | Path]) -> dict[str, Comparison]:
+    """Read the comparison of each ensemble, from a file of the ensemble's name.
+
+    Raises:
+        ToymillError: a file that is not one of this version, with the key that is wrong.
+    """
+    return {Path(path).stem: read_record(path, TypeAdapter(Comparison)) for path in paths}
+
+
+def write_summary(json: str | Path, hdf5: str | Path, summary: Summary | ComparisonSummary) -> None:
+    """Write ``summary.json`` and ``summary.h5``, the same numbers in both."""
+    write_record(json, summary)
+    write_tree(hdf5, "toymill-summary", summary.model_dump(mode="json"))

@@ -1,0 +1,271 @@
+"""From shards to a summary: every number with its Monte Carlo error, every toy accounted for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from toymill._version import __version__
+from toymill.config.study import Study
+from toymill.fitting.status import CERTIFIED_STATUSES, Status
+from toymill.inference.agreement import LEVELS, compare_quantile, histogram, verdict, zeros
+from toymill.inference.asymptotics import CDF, asymptotic_cdf
+from toymill.inference.audit import summarize_audit
+from toymill.inference.counting import Moments, moments_of_sums
+from toymill.inference.covariance import covariance_of_sums, efficiencies
+from toymill.inference.coverage import coverage
+from toymill.inference.discovery import discovery
+from toymill.results.description import Description, EnsembleDescription
+from toymill.results.summary import (
+    Comparison,
+    ComparisonSummary,
+    EnsembleComparison,
+    EnsembleSummary,
+    InformationSummary,
+    IntervalSummary,
+    Iterations,
+    Location,
+    ObservedSummary,
+    ParameterSummary,
+    PullHistogram,
+    Summary,
+    Tail,
+    TailToy,
+    TestSummary,
+)
+from toymill.results.tally import PULL_EDGES, TAIL, Tally
+from toymill.study.collect import Collected, collect
+from toymill.study.model import derived_of_study
+
+_LARGEST = 10  # toys of the largest t that the summary names
+
+
+def summarize(study: Study, description: Description, files: Mapping[str, Sequence[str | Path]]) -> Summary:
+    """The summary of a study.
+
+    Args:
+        study: the study.
+        description: the content of its ``model.json``.
+        files: the shards' files of each ensemble.
+
+    Raises:
+        ToymillError: a shard that is missing, damaged or of another study, by name.
+    """
+    derived = derived_of_study(study)
+    return Summary(
+        toymill=__version__,
+        study=study.study,
+        model_digest=description.digest,
+        poi=description.poi,
+        observed=_observed(description),
+        ensembles={
+            name: _ensemble(study, description, name, collect(study, description, name, files.get(name, ()), derived))
+            for name in study.ensembles
+        },
+    )
+
+
+def summarize_comparisons(
+    study: Study, description: Description, tables: Mapping[str, Comparison]
+) -> ComparisonSummary:
+    """The summary of a study that compares optimisers: a table for each ensemble.
+
+    Args:
+        study: the study.
+        description: the content of its ``model.json``.
+        tables: what ``optimisers.table`` found, by ensemble.
+    """
+    return ComparisonSummary(
+        toymill=__version__,
+        study=study.study,
+        model_digest=description.digest,
+        poi=description.poi,
+        ensembles={
+            name: EnsembleComparison(
+                truth=description.ensembles[name].truth, near=tables[name].near, methods=tables[name].methods
+            )
+            for name in study.ensembles
+        },
+    )
+
+
+def _observed(description: Description) -> ObservedSummary | None:
+    """The fit to the observed data; None for a model without."""
+    observed = description.observed
+    if observed is None:
+        return None
+    return ObservedSummary(
+        status=observed.status,
+        poi=observed.parameters[description.poi],
+        poi_error=observed.errors[description.poi],
+        derived=observed.derived,
+        information=observed.information,
+        twice_nll=observed.twice_nll,
+        tests=observed.tests,
+    )
+
+
+def _ensemble(study: Study, description: Description, name: str, found: Collected) -> EnsembleSummary:
+    """One ensemble's part of the summary. A toy is certified if its free and all its conditional fits are."""
+    about = description.ensembles[name]
+    poi, truth = description.poi, about.truth[description.poi]
+    tally = found.tally
+    toys, certified, worst = int(tally.toys), int(tally.certified), tally.status[-1]
+    failed = toys - certified
+    place = found.names.index(poi)
+    return EnsembleSummary(
+        digest=about.digest,
+        keep=study.keep,
+        toys=toys,
+        certified=certified,
+        failed={status.name.lower(): int(worst[status]) for status in Status if status not in CERTIFIED_STATUSES},
+        at_bound=int(worst[Status.AT_BOUND]),
+        at_kink=int(worst[Status.AT_KINK]),
+        throw=about.throw,
+        truth=about.truth,
+        parameters={item.name: _parameter(tally, i) for i, item in enumerate(description.parameters) if not item.fixed},
+        derived={key: _derived(tally, i) for i, key in enumerate(about.derived)},
+        information=_information(about, found.names, tally),
+        pull_histogram=PullHistogram(
+            edges=PULL_EDGES.tolist(),
+            counts=tally.pull_histogram[1:-1].tolist(),
+            underflow=int(tally.pull_histogram[0]),
+            overflow=int(tally.pull_histogram[-1]),
+        ),
+        intervals=IntervalSummary(
+            hessian=coverage(
+                study.levels,
+                tally.hessian.tolist(),
+                certified=certified,
+                failed=failed,
+                without=certified - int(tally.pulls[place]),
+            ),
+            profile=coverage(study.levels, tally.profile.tolist(), certified=certified, failed=failed, without=0),
+        ),
+        tests=[_test(description, name, k, found) for k in range(len(about.tests))],
+        discovery=discovery(tally.one_sided(about.tests.index(0.0), above=True), failed=failed) if truth == 0 else None,
+        tail=_tail(tally, about.tests.index(truth), place),
+        iterations=Iterations(free=float(tally.iterations / toys), largest=int(tally.most_iterations)),
+        audit=summarize_audit(
+            np.concatenate([found.audit.nll_free[None], found.audit.nll_tests]), found.audit.poi, found.audit.valid
+        ),
+    )
+
+
+def _parameter(tally: Tally, i: int) -> ParameterSummary:
+    """Bias, spread and pull of parameter i."""
+    truth = float(tally.truth[i])
+    sums = np.array([tally.sums[i], tally.products[i, i], tally.products_21[i, i], tally.products_22[i, i]])
+    value = moments_of_sums(int(tally.certified), sums, truth)
+    pull = moments_of_sums(int(tally.pulls[i]), tally.pull_sums[i])
+    return ParameterSummary(
+        **dict(_location(value, truth)),
+        pulls=pull.size,
+        pull_mean=pull.mean,
+        pull_mean_error=pull.mean_error,
+        pull_width=pull.rms,
+        pull_width_error=pull.rms_error,
+        at_bound=int(tally.certified - tally.pulls[i]),
+    )
+
+
+def _derived(tally: Tally, i: int) -> Location:
+    """Bias and spread of derived quantity i."""
+    truth = float(tally.derived_truth[i])
+    return _location(moments_of_sums(int(tally.derived[i]), tally.derived_sums[i], truth), truth)
+
+
+def _location(value: Moments, truth: float) -> Location:
+    """Where estimates lie about the truth."""
+    return Location(
+        truth=truth,
+        mean=value.mean,
+        bias=value.mean - truth,
+        bias_error=value.mean_error,
+        rms=value.rms,
+        rms_error=value.rms_error,
+    )
+
+
+def _information(about: EnsembleDescription, names: Sequence[str], tally: Tally) -> InformationSummary:
+    """Expected information and Cramér-Rao bound at the truth, beside the toys' covariance.
+
+    There is no efficiency where auxiliary data are held: the bound is for data that all fluctuate.
+    """
+    stated = about.information
+    columns = [names.index(name) for name in stated.parameters]
+    inside = np.ix_(columns, columns)
+    found = covariance_of_sums(
+        int(tally.certified),
+        tally.sums[columns],
+        *(part[inside] for part in (tally.products, tally.products_21, tally.products_22)),
+    )
+    each = efficiencies(stated.bound, found, comparable=about.throw == "frequentist")
+    return InformationSummary(
+        **dict(stated),
+        covariance=found.value.tolist(),
+        covariance_error=found.error.tolist(),
+        efficiency=dict(zip(stated.parameters, each, strict=True)),
+    )
+
+
+def _tail(tally: Tally, k: int, poi: int) -> Tail:
+    """The toys of the largest t at the truth, test point k: how many, and the index of the first, to throw them again."""
+    order = np.argsort(-tally.kept_t, kind="stable")[: min(_LARGEST, int(np.sum(~np.isnan(tally.kept_t))))]
+    return Tail(
+        threshold=TAIL,
+        toys=tally.distribution(k).above(TAIL),
+        largest=[
+            TailToy(
+                toy=int(tally.kept[row]),
+                t=float(tally.kept_t[row]),
+                estimate=float(tally.kept_fits[0].parameters[row, poi]),
+            )
+            for row in order
+        ],
+        failed=tally.kept[np.isnan(tally.kept_t)][:_LARGEST].tolist(),
+    )
+
+
+def _test(description: Description, name: str, k: int, found: Collected) -> TestSummary:
+    """The distribution of t_μ at test point k, beside the asymptotic one."""
+    about = description.ensembles[name]
+    mu, truth = about.tests[k], about.truth[description.poi]
+    t = found.t[k]
+    mean = moments_of_sums(t.size, found.tally.t_sums[k])
+    noncentrality, error = (0.0, 0.0) if mu == truth else (about.asimov.t[k], about.asimov.t_error[k])
+    cdf, why_none = _asymptotic(description, about, mu, noncentrality)
+    return TestSummary(
+        poi=mu,
+        noncentrality=noncentrality,
+        noncentrality_error=error,
+        mean=mean.mean,
+        mean_error=mean.mean_error,
+        smallest=float(found.tally.smallest[k]),
+        at_zero=zeros(t),
+        histogram=histogram(t, noncentrality or 0.0, cdf),
+        quantiles={repr(level): compare_quantile(t, level, cdf) for level in LEVELS},
+        verdict=verdict(t, cdf, why_none),
+    )
+
+
+def _asymptotic(
+    description: Description, about: EnsembleDescription, mu: float, noncentrality: float | None
+) -> tuple[CDF | None, str | None]:
+    """The asymptotic distribution of t_μ at a tested value, or why there is none.
+
+    The formula knows a lower bound of μ̂ and no upper one: none is given where the upper bound is within three sigma.
+    """
+    poi, truth, sigma = description.poi, about.truth[description.poi], about.asimov.sigma
+    low, high = next(item.bounds for item in description.parameters if item.name == poi)
+    lower = -math.inf if low is None else low
+    upper = math.inf if high is None else high
+    if sigma is not None and upper - max(mu, truth) < 3 * sigma:
+        return None, f"the upper bound of {poi}, {upper:g}, is within three sigma"
+    if noncentrality is None or sigma is None:
+        return None, None
+    return partial(asymptotic_cdf, noncentrality=noncentrality, mu=mu, truth=truth, sigma=sigma, lower=lower), None
