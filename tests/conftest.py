@@ -11,17 +11,23 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import jax
+import pytest
+
+import toymill
+
 _TEMPORARY = None  # workers find the folder of the process that starts them
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _TEMPORARY = tempfile.mkdtemp(prefix="toymill-tests-")
-os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**31)  # with a size JAX locks the folder while it reads and writes
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-
-import jax  # noqa: E402
-import pytest  # noqa: E402
-
-import toymill  # noqa: E402
+CACHE = {
+    "jax_compilation_cache_dir": os.environ["JAX_COMPILATION_CACHE_DIR"],
+    "jax_compilation_cache_max_size": 2**31,  # with a size JAX locks the folder while it reads and writes
+    "jax_persistent_cache_min_compile_time_secs": 0.1,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+for _name, _value in CACHE.items():
+    os.environ[_name.upper()] = str(_value)  # for the processes that tests start
+    jax.config.update(_name, _value)
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
