@@ -1,5 +1,6 @@
 # make study: set up and run the default study, or another: make study CONFIG=config/studies/tiny.yaml
-# make test: set up and run the tests.
+# make test: set up and run the tests, but for the long ones, in two workers; WORKERS=8 takes more.
+# make test-all: the same, and then the long ones.
 # make bench: set up the peers in an environment of their own, and time toymill beside them; BENCH="--help" tells more.
 # make docs: set up and build the documentation site in docs/_build, with warnings as errors.
 PYTHON ?= python3
@@ -9,16 +10,21 @@ PEERS := .venv-peers
 BENCH ?=
 CORES ?= all
 CONFIG ?=
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf.py docs/figures
 
-.PHONY: study test lint bench setup setup-dev lock schema format clean
+.PHONY: study test test-all lint bench setup setup-dev lock schema format clean
 
 study: setup
 	$(SNAKEMAKE) $(if $(CONFIG),--configfile $(CONFIG))
 
 test: setup-dev
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not long"
+
+test-all: test
+	$(PYTEST) -m long
 
 lint: setup-dev
 	$(BIN)/ruff check $(LINTED)

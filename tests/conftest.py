@@ -1,6 +1,14 @@
-"""Settings of every test: float64, no silent broadcasting of ranks, warnings are errors (see pyproject.toml)."""
+"""Settings of every test: float64, no silent broadcasting of ranks, warnings are errors (see pyproject.toml).
+
+Compiled programs are stored in a folder of the run, so that each is compiled once whichever tests, whichever jobs of
+a test's study, and whichever pytest-xdist worker want it. (The check of a stated model and the comparison of optimisers
+clear what JAX holds in memory.) The folder is new in every run, unless JAX_COMPILATION_CACHE_DIR names one.
+"""
 
 import json
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import jax
@@ -8,11 +16,35 @@ import pytest
 
 import toymill
 
+_TEMPORARY = None  # workers find the folder of the process that starts them
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _TEMPORARY = tempfile.mkdtemp(prefix="toymill-tests-")
+CACHE = {
+    "jax_compilation_cache_dir": os.environ["JAX_COMPILATION_CACHE_DIR"],
+    "jax_compilation_cache_max_size": 2**31,  # with a size JAX locks the folder while it reads and writes
+    "jax_persistent_cache_min_compile_time_secs": 0.1,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+for _name, _value in CACHE.items():
+    os.environ[_name.upper()] = str(_value)  # for the processes that tests start
+    jax.config.update(_name, _value)
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).resolve().parents[1]
 ATLAS = ROOT / "config/workspaces/atlas-3l-erjr"
+
+
+def pytest_collection_modifyitems(items):
+    """Studies come first: they take long, share what a worker has finished, and are then stolen by no other worker."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
+
+
+def pytest_unconfigure():
+    """The last thing of a run, in the process that began it."""
+    if _TEMPORARY:
+        shutil.rmtree(_TEMPORARY, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +67,11 @@ def onoff():
     return toymill.read_workspace(ROOT / "tests/data/onoff.json")
 
 
-@pytest.fixture(scope="session", params=["100p0_20p0", "150p0_50p0"])
+# The arrays of the two have other shapes, 69 and 70 parameters among them, so that each has programs of its own.
+SIGNALS = ["100p0_20p0", pytest.param("150p0_50p0", marks=pytest.mark.long)]
+
+
+@pytest.fixture(scope="session", params=SIGNALS)
 def atlas(request):
     """The published ATLAS likelihood with one signal: (name of the signal, model)."""
     patch = ATLAS / f"patch.ERJR_{request.param}.json"

@@ -37,7 +37,7 @@ def toys_of(model, count=1000):
     return toymill.throw(model, model.parameters.init, count, seed=1)
 
 
-@pytest.fixture(params=["hww", "every-modifier", "normal", "poisson"])
+@pytest.fixture(params=["hww", pytest.param("every-modifier", marks=pytest.mark.long), "normal", "poisson"])
 def model(request, spec):
     builders = {
         "hww": lambda: request.getfixturevalue("hww"),

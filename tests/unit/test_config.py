@@ -2,13 +2,14 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import BaseModel
 
 import toymill
-from toymill.config import dependencies
+from toymill.config import dependencies, inspection
 from toymill.config.dependencies import comparison_job, fits_digest, fits_job, toys_job
 from toymill.config.model import KINDS, NamedPatch, Remote
 from toymill.config.schema import SCHEMA_FILE, schema_text
@@ -264,9 +265,23 @@ def test_manual_lists_every_key_with_its_default_and_meaning(root):
     assert {key for key, *_ in told} <= known
 
 
-def test_studies_of_the_repository_are_valid(root):
-    for path in [root / "config/config.yaml", *(root / "config/studies").glob("*.yaml")]:
-        check_inputs(read_study(yaml.safe_load(path.read_text())))
+STUDIES = sorted(Path(__file__).parents[2].glob("config/**/*.yaml"))
+LIKE_GAUSS2D = ("gauss2d-mismatch", "gauss2d-outliers")  # the same model with other options
+
+
+@pytest.fixture(scope="session")
+def inspected(tmp_path_factory):
+    """What is found of models, for this run and worker only."""
+    return tmp_path_factory.mktemp("inspected")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.long] * (path.stem in LIKE_GAUSS2D), id=path.stem) for path in STUDIES],
+)
+def test_studies_of_the_repository_are_valid(path, inspected, monkeypatch):
+    monkeypatch.setattr(inspection, "INSPECTED", inspected)
+    check_inputs(read_study(yaml.safe_load(path.read_text())))
 
 
 def test_files_that_a_model_uses_are_named(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ def pyhf_model(path_or_spec, patches=()):
     return model, np.array(workspace.data(model))
 
 
-@pytest.fixture(params=["hww", "every-modifier", "100p0_20p0", "150p0_50p0"])
+@pytest.fixture(params=["hww", "every-modifier", "100p0_20p0", pytest.param("150p0_50p0", marks=pytest.mark.long)])
 def pair(request, root):
     """The same workspace read by toymill and by pyhf: (model, pyhf's model, pyhf's data)."""
     atlas = root / "config/workspaces/atlas-3l-erjr"
@@ -127,6 +127,15 @@ def test_float32_is_refused(hww):
         hww.logpdf(hww.parameters.init, hww.observed)
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "hww",
+        "every-modifier",
+        *(pytest.param(signal, marks=pytest.mark.long) for signal in ("100p0_20p0", "150p0_50p0")),
+    ],
+    indirect=True,
+)
 def test_derivatives_are_those_of_the_plain_likelihood(pair):
     """The assembled gradient and Hessian against automatic differentiation of the plain nll."""
     model, _, data = pair

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyhf
 import pytest
+from builders import bare, binned, normsys, prefixed, together, workspace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -38,43 +39,10 @@ def pyhf_model(spec, codes=("code4", "code4p"), patches=(), **options):
     return model, np.array(workspace.data(model))
 
 
-def normsys(name, hi=1.12, lo=0.87):
-    return {"name": name, "type": "normsys", "data": {"hi": hi, "lo": lo}}
-
-
 def histosys(name, nominal, up=(0.1, 0.02, -0.05), down=(-0.07, 0.04, 0.03)):
     hi = [value * (1 + shift) for value, shift in zip(nominal, up, strict=False)]
     lo = [value * (1 + shift) for value, shift in zip(nominal, down, strict=False)]
     return {"name": name, "type": "histosys", "data": {"hi_data": hi, "lo_data": lo}}
-
-
-def bare(kind, name):
-    return {"name": name, "type": kind, "data": None}
-
-
-def binned(kind, name, data):
-    return {"name": name, "type": kind, "data": data}
-
-
-def workspace(channels, parameters=()):
-    """{channel: {sample: (yields, modifiers)}} as a pyhf workspace; the POI is mu, on the first sample of all."""
-    spec = {"channels": [], "observations": [], "measurements": [], "version": "1.0.0"}
-    for channel, samples in channels.items():
-        spec["channels"].append(
-            {
-                "name": channel,
-                "samples": [
-                    {"name": name, "data": list(data), "modifiers": list(modifiers)}
-                    for name, (data, modifiers) in samples.items()
-                ],
-            }
-        )
-        total = np.sum([data for data, _ in samples.values()], axis=0)
-        spec["observations"].append({"name": channel, "data": [float(round(value * 1.07 + 1)) for value in total]})
-    spec["channels"][0]["samples"][0]["modifiers"].append(bare("normfactor", "mu"))
-    config = {"poi": "mu", "parameters": list(parameters)}
-    spec["measurements"].append({"name": "m", "config": config})
-    return spec
 
 
 A, B = [12.0, 30.0, 7.0], [50.0, 21.0, 33.0]
@@ -126,6 +94,16 @@ DEGENERATE = {
     "shapefactor",
     "shapefactor of two samples",
 }  # free factors that multiply
+
+
+def each_alone(names):
+    """Each as a case of its own, in the long part: what is proved of them together."""
+    return [pytest.param(name, marks=pytest.mark.long) for name in sorted(names)]
+
+
+def other_signal(patch):
+    """A case of the long part: what is proved with the first signal, with shapes, and so programs, of its own."""
+    return pytest.param(patch, marks=pytest.mark.long)
 
 
 def simple_models():
@@ -209,9 +187,10 @@ def same_numbers(spec, codes, patches=(), seed=0, count=8):
     return model, reference, data, compared
 
 
-@pytest.mark.parametrize("name", [*HAND_MADE, *SIMPLE])
+@pytest.mark.parametrize("name", ["all hand-made", *SIMPLE, *each_alone(HAND_MADE)])
 def test_hand_made(name):
-    spec = {**HAND_MADE, **SIMPLE}[name]
+    """The hand-made ones as one workspace, and each alone."""
+    spec = {**HAND_MADE, **SIMPLE, "all hand-made": together(HAND_MADE)}[name]
     kinds = {item["type"] for channel in spec["channels"] for one in channel["samples"] for item in one["modifiers"]}
     compared = 0
     for codes in CODES if kinds & {"normsys", "histosys"} else CODES[-1:]:
@@ -263,15 +242,18 @@ def same_derivatives(spec, patches=(), count=10, least=4):
 
 
 @pytest.mark.usefixtures("pyhf_jax")
-@pytest.mark.parametrize("name", ["every-modifier", *HAND_MADE, *SIMPLE])
+@pytest.mark.parametrize("name", ["every-modifier", "all hand-made", *SIMPLE, *each_alone(HAND_MADE)])
 def test_gradient_and_hessian_are_those_of_pyhf_by_jax(name, root):
-    """Also at α = 0 and ±1, where interpolations join: codes 4 and 4p have two continuous derivatives there."""
-    named = {**HAND_MADE, **SIMPLE}
+    """Also at α = 0 and ±1, where interpolations join: codes 4 and 4p have two continuous derivatives there.
+
+    The hand-made ones as one workspace, and each alone.
+    """
+    named = {**HAND_MADE, **SIMPLE, "all hand-made": together(HAND_MADE)}
     same_derivatives(named.get(name) or json.loads((root / "tests/data/every-modifier.json").read_text()))
 
 
 @pytest.mark.usefixtures("pyhf_jax")
-@pytest.mark.parametrize("patch", [None, "patch.ERJR_100p0_20p0.json", "patch.ERJR_150p0_50p0.json"])
+@pytest.mark.parametrize("patch", [None, "patch.ERJR_100p0_20p0.json", other_signal("patch.ERJR_150p0_50p0.json")])
 def test_published_gradient_and_hessian(root, patch):
     """hww (patch None) and the ATLAS workspace with each signal."""
     path = root / (f"{ATLAS}/BkgOnly.json" if patch else "config/workspaces/hww.json")
@@ -466,10 +448,25 @@ def slopes(function, x, direction):
     return STENCIL @ values / STEP, SECOND @ values / STEP**2
 
 
-@settings(max_examples=320, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def examples(count):
+    return settings(max_examples=count, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+@examples(80)
 @given(workspaces())
 def test_random_workspaces(drawn):
-    """320 workspaces: expectation, both parts and the sum to 1e-12; gradient and Hessian along random directions to 1e-8."""
+    same_numbers_and_slopes(drawn)
+
+
+@pytest.mark.long
+@examples(320)
+@given(workspaces())
+def test_more_random_workspaces(drawn):
+    same_numbers_and_slopes(drawn)
+
+
+def same_numbers_and_slopes(drawn):
+    """Expectation, both parts and the sum to 1e-12; gradient and Hessian along random directions to 1e-8."""
     spec, codes, seed = drawn
     compiled = compile_specification(
         read_specification(copy.deepcopy(spec), modifier_settings=modifier_settings(codes))
@@ -529,28 +526,63 @@ def test_random_workspaces(drawn):
         )
 
 
-@pytest.mark.parametrize("name", [*HAND_MADE, *SIMPLE, "every-modifier", "hww"])
+@pytest.fixture
+def pyhf_minuit():
+    before = pyhf.get_backend()
+    pyhf.set_backend("numpy", pyhf.optimize.minuit_optimizer(strategy=1, tolerance=1e-3))
+    yield
+    pyhf.set_backend(*before)
+
+
+def pyhf_minimum(reference, data, held):
+    """pyhf's smallest nll, or None where iminuit gives up, in the valley of a DEGENERATE workspace."""
+    try:
+        if held:
+            _, twice = pyhf.infer.mle.fixed_poi_fit(held["mu"], data, reference, return_fitted_val=True)
+        else:
+            _, twice = pyhf.infer.mle.fit(data, reference, return_fitted_val=True)
+    except pyhf.exceptions.FailedMinimization:
+        return None
+    return float(twice) / 2
+
+
+@pytest.mark.usefixtures("pyhf_minuit")
+@pytest.mark.parametrize(
+    "name",
+    [*SIMPLE, "every-modifier", "hww", *each_alone(HAND_MADE)],
+)
 def test_best_fits_are_no_higher_than_pyhfs(name, root):
     """Free and at μ = 0.5, against pyhf with iminuit: the same nll to 1e-6, or lower."""
     files = {"every-modifier": "tests/data/every-modifier.json", "hww": "config/workspaces/hww.json"}
     spec = json.loads((root / files[name]).read_text()) if name in files else {**HAND_MADE, **SIMPLE}[name]
     model = toymill.read_workspace(copy.deepcopy(spec))
     reference, data = pyhf_model(spec)
-    before = pyhf.get_backend()
-    pyhf.set_backend("numpy", pyhf.optimize.minuit_optimizer(strategy=1, tolerance=1e-3))
-    try:
-        for held in ({}, {"mu": 0.5}):
-            fits = toymill.fit(model, data, held)
-            try:
-                if held:
-                    _, twice = pyhf.infer.mle.fixed_poi_fit(0.5, data, reference, return_fitted_val=True)
-                else:
-                    _, twice = pyhf.infer.mle.fit(data, reference, return_fitted_val=True)
-            except pyhf.exceptions.FailedMinimization:
-                continue  # iminuit's valley, see DEGENERATE
-            assert fits.nll[0] <= float(twice) / 2 + 1e-6
-            assert fits.ok[0] or name in DEGENERATE
-            if fits.ok[0]:
-                assert fits.nll[0] == pytest.approx(float(twice) / 2, abs=1e-4)
-    finally:
-        pyhf.set_backend(*before)
+    for held in ({}, {"mu": 0.5}):
+        fits = toymill.fit(model, data, held, covariance=False)
+        lowest = pyhf_minimum(reference, data, held)
+        if lowest is None:
+            continue
+        assert fits.nll[0] <= lowest + 1e-6
+        assert fits.ok[0] or name in DEGENERATE
+        if fits.ok[0]:
+            assert fits.nll[0] == pytest.approx(lowest, abs=1e-4)
+
+
+@pytest.mark.usefixtures("pyhf_minuit")
+def test_best_fits_of_all_hand_made_together():
+    """One fit of the product of their likelihoods: in each, no higher than pyhf's fit of it alone; free and at μ = 0.5."""
+    specs = {name: spec for name, spec in HAND_MADE.items() if name not in DEGENERATE}
+    model = toymill.read_workspace(together(specs))
+    for held in ({}, {"mu": 0.5}):
+        each = {f"{number}.mu": value for number in range(len(specs)) for value in held.values()}
+        fits = toymill.fit(model, model.observed, each, covariance=False)
+        assert fits.ok[0]
+        total = 0.0
+        for number, spec in enumerate(specs.values()):
+            reference, data = pyhf_model(spec)
+            ours = np.array([fits.parameter(prefixed(number, name))[0] for name in reference.config.par_names])
+            nll = -float(reference.logpdf(ours, data)[0])
+            assert nll == pytest.approx(pyhf_minimum(reference, data, held), abs=1e-4)
+            assert nll <= pyhf_minimum(reference, data, held) + 1e-6
+            total += nll
+        assert fits.nll[0] == pytest.approx(total, abs=1e-9)

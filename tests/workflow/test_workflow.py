@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,15 +65,33 @@ def fits_of(folder):
     return {name: np.concatenate(parts) for name, parts in arrays.items()}
 
 
-def test_a_study_from_end_to_end(run, root, tmp_path):
-    """One command leaves exactly the files of the contract; a second one does nothing; more toys add shards only."""
-    done = run(study(root))
-    assert done.returncode == 0, done.stderr
-    results = tmp_path / "results"
+@pytest.fixture(scope="module")
+def reference(root, tmp_path_factory):
+    """The folder of the study in one shard, finished on one core; its toys are kept."""
+    folder = tmp_path_factory.mktemp("reference")
+    (folder / "study.yaml").write_text(yaml.safe_dump(study(root, keep_toys=True)))
+    subprocess.run(command(root, folder, "--cores", "1"), check=True, capture_output=True, timeout=SECONDS)
+    return folder
+
+
+@pytest.fixture
+def finished(reference, tmp_path):
+    """A copy of that folder, with the times of its files, to go on from."""
+    shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_a_study_from_end_to_end(run, root, finished):
+    """One command leaves exactly the files of the contract; a second one does nothing; more toys add shards only.
+
+    Kept toys stay when a test point is added.
+    """
+    results = finished / "results"
     figures = ["overview", "coverage", "status"]
     figures += [f"{kind}_{name}" for name in ("one", "zero") for kind in ("t_mu", "pull", "parameters")]
     contract = ["config.yaml", "model.json", "provenance.json", "report.html", "summary.h5", "summary.json"]
-    contract += ["fits/one/000000000-000000139.h5", "fits/zero/000000000-000000019.h5"]
+    shards = ["one/000000000-000000139.h5", "zero/000000000-000000019.h5"]
+    contract += [f"{kind}/{shard}" for kind in ("fits", "toys") for shard in shards]
     contract += [f"plots/{name}.svg" for name in figures]
     assert files(results) == sorted(f"small/{name}" for name in contract)
 
@@ -91,12 +110,12 @@ def test_a_study_from_end_to_end(run, root, tmp_path):
     assert resolved["fit"]["edm_tolerance"] == 1e-8
 
     before = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()}
-    again = run(study(root))
+    again = run(study(root, keep_toys=True))
     assert again.returncode == 0
     assert "Nothing to be done" in again.stderr + again.stdout
     assert {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()} == before
 
-    more = study(root)
+    more = study(root, keep_toys=True)
     more["ensembles"]["one"]["toys"] = 200
     more["ensembles"]["zero"]["tests"] = [1.0]
     more["ensembles"]["two+2"] = {"truth": {"mu": 2.0}, "toys": 10, "nuisances": "conditional"}
@@ -104,51 +123,61 @@ def test_a_study_from_end_to_end(run, root, tmp_path):
     assert done.returncode == 0, done.stderr
     zero = json.loads((results / "small/summary.json").read_text())["ensembles"]["zero"]
     assert [test["poi"] for test in zero["tests"]] == [0.0, 1.0]
-    kept = results / "small/fits/one/000000000-000000139.h5"
-    assert kept.stat().st_mtime_ns == before[kept]
     assert (results / "small/fits/one/000000140-000000199.h5").exists()
+    for kept in ("fits/one/000000000-000000139.h5", *(f"toys/{shard}" for shard in shards)):
+        assert (results / "small" / kept).stat().st_mtime_ns == before[results / "small" / kept]
+    assert (results / "small/fits/zero/000000000-000000019.h5").stat().st_mtime_ns > max(before.values())
 
 
 @pytest.fixture(scope="module")
-def reference(root, tmp_path_factory):
-    """The study in one shard, on one core."""
-    folder = tmp_path_factory.mktemp("reference")
-    (folder / "study.yaml").write_text(yaml.safe_dump(study(root, keep_toys=True)))
-    subprocess.run(command(root, folder, "--cores", "1"), check=True, capture_output=True, timeout=SECONDS)
+def killed(root, tmp_path_factory):
+    """The folder of the study in four shards, killed after the first and completed on two cores, as far as its summary."""
+    folder = tmp_path_factory.mktemp("killed")
+    (folder / "study.yaml").write_text(yaml.safe_dump(study(root, shard=40, keep_toys=True)))
+    toys = [f"results/small/toys/one/{first:09}-{min(first + 39, 139):09}.h5" for first in range(0, 140, 40)]
+    wanted = ["aggregate", *toys]
+    process = subprocess.Popen(
+        command(root, folder, *wanted), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + SECONDS
+    while not list(folder.glob("results/small/fits/one/0*.h5")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "results/small/summary.json").exists()
+    subprocess.run(command(root, folder, "--unlock"), check=True, capture_output=True, timeout=SECONDS)
+    again = command(root, folder, "--rerun-incomplete", *wanted)
+    done = subprocess.run(again, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
-def test_kept_toys_stay_when_a_test_point_is_added(run, root, tmp_path):
-    small = study(root, ensembles={"one": {"truth": {"mu": 1.0}, "toys": 20}}, keep_toys=True)
-    assert run(small).returncode == 0
-    toys = tmp_path / "results/small/toys/one/000000000-000000019.h5"
-    before = toys.stat().st_mtime_ns
-    small["ensembles"]["one"]["tests"] = [0.0]
-    done = run(small)
-    assert done.returncode == 0, done.stderr
-    assert toys.stat().st_mtime_ns == before
+def test_a_killed_run_is_completed_and_leaves_no_parts(killed):
+    left = [name for name in files(killed / "results") if name.endswith(".part")]
+    assert left == []
 
 
-def test_seven_shards_give_the_same_bits(run, root, tmp_path, reference):
+def test_four_shards_give_the_same_bits(reference, killed):
+    """Also where the run was killed, and on another number of cores."""
     import h5py
     import numpy as np
 
-    done = run(study(root, shard=20, keep_toys=True))
-    assert done.returncode == 0, done.stderr
-    one, seven = fits_of(reference), fits_of(tmp_path)
-    assert len(list((tmp_path / "results/small/fits/one").glob("*.h5"))) == 7
-    assert one.keys() == seven.keys()
+    one, four = fits_of(reference), fits_of(killed)
+    assert len(list((killed / "results/small/fits/one").glob("*.h5"))) == 4
+    assert one.keys() == four.keys()
     for name, values in one.items():
-        np.testing.assert_array_equal(values, seven[name], err_msg=name)
+        np.testing.assert_array_equal(values, four[name], err_msg=name)
     toys = []
-    for folder in (reference, tmp_path):
+    for folder in (reference, killed):
         parts = []
         for path in sorted((folder / "results/small/toys/one").glob("*.h5")):
             with h5py.File(path) as file:
                 parts.append(file["data"][...])
         toys.append(np.concatenate(parts))
     np.testing.assert_array_equal(*toys)
-    summaries = [json.loads((folder / "results/small/summary.json").read_text()) for folder in (reference, tmp_path)]
+    summaries = [json.loads((folder / "results/small/summary.json").read_text()) for folder in (reference, killed)]
     assert summaries[0] == summaries[1]
 
 
@@ -157,9 +186,9 @@ def test_a_study_that_keeps_a_summary(run, root, tmp_path, reference):
     import h5py
 
     summary = study(root, shard=70, keep="summary")
-    done = run(summary)
+    done = run(summary, "aggregate", "plot_study")
     assert done.returncode == 0, done.stderr
-    assert "Nothing to be done" in run(summary).stderr
+    assert "Nothing to be done" in run(summary, "aggregate", "plot_study").stderr
     results = tmp_path / "results/small"
     with h5py.File(results / "fits/one/000000070-000000139.h5") as file:
         assert sorted(file) == ["audit", "kept", "tally"]
@@ -171,32 +200,6 @@ def test_a_study_that_keeps_a_summary(run, root, tmp_path, reference):
     assert every["one"]["parameters"]["mu"]["bias"] == pytest.approx(alone["one"]["parameters"]["mu"]["bias"])
 
 
-def test_a_killed_run_is_completed_to_the_same_bytes(root, tmp_path, reference):
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study(root, shard=20)))
-    process = subprocess.Popen(
-        command(root, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    deadline = time.monotonic() + SECONDS
-    while not list(tmp_path.glob("results/small/fits/one/0*.h5")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    subprocess.run(command(root, tmp_path, "--unlock"), check=True, capture_output=True, timeout=SECONDS)
-    done = subprocess.run(
-        command(root, tmp_path, "--rerun-incomplete"), capture_output=True, text=True, timeout=SECONDS, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    import numpy as np
-
-    expected = fits_of(reference)
-    for name, values in fits_of(tmp_path).items():
-        np.testing.assert_array_equal(values, expected[name], err_msg=name)
-    left = [name for name in files(tmp_path / "results") if name.endswith(".part")]
-    assert left == []
-
-
 def test_what_a_killed_write_left_is_written_over(tmp_path):
     from toymill.results.hdf5 import write_tree
 
@@ -205,16 +208,14 @@ def test_what_a_killed_write_left_is_written_over(tmp_path):
     assert files(tmp_path) == ["summary.h5"]
 
 
-def test_a_damaged_shard_is_refused_by_name(run, root, tmp_path):
-    small = study(root, ensembles={"one": {"truth": {"mu": 1.0}, "toys": 20}})
-    assert run(small).returncode == 0
-    path = tmp_path / "results/small/fits/one/000000000-000000019.h5"
+def test_a_damaged_shard_is_refused_by_name(run, root, finished):
+    path = finished / "results/small/fits/one/000000000-000000139.h5"
     times = path.stat()
     path.write_bytes(path.read_bytes()[:3000])
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    done = run(small, "--forcerun", "aggregate")
+    done = run(study(root, keep_toys=True), "--forcerun", "aggregate")
     assert done.returncode != 0
-    assert "000000000-000000019.h5 cannot be read as HDF5" in done.stderr
+    assert "000000000-000000139.h5 cannot be read as HDF5" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -280,7 +281,7 @@ def test_a_model_in_python_leaves_what_a_workspace_does(run, root, tmp_path):
     assert "Nothing to be done" in again.stderr + again.stdout
     source = (tmp_path / "mine.py").read_text()
     (tmp_path / "mine.py").write_text(source.replace("jnp.sum(", "0.5 * jnp.sum("))
-    done = run(content)
+    done = run(content, "aggregate")
     assert done.returncode == 0, done.stderr
     other = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
     assert other["digest"] != one["digest"]
