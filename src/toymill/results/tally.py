@@ -37,7 +37,7 @@ MOST_KEPT = 1000
 
 PULL_EDGES = np.linspace(-5, 5, 51)
 
-T, T_TILDE = 0, 1
+T_MU, T_TILDE = 0, 1
 """The two statistics that are histogrammed, by their place: t_μ and t̃_μ."""
 
 _CELLS = 2**19  # of a histogram of √t, which reaches to 64
@@ -224,7 +224,7 @@ class Tally:
         self.smallest = np.minimum(self.smallest, t[ok].min(axis=0, initial=np.inf))
         background = next((fits for mu, fits in zip(self.tests, tests, strict=True) if mu == 0), None)
         for k, (mu, fits) in enumerate(zip(self.tests, tests, strict=True)):
-            statistics = {T: t[:, k]}
+            statistics = {T_MU: t[:, k]}
             if background is not None and mu > 0:
                 statistics[T_TILDE] = ttilde_mu(free, fits, background)
             above = (free.parameters[ok, i] > mu).astype(np.intp)
@@ -268,11 +268,11 @@ class Tally:
         if len(other.kept):
             self._keep_more(other.kept, other.kept_t, other.kept_fits)
 
-    def distribution(self, k: int, statistic: int = T) -> Distribution:
+    def distribution(self, k: int, statistic: int = T_MU) -> Distribution:
         """The distribution of t_μ (or t̃_μ) at test point k, in cells of √t."""
         return _cells(self.roots[k, statistic].sum(axis=0))
 
-    def one_sided(self, k: int, *, above: bool, statistic: int = T) -> Distribution:
+    def one_sided(self, k: int, *, above: bool, statistic: int = T_MU) -> Distribution:
         """The statistic where μ̂ is above the tested value (not above it), else 0.
 
         At μ = 0 and above this is q_0 (CCGV eq. 12); not above it is q_μ (eq. 14), or q̃_μ of t̃_μ (eq. 16).
