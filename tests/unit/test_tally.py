@@ -13,7 +13,7 @@ from toymill.fitting.results import Fits
 from toymill.fitting.status import CERTIFIED_STATUSES, Status
 from toymill.inference.counting import Distribution, moments, moments_of_sums
 from toymill.results import tally as module
-from toymill.results.tally import BLOCK, CELL, T_TILDE, T, Tally, _rows_of, most_severe
+from toymill.results.tally import BLOCK, CELL, T_MU, T_TILDE, Tally, _rows_of, most_severe
 
 TRUTH = np.array([1.0, 0.0])  # of b and mu
 TESTS = [0.0, 1.0]
@@ -81,8 +81,8 @@ def test_counts_are_those_of_the_columns(fits, tally):
     assert tally.status[-1, Status.NOT_CONVERGED] == tally.status[0, Status.AT_FLOOR] == 1
     assert tally.status.sum(axis=1).tolist() == [600] * 4
     q = {
-        (0, True, T): toymill.q_0(free, tests[0]),
-        (1, False, T): toymill.q_mu(free, tests[1]),
+        (0, True, T_MU): toymill.q_0(free, tests[0]),
+        (1, False, T_MU): toymill.q_mu(free, tests[1]),
         (1, False, T_TILDE): toymill.qtilde_mu(free, tests[1], tests[0]),
     }
     for (k, above, statistic), values in q.items():
