@@ -2,6 +2,7 @@
 # make test: set up and run the tests, but for the long ones, in two workers; WORKERS=8 takes more.
 # make test-all: the same, and then the long ones.
 # make bench: set up the peers in an environment of their own, and time toymill beside them; BENCH="--help" tells more.
+# make docs: set up and build the documentation site in docs/_build, with warnings as errors.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ CONFIG ?=
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
-LINTED := src scripts tests benchmarks config/workspaces config/models
+LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf.py docs/figures
 
 .PHONY: study test test-all lint bench setup setup-dev lock schema format clean
 
@@ -32,6 +33,11 @@ lint: setup-dev
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/codespell
 	$(BIN)/snakemake --lint
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build
+
+.PHONY: docs
+docs: setup-dev
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build
 
 bench: $(PEERS)/.run
 	$(PEERS)/bin/python benchmarks/bench.py $(BENCH)
@@ -49,7 +55,7 @@ lock:
 	envs/lock.sh
 
 clean:
-	rm -rf $(VENV) $(PEERS) .snakemake/toymill .snakemake/conda .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .snakemake/toymill .snakemake/conda .pytest_cache .mypy_cache .ruff_cache .hypothesis docs/_build
 
 setup: $(VENV)/.run
 
