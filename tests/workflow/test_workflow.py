@@ -131,14 +131,18 @@ def test_a_study_from_end_to_end(run, root, finished):
 
 @pytest.fixture(scope="module")
 def killed(root, tmp_path_factory):
-    """The folder of the study in four shards, killed after the first and completed on two cores, as far as its summary."""
+    """The folder of the study in four shards, killed after the first and completed on two cores, as far as its summary.
+
+    Its jobs keep their programs where a user's do: what a killed job wrote there is not for other tests.
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION_CACHE_")}
     folder = tmp_path_factory.mktemp("killed")
     (folder / "study.yaml").write_text(yaml.safe_dump(study(root, shard=40, keep_toys=True)))
     toys = [f"results/small/toys/one/{first:09}-{min(first + 39, 139):09}.h5" for first in range(0, 140, 40)]
     wanted = ["aggregate", *toys]
-    process = subprocess.Popen(
-        command(root, folder, *wanted), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    begun = command(root, folder, *wanted)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(begun, **quiet, start_new_session=True, env=env)
     deadline = time.monotonic() + SECONDS
     while not list(folder.glob("results/small/fits/one/0*.h5")):
         assert process.poll() is None
@@ -149,8 +153,9 @@ def killed(root, tmp_path_factory):
     assert not (folder / "results/small/summary.json").exists()
     subprocess.run(command(root, folder, "--unlock"), check=True, capture_output=True, timeout=SECONDS)
     again = command(root, folder, "--rerun-incomplete", *wanted)
-    done = subprocess.run(again, capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = subprocess.run(again, capture_output=True, text=True, timeout=SECONDS, check=False, env=env)
     assert done.returncode == 0, done.stderr
+    assert list(folder.glob(".snakemake/toymill/jax-cache/*"))
     return folder
 
 
