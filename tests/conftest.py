@@ -16,11 +16,14 @@ import pytest
 
 import toymill
 
-_TEMPORARY = None  # workers find the folder of the process that starts them
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _TEMPORARY = tempfile.mkdtemp(prefix="toymill-tests-")
+_TEMPORARY = None
+_FOLDER = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+if _FOLDER is None:
+    _FOLDER = _TEMPORARY = tempfile.mkdtemp(prefix="toymill-tests-")
+elif "PYTEST_XDIST_WORKER" not in os.environ:  # a worker is given the folder of the process that starts it
+    _FOLDER += "/of-tests"  # JAX cannot go on with entries that it wrote without a size
 CACHE = {
-    "jax_compilation_cache_dir": os.environ["JAX_COMPILATION_CACHE_DIR"],
+    "jax_compilation_cache_dir": _FOLDER,
     "jax_compilation_cache_max_size": 2**31,  # with a size JAX locks the folder while it reads and writes
     "jax_persistent_cache_min_compile_time_secs": 0.1,
     "jax_persistent_cache_min_entry_size_bytes": -1,
