@@ -8,6 +8,7 @@ import pytest
 import toymill
 from toymill.config.study import read_study, shards
 from toymill.fitting.status import Status
+from toymill.report import of_ensemble, of_study
 from toymill.report.draw import draw
 from toymill.results.store import read_shard, write_shard
 from toymill.results.summary import read_summary, write_summary
@@ -158,9 +159,8 @@ def test_nothing_certified_is_still_a_summary(done, tmp_path):
     summary = summarize(study, description, files | {"one": bad})
     assert summary.ensembles["one"].certified == 0
     assert summary.ensembles["one"].intervals.profile["0.95"].coverage is None
-    draw(summary, {"overview": tmp_path / "o.svg", "coverage": tmp_path / "c.svg", "status": tmp_path / "s.svg"})
-    outputs = {name: tmp_path / f"{name}.svg" for name in ("t_mu", "pull", "parameters")}
-    draw(summary, outputs, ensemble="one")
+    draw(summary, {name: tmp_path / f"{name}.svg" for name in of_study.FIGURES})
+    draw(summary, {name: tmp_path / f"one-{name}.svg" for name in of_ensemble.FIGURES}, ensemble="one")
 
 
 def test_a_missing_shard_is_named(done):

@@ -11,6 +11,7 @@ import pytest
 
 import toymill
 from toymill.config.study import Shard, read_study, shards
+from toymill.report import of_ensemble, of_study
 from toymill.report.draw import draw
 from toymill.results.hdf5 import ShardKey
 from toymill.results.store import read_shard, read_toys, reading_shard
@@ -116,11 +117,11 @@ def test_summaries_agree_whatever_is_kept(summaries):
 
 def test_figures_are_drawn_whatever_is_kept(summaries, tmp_path):
     for keep, (_, _, summary) in summaries[1].items():
-        draw(summary, {kind: tmp_path / f"{keep}-{kind}.svg" for kind in ("overview", "coverage", "status")})
+        draw(summary, {kind: tmp_path / f"{keep}-{kind}.svg" for kind in of_study.FIGURES})
         for name in summary.ensembles:
-            outputs = {kind: tmp_path / f"{keep}-{name}-{kind}.svg" for kind in ("t_mu", "pull", "parameters")}
+            outputs = {kind: tmp_path / f"{keep}-{name}-{kind}.svg" for kind in of_ensemble.FIGURES}
             draw(summary, outputs, ensemble=name)
-    assert len(list(tmp_path.glob("*.svg"))) == 3 * (3 + 2 * 3)
+    assert len(list(tmp_path.glob("*.svg"))) == 3 * (len(of_study.FIGURES) + 2 * len(of_ensemble.FIGURES))
 
 
 def test_discovery_is_counted(summaries):

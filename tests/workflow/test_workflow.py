@@ -11,6 +11,8 @@ import time
 import pytest
 import yaml
 
+from toymill.report import of_ensemble, of_study
+
 SECONDS = 900  # a guard against a hang, not a measure of speed
 
 
@@ -51,6 +53,16 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+ALWAYS = ["config.yaml", "model.json", "provenance.json", "report.html", "summary.h5", "summary.json"]
+"""What every study leaves."""
+
+
+def figures(*ensembles):
+    """The figures that a study of these ensembles leaves."""
+    names = [*of_study.FIGURES, *(f"{kind}_{name}" for name in ensembles for kind in of_ensemble.FIGURES)]
+    return [f"plots/{name}.svg" for name in names]
+
+
 def fits_of(folder):
     """All fits of ensemble "one" as one mapping of arrays, whatever the shards."""
     import h5py
@@ -87,12 +99,9 @@ def test_a_study_from_end_to_end(run, root, finished):
     Kept toys stay when a test point is added.
     """
     results = finished / "results"
-    figures = ["overview", "coverage", "status"]
-    figures += [f"{kind}_{name}" for name in ("one", "zero") for kind in ("t_mu", "pull", "parameters")]
-    contract = ["config.yaml", "model.json", "provenance.json", "report.html", "summary.h5", "summary.json"]
+    contract = [*ALWAYS, *figures("one", "zero")]
     shards = ["one/000000000-000000139.h5", "zero/000000000-000000019.h5"]
     contract += [f"{kind}/{shard}" for kind in ("fits", "toys") for shard in shards]
-    contract += [f"plots/{name}.svg" for name in figures]
     assert files(results) == sorted(f"small/{name}" for name in contract)
 
     summary = json.loads((results / "small/summary.json").read_text())
@@ -272,10 +281,8 @@ def test_a_model_in_python_leaves_what_a_workspace_does(run, root, tmp_path):
     }
     done = run(content)
     assert done.returncode == 0, done.stderr
-    figures = ["overview", "coverage", "status", "t_mu_one", "pull_one", "parameters_one"]
-    contract = ["config.yaml", "model.json", "provenance.json", "report.html", "summary.h5", "summary.json"]
+    contract = [*ALWAYS, *figures("one")]
     contract += [f"fits/one/{name}.h5" for name in ("000000000-000000149", "000000150-000000299")]
-    contract += [f"plots/{name}.svg" for name in figures]
     assert files(tmp_path / "results") == sorted(f"small/{name}" for name in contract)
     one = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
     assert one["certified"] == one["toys"] == 300
@@ -308,7 +315,7 @@ def test_optimisers_are_compared(run, root, tmp_path):
     """A table with every optimiser for every toy; the certified one is at the best minimum."""
     done = run(study(root, kind="optimisers", ensembles={"one": {"truth": {"mu": 1.0}, "toys": 30}}, shard=20))
     assert done.returncode == 0, done.stderr
-    contract = ["config.yaml", "model.json", "provenance.json", "report.html", "summary.h5", "summary.json"]
+    contract = [*ALWAYS]
     contract += [
         "optimisers/one.h5",
         "optimisers/one.json",

@@ -1,7 +1,7 @@
 # Provenance. Last, so that a study with too many failed toys has its summary and figures, and fails.
 rule finish:
     input:
-        PLOTS,
+        PRODUCTS,
         config="<results>/config.yaml",
         model="<results>/model.json",
         summary="<results>/summary.json",

@@ -68,4 +68,4 @@ rule plot_optimisers:
         "../../scripts/plot.py"
 
 
-PLOTS = expand(rules.plot_optimisers.output, ensemble=STUDY.ensembles)
+PRODUCTS = expand(rules.plot_optimisers.output, ensemble=STUDY.ensembles)

@@ -85,7 +85,7 @@ rule plot_ensemble:
         "../../scripts/plot.py"
 
 
-PLOTS = [
+PRODUCTS = [
     *rules.plot_study.output,
     *expand(rules.plot_ensemble.output, ensemble=STUDY.ensembles),
 ]

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
@@ -156,6 +156,9 @@ class WorkspaceConfig(_Kind):
 class StatedConfig(_Kind):
     """A model that Python code builds from options."""
 
+    builder: ClassVar[tuple[str, str]]
+    """Module of ``toymill.models``, and the function in it, that build a model of the package from ``arguments``."""
+
     @property
     def arguments(self) -> dict[str, Any]:
         """The options that the building function takes."""
@@ -196,6 +199,8 @@ class PythonConfig(StatedConfig):
 class PoissonConfig(StatedConfig):
     """Independent Poisson counts of one rate."""
 
+    builder = ("poisson", "build")
+
     kind: Literal["poisson"]
     """`poisson`: independent counts of one rate; the parameter is `rate`."""
     n: Annotated[int, Field(ge=1, strict=True)] = 5
@@ -208,6 +213,8 @@ class PoissonConfig(StatedConfig):
 
 class OnOffConfig(StatedConfig):
     """A count, and one that measures its background."""
+
+    builder = ("poisson", "build_on_off")
 
     kind: Literal["onoff"]
     """`onoff`: n_on ~ Poisson(s + b), n_off ~ Poisson(tau b); the parameters are `s` and `b`."""
@@ -224,6 +231,8 @@ class OnOffConfig(StatedConfig):
 class NormalConfig(StatedConfig):
     """A normal sample of unknown mean and variance."""
 
+    builder = ("normal", "build")
+
     kind: Literal["normal"]
     """`normal`: independent normal numbers; the parameters are `mu` and `log_variance`."""
     n: Annotated[int, Field(ge=2, strict=True)] = 10
@@ -238,6 +247,8 @@ class NormalConfig(StatedConfig):
 
 class Gauss2dConfig(StatedConfig):
     """An image of one spot, with noise."""
+
+    builder = ("gauss2d", "build")
 
     kind: Literal["gauss2d"]
     """`gauss2d`: a spot on n × n pixels; the parameters are `x0`, `y0`, `amp`, `sigma`, `rho`, `delta`."""
@@ -257,6 +268,8 @@ class Gauss2dConfig(StatedConfig):
 
 class ExtendedConfig(StatedConfig):
     """A search for a peak in unbinned events."""
+
+    builder = ("extended", "build")
 
     kind: Literal["extended"]
     """`extended`: a normal peak on an exponential; the parameters are `signal`, `background`, `slope`, `mass`, `width`."""

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib
 from dataclasses import replace
-from types import MappingProxyType
 
 from toymill.config.inspection import compile_workspace
-from toymill.config.model import (
-    ExtendedConfig,
-    Gauss2dConfig,
-    ModelConfig,
-    NormalConfig,
-    OnOffConfig,
-    PoissonConfig,
-    PythonConfig,
-    WorkspaceConfig,
-)
+from toymill.config.model import ModelConfig, PythonConfig, WorkspaceConfig
 from toymill.errors import ToymillError
 from toymill.histfactory.model import from_compiled
-from toymill.models import extended, gauss2d, normal, poisson
 from toymill.models.base import Model
 from toymill.models.load import load_model
-from toymill.models.user import UserModel
-
-_BUILDERS: Mapping[type, Callable[..., UserModel]] = MappingProxyType(
-    {
-        PoissonConfig: poisson.build,
-        OnOffConfig: poisson.build_on_off,
-        NormalConfig: normal.build,
-        Gauss2dConfig: gauss2d.build,
-        ExtendedConfig: extended.build,
-    }
-)
 
 
 def open_model(section: ModelConfig) -> Model:
@@ -46,7 +24,8 @@ def open_model(section: ModelConfig) -> Model:
     if isinstance(section, PythonConfig):
         model = load_model(section.path, section.entry, section.arguments)
     else:
-        model = _BUILDERS[type(section)](**section.arguments)
+        module, function = section.builder
+        model = getattr(importlib.import_module(f"toymill.models.{module}"), function)(**section.arguments)
     poi = section.poi or model.poi
     if poi is not None:
         try:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Fast(NamedTuple):
-    """What a model with structure gives the minimiser beside its ``Kernel``, with parameters in an order of its own.
+    """What a model with structure gives the minimiser beside its ``Kernel``, with parameters ordered by kind.
 
     Attributes:
         order: the model's parameter at each place of that order, (P,), from ``arrays``.

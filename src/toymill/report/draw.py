@@ -24,9 +24,8 @@ def draw(
 
     Args:
         summary: the content of ``summary.json``.
-        outputs: a file for each figure, by the figure's name: overview, coverage and status of a
-            study; t_mu, pull and parameters of an ensemble; of a comparison of optimisers, optimisers and
-            optimisers_table of an ensemble.
+        outputs: a file for each figure, by its name in ``FIGURES`` of ``of_study``, or for an ensemble of
+            ``of_ensemble`` or ``of_comparison``.
         ensemble: name of the ensemble; None for figures of the study.
     """
     with mpl.rc_context():

@@ -46,15 +46,17 @@ def read_record(path: str | Path, kind: TypeAdapter[Content]) -> Content:
 
 def write_json(path: str | Path, content: Mapping[str, object]) -> None:
     """Write JSON; a number that is not finite is an error, not a word that other readers refuse."""
-    _write(Path(path), json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def write_yaml(path: str | Path, content: Mapping[str, object]) -> None:
     """Write YAML with the keys in their given order."""
-    _write(Path(path), yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True))
+    write_text(path, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole: under a temporary name, then renamed."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(text, encoding="utf-8")
