@@ -34,7 +34,7 @@ class FitSettings(TypedDict):
 
 def toys_depend_on(study: Study, ensemble: str) -> ToySettings:
     """What a toy of an ensemble depends on in the study, beside its model, its ensemble's name and its index."""
-    settings = study.ensembles[ensemble].model_dump(mode="json", exclude={"toys", "tests"})
+    settings = study.ensembles[ensemble].model_dump(mode="json", include={"truth", "throw", "nuisances"})
     return {"toymill": __version__, "seed": study.seed, "ensemble": settings}
 
 

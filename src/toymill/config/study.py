@@ -297,11 +297,9 @@ def _known_keys(location: list[str], kind: str) -> list[str]:
         "modifier_settings": [ModifierSettings] if len(location) == 2 else [NormSysSettings],
     }
     sections: dict[str, type[BaseModel]] = {
-        "model": KINDS[kind],
-        "ensembles": Ensemble,
-        "fit": FitConfig,
-        "optimisers": OptimisersConfig,
+        name: type(field.default) for name, field in Study.model_fields.items() if isinstance(field.default, BaseModel)
     }
+    sections |= {"model": KINDS[kind], "ensembles": Ensemble}
     if not location:
         classes: list[type[BaseModel]] = [Study]
     elif location[0] == "model" and len(location) > 1:

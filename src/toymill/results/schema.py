@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ from pydantic import BaseModel, TypeAdapter
 from toymill.record import Record
 from toymill.results.description import DESCRIPTION, Description
 from toymill.results.summary import SUMMARY, ComparisonSummary, Summary
+from toymill.results.tally import ADDITIVE, CONTEXT, Tally
 
 SCHEMAS: Mapping[Path, TypeAdapter[Description] | TypeAdapter[Summary | ComparisonSummary]] = {
     Path("workflow/schemas/model.schema.json"): DESCRIPTION,
@@ -47,14 +50,15 @@ def with_tables(page: str) -> str:
     Raises:
         ValueError: a page without the comments between which a table stands.
     """
-    for name, record in TABLES.items():
+    tables = {name: _tables(record) for name, record in TABLES.items()} | {"tally": _tally_table()}
+    for name, table in tables.items():
         begin, end = f"<!-- fields of {name} -->", f"<!-- end of fields of {name} -->"
         before, found, rest = page.partition(begin)
         _, ended, after = rest.partition(end)
         if not found or not ended:
             msg = f"{PAGE} has no place for the fields of {name}; expected one, between {begin} and {end}."
             raise ValueError(msg)
-        page = f"{before}{begin}\n\n{_tables(record)}\n{end}{after}"
+        page = f"{before}{begin}\n\n{table}\n{end}{after}"
     return page
 
 
@@ -73,6 +77,16 @@ def _tables(record: type[Record]) -> str:
         ]
         parts.append("\n".join([title, "", "| key | type | meaning |", "|---|---|---|", *rows, ""]))
     return "\n".join(parts)
+
+
+def _tally_table() -> str:
+    """A table of the datasets of a tally, from the docstring of ``Tally``."""
+    _, _, attributes = inspect.cleandoc(str(Tally.__doc__)).partition("Attributes:\n")
+    entries = re.sub(r"\n {5,}", " ", attributes).splitlines()
+    told = dict(line.strip().split(": ", 1) for line in entries)
+    names = [name for name in (*CONTEXT, *ADDITIVE, "smallest", "most_iterations") if name != "roots"]
+    rows = [f"| `tally/{name}` | {told[name].replace('``', '`')} |" for name in names]
+    return "\n".join(["| dataset | content |", "|---|---|", *rows, ""])
 
 
 def _inside(record: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:

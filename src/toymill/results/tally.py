@@ -66,7 +66,7 @@ class Tally:
         products_22: Σ dᵢ² dⱼ², (P, P).
         pulls: toys with a pull (estimate - truth) / error, (P,); a parameter at a bound has none.
         pull_sums: Σ pullᵏ, (P, 4).
-        pull_histogram: of the parameter of interest, below, between and above ``PULL_EDGES``.
+        pull_histogram: toys by pull of the parameter of interest: below -5, in 50 bins to 5, above, (52,).
         derived: toys with a finite derived quantity, (Q,).
         derived_sums: Σ (quantity - truth)ᵏ, (Q, 4).
         hessian: toys whose Hessian interval holds the truth, (L,).
