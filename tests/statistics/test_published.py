@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pyhf
 import pytest
+import scipy.stats
 
 import toymill
 from toymill.fitting.conditional import fit_tests
@@ -211,6 +212,16 @@ def test_p_value_of_few_toys_is_exact():
     assert free.ok.all()
     assert zero.ok.all()
     assert beyond.mean() == pytest.approx(1.64e-3, abs=4 * np.sqrt(1.64e-3 / count))
+
+
+def test_p_value_with_auxiliary_data_held_is_another():
+    """On/off, b = 9, τ = 1, n_off = 9 in every toy: q_0 ≥ 9 from n_on = 27 on, and P(n ≥ 27 | 9) = 9.6428e-7."""
+    model = toymill.read_workspace(onoff(1.0, [9, 9]))
+    counts = np.arange(41.0)
+    free, (zero,) = fit_tests(model, np.stack([counts, np.full(41, 9.0)], axis=1), [{"mu": 0.0}])
+    beyond = toymill.q_0(free, zero) >= 9.0
+    np.testing.assert_array_equal(beyond, counts >= 27)
+    assert scipy.stats.poisson.pmf(counts[beyond], 9.0).sum() == pytest.approx(9.6428e-7, rel=1e-4)
 
 
 def test_atlas_conditional_fits_find_the_lower_minimum(root):
