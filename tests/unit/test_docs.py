@@ -39,10 +39,12 @@ def relative(path):
     return str(path.relative_to(ROOT))
 
 
-WITH_PYTHON = ["README.md", "docs/how-to.md", "docs/jax.md", "docs/python-models.md", "docs/tutorial.md"]
+WITH_PYTHON = ["README.md", "docs/how-to.md", "docs/python-models.md", "docs/jax.md", "docs/tutorial.md"]
+# Those that compile most are in the long part.
+MARKED = [*WITH_PYTHON[:3], *(pytest.param(name, marks=pytest.mark.long) for name in WITH_PYTHON[3:])]
 
 
-@pytest.mark.parametrize("name", WITH_PYTHON)
+@pytest.mark.parametrize("name", MARKED)
 def test_the_blocks_of_a_page_run(root, tmp_path, name):
     text = (root / name).read_text(encoding="utf-8")
     blocks = list(BLOCK.finditer(text))

@@ -80,7 +80,7 @@ def lowest(model, nll, data, fixed=()):
 @pytest.mark.parametrize(
     "modifiers",
     [
-        [normsys("a", 1.2, 1.1)],
+        pytest.param([normsys("a", 1.2, 1.1)], marks=pytest.mark.long),  # its fits at a kink: below
         [normsys("a", 1.25, 0.95)],
         pytest.param([histosys("a", [60.0, 78.0], [48.0, 88.0])], marks=pytest.mark.long),  # beside a normsys below
         [normsys("a", 1.1, 1.05), histosys("b", [55.0, 90.0], [49.0, 79.0])],

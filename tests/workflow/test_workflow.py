@@ -195,6 +195,7 @@ def test_four_shards_give_the_same_bits(reference, killed):
     assert summaries[0] == summaries[1]
 
 
+@pytest.mark.long  # tests/unit/test_study.py compares the three ways to keep fits
 def test_a_study_that_keeps_a_summary(run, root, tmp_path, reference):
     """The same files, figures and numbers as one that keeps every fit, from shards without columns."""
     import h5py
