@@ -9,6 +9,7 @@ import threading
 import zipfile
 
 import pytest
+import requests
 
 import toymill
 from toymill.config.model import Remote
@@ -84,3 +85,17 @@ def test_member_of_no_archive(server, tmp_path):
 def test_missing_file(server, tmp_path):
     with pytest.raises(toymill.ToymillError, match="could not be downloaded: 404"):
         fetch(remote(server, "nothing.json"), tmp_path / "ws.json")
+
+
+def test_a_network_that_fails_is_asked_again(server, tmp_path, monkeypatch):
+    """Here, not by Snakemake: a profile for one machine starts no failed job again."""
+    answers, retrieve = iter([requests.ConnectionError("no"), requests.Timeout("no")]), module.pooch.retrieve
+
+    def unsteady(*args, **kwargs):
+        for error in answers:
+            raise error
+        return retrieve(*args, **kwargs)
+
+    monkeypatch.setattr(module.pooch, "retrieve", unsteady)
+    fetch(remote(server, "ws.json"), tmp_path / "ws.json")
+    assert (tmp_path / "ws.json").read_bytes() == CONTENT

@@ -11,10 +11,6 @@ rule finish:
         "<logs>/finish.log",
     conda:
         "../../envs/toymill.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         benchmarks=f"{SCRATCH}/benchmarks",
     script:

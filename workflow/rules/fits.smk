@@ -10,10 +10,6 @@ rule fit:
         "<benchmarks>/fit/{ensemble}/{shard}.tsv"
     conda:
         "../../envs/toymill.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=240,
     params:
         depends_on=fit_settings,
     script:

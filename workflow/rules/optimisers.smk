@@ -11,10 +11,6 @@ rule compare:
         "<benchmarks>/compare/{ensemble}.tsv"
     conda:
         "../../envs/toymill.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=240,
     params:
         depends_on=comparison_settings,
     script:
@@ -34,10 +30,6 @@ rule collect:
         "<logs>/collect.log",
     conda:
         "../../envs/toymill.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     script:
         "../../scripts/collect.py"
 
@@ -60,10 +52,6 @@ rule plot_optimisers:
         "<logs>/plot_{ensemble}.log",
     conda:
         "../../envs/toymill.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
     script:
         "../../scripts/plot.py"
 

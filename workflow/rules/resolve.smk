@@ -7,7 +7,6 @@ rule fetch:
     wildcard_constraints:
         sha256="[0-9a-f]{64}",
         name=".+",
-    retries: 2
     localrule: True
     conda:
         "../../envs/toymill.yaml"
@@ -29,10 +28,6 @@ rule resolve:
         "<benchmarks>/resolve.tsv"
     conda:
         "../../envs/toymill.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
         settings=STUDY.model_dump(),
     script:

@@ -12,10 +12,6 @@ rule aggregate:
         "<benchmarks>/aggregate.tsv"
     conda:
         "../../envs/toymill.yaml"
-    threads: 1
-    resources:
-        mem_mb=8000,
-        runtime=60,
     script:
         "../../scripts/aggregate.py"
 
@@ -43,10 +39,6 @@ rule plot_study:
         "<logs>/plot.log",
     conda:
         "../../envs/toymill.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
     script:
         "../../scripts/plot.py"
 
@@ -77,10 +69,6 @@ rule plot_ensemble:
         "<logs>/plot_{ensemble}.log",
     conda:
         "../../envs/toymill.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
     script:
         "../../scripts/plot.py"
 

@@ -11,10 +11,6 @@ rule throw:
         "<benchmarks>/throw/{ensemble}/{shard}.tsv"
     conda:
         "../../envs/toymill.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
         depends_on=toys_settings,
     script:

@@ -30,7 +30,7 @@ def fetch(remote: Remote, output: str | Path) -> None:
     url, digest, member = remote.url, remote.sha256, remote.member
     pooch.get_logger().setLevel("WARNING")
     try:
-        path = Path(pooch.retrieve(url, f"sha256:{digest}", fname=_DOWNLOAD, path=FETCHED / digest))
+        path = _download(url, digest)
     except ValueError as error:
         msg = f"{url}: {error} Check the address, or whether the record has a new version."
         raise ToymillError(msg) from None
@@ -41,6 +41,16 @@ def fetch(remote: Remote, output: str | Path) -> None:
     temporary = output.with_name(f".{output.name}.part")
     temporary.write_bytes(content)
     temporary.replace(output)
+
+
+def _download(url: str, digest: str, tries: int = 3) -> Path:
+    """The file that the address gives, with this digest. A network that fails is asked again."""
+    try:
+        return Path(pooch.retrieve(url, f"sha256:{digest}", fname=_DOWNLOAD, path=FETCHED / digest))
+    except requests.RequestException:
+        if tries == 1:
+            raise
+        return _download(url, digest, tries - 1)
 
 
 def _member(archive: Path, member: str, url: str) -> bytes:
