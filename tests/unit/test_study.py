@@ -34,7 +34,6 @@ def study(model, **changes):
             "zero": {"truth": {"mu": 0.0}, "toys": 600, "tests": [1.0]},
         },
         "shard": 350,
-        "fit": {"audit": 3},
     }
     return read_study(content | changes)
 
@@ -225,12 +224,12 @@ def fit_tests(model, data, tests, **_):
     def fits(held):
         number = np.zeros(len(data))
         return Fits(model.parameters.names, model.poi, held, np.ones(shape), np.ones(shape), number,
-                    number.astype(np.int8), number, number.astype(np.int32))
+                    np.ones(len(data), dtype=np.int8), number, number.astype(np.int32))
     return fits({}), [fits(held) for held in tests]
 
 module.fit_tests = fit_tests
 keep, toys, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-study = read_study({"study": "s", "model": "config/workspaces/hww.json", "keep": keep, "fit": {"audit": 0},
+study = read_study({"study": "s", "model": "config/workspaces/hww.json", "keep": keep,
                     "ensembles": {"e": {"truth": {"mu": 1.0}, "toys": toys}}})
 module.fit_shard(study, "e", Shard("s", 0, toys), path)
 lines = open("/proc/self/status").read().splitlines()

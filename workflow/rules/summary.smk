@@ -19,6 +19,7 @@ rule aggregate:
 rule plot_study:
     input:
         "<results>/summary.json",
+        audits=AUDITS,
     output:
         overview=report(
             ensure("<results>/plots/overview.svg", non_empty=True),

@@ -70,6 +70,14 @@ def _local(source: str | Remote) -> Path:
     return source.local if isinstance(source, Remote) else Path(source)
 
 
+def _sha256(path: Path) -> str:
+    """SHA-256 of a file's content; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
 class NamedPatch(Strict):
     """One patch of a patch set, as published on HEPData."""
 
@@ -105,6 +113,17 @@ class _Kind(Strict):
     def remotes(self) -> list[Remote]:
         """The inputs that have to be downloaded."""
         return [item for item in self.sources.values() if isinstance(item, Remote)]
+
+    @property
+    def contents(self) -> list[str]:
+        """What tells the content of each file: its SHA-256, or for a download that of the configuration, and the member.
+
+        A file that is not there has none.
+        """
+        return [
+            f"{item.sha256} {item.member or ''}".strip() if isinstance(item, Remote) else _sha256(Path(item))
+            for item in self.sources.values()
+        ]
 
     @property
     def choices(self) -> dict[str, Any]:

@@ -53,10 +53,14 @@ class FitConfig(Strict):
 
     edm_tolerance: Annotated[Number, Field(gt=0, le=1e-3)] = 1e-8
     """Largest estimated distance to the minimum of a certified fit, in units of the negative log-likelihood."""
-    audit: Annotated[int, Field(ge=0, strict=True)] = 20
-    """Toys of each ensemble that are fitted again with iminuit, for the comparison in the summary."""
+    audit: Literal["auto"] | Annotated[int, Field(ge=0, strict=True)] = "auto"
+    """Toys of each ensemble that are fitted again with iminuit, once its fits are done: a number, or `auto` for as many
+    as take a tenth of the time of the fits, and 5 at least."""
+    audit_tolerance: Annotated[Number, Field(gt=0)] = 1e-4
+    """A fit of ours has missed the minimum if iminuit's negative log-likelihood lies lower by more than this."""
     max_failed: Annotated[Number, Field(ge=0, le=1)] = 0.001
-    """The study fails, after its summary is written, if a larger fraction of an ensemble's toys is not certified."""
+    """The study fails, after its summary is written, if a larger fraction of an ensemble's toys is not certified, or of
+    its audited toys has missed the minimum."""
 
 
 Method = Literal["gradient-descent", "newton", "toymill", "iminuit-jax", "iminuit-numerical", "scipy-l-bfgs-b"]
@@ -86,8 +90,9 @@ class Study(Strict):
     """The truth points, by a name of your choice. An ensemble's toys depend on the seed and on this name."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     """Seed of every toy in the study."""
-    shard: Annotated[int, Field(ge=1, strict=True)] = 10000
-    """Toys a job: each shard is one job and one file."""
+    shard: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = "auto"
+    """Toys a job: each shard is one job and one file. A number, or `auto` for shards of some minutes each, by the rate
+    that a pilot measures."""
     levels: Annotated[list[Annotated[Number, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.683, 0.95]
     """Confidence levels of the intervals whose coverage is counted."""
     fit: FitConfig = FitConfig()
@@ -99,6 +104,9 @@ class Study(Strict):
     by itself but a `summary`: counts, sums and histograms, with the toys of the tail and the failed ones."""
     keep_toys: Annotated[bool, Field(strict=True)] = False
     """Keep the raw toys in `results/<study>/toys/`."""
+    overwrite: Annotated[bool, Field(strict=True)] = False
+    """Replace results that this study's name has from another model, seed or truth; otherwise they are kept, and the
+    study is refused."""
 
     @field_validator("model", mode="before")
     @classmethod
@@ -116,6 +124,8 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _not_too_many_jobs(self) -> Study:
+        if self.shard == "auto":
+            return self
         jobs = sum(-(-ensemble.toys // self.shard) for ensemble in self.ensembles.values())
         if jobs > MOST_SHARDS:
             msg = f"shard: {self.shard} toys a job makes {jobs} jobs; expected at most {MOST_SHARDS}. Raise shard"
@@ -241,17 +251,37 @@ def values_tested(ensemble: Ensemble, poi: str) -> list[float]:
     return sorted({float(value) for value in [*ensemble.tests, ensemble.truth[poi]]})
 
 
-def shards(study: Study, ensemble: str) -> Iterator[Shard]:
-    """The shards of an ensemble; the name is the range of indices, so that more toys leave whole shards as they are."""
+def shards(study: Study, ensemble: str, planned: int | None = None) -> Iterator[Shard]:
+    """The shards of an ensemble; the name is the range of indices, so that more toys leave whole shards as they are.
+
+    Args:
+        study: the study.
+        ensemble: name of the ensemble.
+        planned: toys a shard where the study says ``shard: auto``.
+    """
+    size = planned if study.shard == "auto" else study.shard
+    assert size is not None
     total = study.ensembles[ensemble].toys
-    for first in range(0, total, study.shard):
-        count = min(study.shard, total - first)
-        yield Shard(f"{first:09d}-{first + count - 1:09d}", first, count)
+    for first in range(0, total, size):
+        yield shard_of(first, min(size, total - first))
 
 
-def shard_named(study: Study, ensemble: str, name: str) -> Shard:
-    """The shard of an ensemble that has this name."""
-    return next(shard for shard in shards(study, ensemble) if shard.name == name)
+def shard_of(first: int, toys: int) -> Shard:
+    """The shard of so many toys from ``first``."""
+    return Shard(f"{first:09d}-{first + toys - 1:09d}", first, toys)
+
+
+def shard_named(name: str) -> Shard:
+    """The shard that has this name, which is its range of indices.
+
+    Raises:
+        ValueError: a name that is no range.
+    """
+    first, last = (int(word) for word in name.split("-"))
+    if shard_of(first, last - first + 1).name != name or last < first:
+        msg = f"{name!r} is no name of a shard"
+        raise ValueError(msg)
+    return shard_of(first, last - first + 1)
 
 
 _EXPECTED = {

@@ -15,7 +15,7 @@ from toymill.results.summary import ComparisonSummary, Summary
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-BLUE, ORANGE, GREY = "#3f90da", "#ffa90e", "#94a4a2"  # Petroff's palette, arXiv:2107.02270
+BLUE, ORANGE, GREY, RED = "#3f90da", "#ffa90e", "#94a4a2", "#bd1f01"  # Petroff's palette, arXiv:2107.02270
 
 
 def title(summary: Summary | ComparisonSummary, ensemble: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,14 +10,15 @@ import numpy as np
 
 from toymill.budget import SHARD_ROWS
 from toymill.config.dependencies import fits_digest
-from toymill.config.study import Study, shards
+from toymill.config.study import Shard, Study, shard_named
 from toymill.errors import ToymillError
 from toymill.fitting.results import Fits, concatenate
 from toymill.inference.counting import Distribution
 from toymill.inference.likelihood_ratios import t_mu
 from toymill.results.description import Description
+from toymill.results.files import made_anew
 from toymill.results.hdf5 import ShardKey
-from toymill.results.store import Audit, ShardReader, join_audits, reading_shard
+from toymill.results.store import ShardReader, reading_shard
 from toymill.results.tally import BLOCK, Tally
 
 if TYPE_CHECKING:
@@ -36,13 +37,13 @@ class Collected(NamedTuple):
         names: names of the parameters, in the tally's order.
         tally: the tally of all toys.
         t: the distribution of t_μ at each test point over the certified toys.
-        audit: the toys that were fitted again with iminuit.
+        codes: digests of the code that made the shards.
     """
 
     names: tuple[str, ...]
     tally: Tally
     t: list[Distribution]
-    audit: Audit
+    codes: set[str]
 
 
 def by_ensemble(paths: Iterable[str | Path]) -> dict[str, list[Path]]:
@@ -72,12 +73,13 @@ def collect(
     names = description.names
     truth = [about.truth[name] for name in names]
     tally = Tally.empty(truth, about.tests, study.levels, [about.derived[name] for name in derived])
-    audits: list[Audit] = []
+    codes: set[str] = set()
 
     def readers() -> Iterator[ShardReader]:
         for path, key in _shard_files(study, description, ensemble, files):
             with reading_shard(path, key) as reader:
-                audits.append(reader.audit)
+                _require_tests(reader, about.tests)
+                codes.add(reader.code)
                 if study.keep != "all":
                     tally.merge(reader.tally())
                 yield reader
@@ -95,23 +97,47 @@ def collect(
                 for found, fits in zip(values, tests, strict=True):
                     found.append(np.maximum(t_mu(free, fits)[ok], 0.0))
     t = [Distribution.of(np.concatenate(parts)) if parts else tally.distribution(k) for k, parts in enumerate(values)]
-    return Collected(names, tally, t, join_audits(audits))
+    return Collected(names, tally, t, codes)
+
+
+def _require_tests(reader: ShardReader, tests: Sequence[float]) -> None:
+    """Raise ToymillError for a shard with other test points."""
+    if reader.tests != tuple(tests):
+        msg = (
+            f"{reader.path} has the test points {list(reader.tests)}; expected {list(tests)}. {made_anew(reader.path)}"
+        )
+        raise ToymillError(msg)
 
 
 def _shard_files(
     study: Study, description: Description, ensemble: str, files: Iterable[str | Path]
-) -> list[tuple[str | Path, ShardKey]]:
-    """The file of each shard in the order of their toys, and what it must say that it is."""
+) -> list[tuple[Path, ShardKey]]:
+    """The file of each shard in the order of their toys, and what it must say that it is.
+
+    Raises:
+        ToymillError: files whose names leave toys out, or have some twice.
+    """
     digest = fits_digest(study, ensemble, description.digest)
-    expected = list(shards(study, ensemble))
-    found = {Path(path).stem: path for path in files}
-    missing = [shard.name for shard in expected if shard.name not in found]
-    if missing:
-        msg = f"ensemble {ensemble!r} lacks {len(missing)} shards: {', '.join(missing[:3])} … Run the workflow again."
-        raise ToymillError(msg)
+    every = sorted((shard_named(Path(path).stem), Path(path)) for path in files)
+    end = 0
+    for shard, path in [
+        *((shard, str(path)) for shard, path in every),
+        (Shard("", study.ensembles[ensemble].toys, 0), ""),
+    ]:
+        if shard.first > end:
+            msg = (
+                f"ensemble {ensemble!r} lacks the shard of its toys {end} to {shard.first - 1}. Run the workflow again."
+            )
+            raise ToymillError(msg)
+        if shard.first < end:
+            msg = (
+                f"ensemble {ensemble!r} has toys {shard.first} to {end - 1} twice, or too many, at {path or 'its end'}."
+            )
+            raise ToymillError(msg)
+        end += shard.toys
     return [
-        (found[shard.name], ShardKey(ensemble, digest, description.digest, study.seed, shard.first, shard.toys))
-        for shard in expected
+        (path, ShardKey(ensemble, digest, description.digest, study.seed, shard.first, shard.toys))
+        for shard, path in every
     ]
 
 

@@ -14,7 +14,6 @@ from toymill.config.study import Study
 from toymill.fitting.status import CERTIFIED_STATUSES, Status
 from toymill.inference.agreement import LEVELS, compare_quantile, histogram, verdict, zeros
 from toymill.inference.asymptotics import CDF, asymptotic_cdf
-from toymill.inference.audit import summarize_audit
 from toymill.inference.counting import Moments, moments_of_sums
 from toymill.inference.covariance import covariance_of_sums, efficiencies
 from toymill.inference.coverage import coverage
@@ -119,6 +118,7 @@ def _ensemble(study: Study, description: Description, name: str, found: Collecte
     place = found.names.index(poi)
     return EnsembleSummary(
         digest=about.digest,
+        code=sorted(found.codes),
         keep=study.keep,
         toys=toys,
         certified=certified,
@@ -150,9 +150,6 @@ def _ensemble(study: Study, description: Description, name: str, found: Collecte
         discovery=discovery(tally.one_sided(about.tests.index(0.0), above=True), failed=failed) if truth == 0 else None,
         tail=_tail(tally, about.tests.index(truth), place),
         iterations=Iterations(free=float(tally.iterations / toys), largest=int(tally.most_iterations)),
-        audit=summarize_audit(
-            np.concatenate([found.audit.nll_free[None], found.audit.nll_tests]), found.audit.poi, found.audit.valid
-        ),
     )
 
 
