@@ -1,6 +1,8 @@
 # make study: set up and run the default study, or another: make study CONFIG=config/studies/tiny.yaml
+#   PROFILE=slurm runs it on a cluster: a folder of workflow/profiles. docs/clusters.md tells more.
 # make test: set up and run the tests, but for the long ones, in two workers; WORKERS=8 takes more.
 # make test-all: the same, and then the long ones.
+# make test-slurm: studies through a Slurm that is started on this machine, and the profiles of clusters; for root.
 # make bench: set up the peers in an environment of their own, and time toymill beside them; BENCH="--help" tells more.
 # make docs: set up and build the documentation site in docs/_build, with warnings as errors.
 PYTHON ?= python3
@@ -8,16 +10,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 BENCH ?=
-CORES ?= all
+CORES ?=
 CONFIG ?=
+PROFILE ?= default
+CUDA ?= $(if $(filter gpu,$(PROFILE)),12)
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
+SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/$(PROFILE) $(if $(CORES),--cores $(CORES))
+EXECUTOR := $(shell sed -n 's/^executor: *//p' workflow/profiles/$(PROFILE)/config.yaml)
 LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf.py docs/figures
 
-.PHONY: study test test-all lint bench setup setup-dev lock schema format clean
+.PHONY: study test test-all test-slurm lint bench setup setup-dev lock schema format clean
 
-study: setup
+study: setup $(EXECUTOR:%=$(VENV)/.%) $(CUDA:%=$(VENV)/.cuda%)
 	$(SNAKEMAKE) $(if $(CONFIG),--configfile $(CONFIG))
 
 test: setup-dev
@@ -25,6 +30,9 @@ test: setup-dev
 
 test-all: test
 	$(PYTEST) -m long
+
+test-slurm: setup-dev $(VENV)/.slurm $(VENV)/.htcondor $(VENV)/.cluster-generic
+	$(BIN)/python -m pytest tests/slurm
 
 lint: setup-dev
 	$(BIN)/ruff check $(LINTED)
@@ -75,6 +83,11 @@ $(VENV)/.run: envs/requirements.txt pyproject.toml | $(VENV)/.python
 
 $(VENV)/.dev: envs/requirements-dev.txt $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-dev.txt
+	touch $@
+
+# What a profile needs besides: the plugin of its executor, or CUDA.
+$(VENV)/.slurm $(VENV)/.htcondor $(VENV)/.cluster-generic $(VENV)/.cuda12 $(VENV)/.cuda13: $(VENV)/.%: envs/requirements-%.txt $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 $(PEERS)/.run: envs/requirements-peers.txt envs/requirements-dev.txt pyproject.toml | $(PEERS)/.python

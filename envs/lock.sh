@@ -13,3 +13,6 @@ lock requirements-dev.txt --group dev
 lock requirements-peers.txt --group peers
 lock requirements-cuda12.txt --extra cuda12
 lock requirements-cuda13.txt --extra cuda13
+lock requirements-slurm.txt --extra slurm
+lock requirements-htcondor.txt --extra htcondor
+lock requirements-cluster-generic.txt --extra cluster-generic
