@@ -128,16 +128,17 @@ class ShardWriter:
                 self.file[name][field][self.rows : self.rows + len(values)] = values
 
     def copy(self, other: ShardWriter | ShardReader) -> None:
-        """Write all that another file of the same kind has of its first toys, first of all."""
+        """Write, first of all, what another file of the same kind has of its first toys: but for its tally."""
         file = other.file
-        names = file["tally"] if isinstance(other, ShardReader) and other.keep != "all" else None
-        self.names = parameter_names(names) if names is not None else getattr(other, "names", parameter_names(file))
-        for name in ("poi", "tests", "parameters"):
-            self.file.attrs[name] = file.attrs[name]
         rows = other.rows if isinstance(other, ShardWriter) else other.key.toys
-        if self.keep != "summary":
+        self.names = other.names
+        for name in ("poi", "tests"):
+            self.file.attrs[name] = file.attrs[name]
+        columns = parameter_names(file)
+        if self.keep == "summary":
+            self.file.attrs["parameters"] = texts(columns)
+        else:
             groups = _groups(len(file["tests"]))
-            columns = parameter_names(file)
             self._put([_read_fits(file, other.path, group, slice(rows), columns) for group in groups])
         self.rows += rows
 
@@ -175,6 +176,7 @@ class ShardReader:
         code: digest of the code that wrote it; empty in schema 1.
         keep: which columns it has.
         tests: the tested values of the parameter of interest, ascending.
+        names: names of all parameters of the model, in its order.
     """
 
     def __init__(self, file: h5py.File, path: str | Path, key: ShardKey | None) -> None:
@@ -186,6 +188,7 @@ class ShardReader:
         self.keep: Keep = next(item for item in get_args(Keep) if item == file.attrs["keep"])
         self.groups = _groups(len(file.get("tests", ()))) if self.keep != "summary" else []
         self.tests = self._tests()
+        self.names = parameter_names(file if self.keep == "all" else file["tally"])
         for group in self.groups:
             for name in FIELDS:
                 rows = len(file[group][name])
