@@ -16,6 +16,7 @@ try:
         comparison_job,
         fits_job,
         pilot_job,
+        tally_job,
         toys_job,
     )
     from toymill.config.model import FETCHED
@@ -26,6 +27,7 @@ try:
         shards,
     )
     from toymill.errors import ToymillError
+    from toymill.study.layout import files_of_part, parts
 except ImportError as error:
     raise WorkflowError(
         f"The Python that runs Snakemake ({sys.executable}) cannot import toymill ({error}). "
@@ -54,6 +56,7 @@ SETTINGS = {
         "toys": toys_job(STUDY, name),
         "fits": fits_job(STUDY, name),
         "audit": audit_job(STUDY, name),
+        "tally": tally_job(STUDY, name),
         "comparison": comparison_job(STUDY, name),
     }
     for name in STUDY.ensembles

@@ -87,6 +87,11 @@ def audit_job(study: Study, ensemble: str) -> Settings:
     return {**fits_job(study, ensemble), "audit": study.fit.audit, "tolerance": study.fit.audit_tolerance}
 
 
+def tally_job(study: Study, ensemble: str) -> Settings:
+    """What a job that counts toys of an ensemble depends on, beside their fits."""
+    return {**fits_job(study, ensemble), "levels": study.levels, "toys": study.ensembles[ensemble].toys}
+
+
 def pilot_job(study: Study) -> Settings:
     """What the pilot depends on; more toys, or another seed, leave its plan as it is."""
     ensembles = {

@@ -206,36 +206,16 @@ class ShardReader:
     def rows(self, begin: int, end: int) -> list[Fits]:
         """The free fits and those at each test point of some of its toys."""
         with damage_named(self.path):
-            return [self._read(group, slice(begin, end)) for group in self.groups]
-
-    def _read(self, group: str, rows: slice) -> Fits:
-        names = parameter_names(self.file["tally"] if group.startswith("kept/") else self.file)
-        return _read_fits(self.file, self.path, group, rows, names, schema=self.schema)
+            columns = parameter_names(self.file)
+            return [
+                _read_fits(self.file, self.path, group, slice(begin, end), columns, schema=self.schema)
+                for group in self.groups
+            ]
 
     def tally(self) -> Tally:
         """The tally of a shard of which not every column is kept."""
         with damage_named(self.path):
-            arrays: dict[str, Any] = {
-                name: np.asarray(read_dataset(self.file, self.path, f"tally/{name}"))
-                for name in (*CONTEXT, *ADDITIVE, "smallest", "most_iterations")
-                if name != "roots"
-            }
-            tally = Tally.empty(arrays["truth"], arrays["tests"], arrays["levels"], arrays["derived_truth"])
-            cells, counts = (read_dataset(self.file, self.path, f"tally/roots/{name}") for name in ("cell", "count"))
-            tally.roots.reshape(-1)[cells] = counts
-            tally = replace(tally, **arrays)
-            if self.schema == 1:  # whose codes began at 0
-                tally.status = np.pad(tally.status, ((0, 0), (1, 0)))
-            toys = f"it is of {tally.toys} toys; expected {self.key.toys}" if tally.toys != self.key.toys else None
-            fault = toys or tally.fault()
-            if fault:
-                msg = f"{self.path}: its tally is wrong: {fault}. {made_anew(self.path)}"
-                raise ToymillError(msg)
-            kept = self.file["kept"]
-            if "free" in kept:
-                tally.kept, tally.kept_t = (np.asarray(read_dataset(kept, self.path, name)) for name in ("toy", "t"))
-                tally.kept_fits = [self._read(f"kept/{group}", slice(None)) for group in _groups(len(tally.tests))]
-            return tally
+            return _read_tally(self.file, self.path, self.key, schema=self.schema)
 
 
 @contextmanager
@@ -267,6 +247,46 @@ def read_shard(path: str | Path, key: ShardKey | None = None) -> ShardFits:
             raise ToymillError(msg)
         free, *tests = reader.rows(0, reader.key.toys)
         return ShardFits(reader.key, free, tests)
+
+
+class Part(NamedTuple):
+    """What is counted of a part of an ensemble's toys.
+
+    Attributes:
+        names: names of the parameters, in the tally's order.
+        tally: the tally.
+        values: t_μ of the certified toys at each test point; empty if they are not held one by one.
+        codes: digests of the code that made the shards.
+    """
+
+    names: tuple[str, ...]
+    tally: Tally
+    values: list[Float[np.ndarray, " toy"]]
+    codes: set[str]
+
+
+def write_part(path: str | Path, key: ShardKey, part: Part) -> None:
+    """Write what is counted of a part."""
+    with atomically(path) as file:
+        write_key(file, "toymill-tally", key)
+        file.attrs["poi"] = part.tally.kept_fits[0].poi or "" if part.tally.kept_fits else ""
+        file.attrs["codes"] = texts(sorted(part.codes))
+        for number, t in enumerate(part.values):
+            write_dataset(file, f"t/{number:03d}", t, "t of each certified toy at a test point")
+        _write_tally(file, part.names, part.tally)
+
+
+def read_part(path: str | Path, key: ShardKey) -> Part:
+    """Read what is counted of a part.
+
+    Raises:
+        ToymillError: a file that is damaged, or of another part.
+    """
+    with opened(path) as file, damage_named(path):
+        read_key(file, path, "toymill-tally", key)
+        tally = _read_tally(file, path, key)
+        values = [np.asarray(read_dataset(file, path, f"t/{name}")) for name in sorted(file.get("t", ()))]
+        return Part(parameter_names(file["tally"]), tally, values, {str(code) for code in file.attrs["codes"]})
 
 
 def _groups(tests: int) -> list[str]:
@@ -311,6 +331,35 @@ def _write_tally(file: h5py.File, names: Sequence[str], tally: Tally) -> None:
             _create_fits(kept, name, fits, len(tally.kept))
             for field in FIELDS:
                 kept[name][field][...] = getattr(fits, field)
+
+
+def _read_tally(file: h5py.File, path: str | Path, key: ShardKey, *, schema: int = SCHEMA) -> Tally:
+    """A tally; raises ToymillError for one of other toys, or one that contradicts itself."""
+    arrays: dict[str, Any] = {
+        name: np.asarray(read_dataset(file, path, f"tally/{name}"))
+        for name in (*CONTEXT, *ADDITIVE, "smallest", "most_iterations")
+        if name != "roots"
+    }
+    tally = Tally.empty(arrays["truth"], arrays["tests"], arrays["levels"], arrays["derived_truth"])
+    cells, counts = (read_dataset(file, path, f"tally/roots/{name}") for name in ("cell", "count"))
+    tally.roots.reshape(-1)[cells] = counts
+    tally = replace(tally, **arrays)
+    if schema == 1:  # whose codes began at 0
+        tally.status = np.pad(tally.status, ((0, 0), (1, 0)))
+    toys = f"it is of {tally.toys} toys; expected {key.toys}" if tally.toys != key.toys else None
+    fault = toys or tally.fault()
+    if fault:
+        msg = f"{path}: its tally is wrong: {fault}. {made_anew(path)}"
+        raise ToymillError(msg)
+    kept = file["kept"]
+    if "free" in kept:
+        names = parameter_names(file["tally"])
+        tally.kept, tally.kept_t = (np.asarray(read_dataset(kept, path, name)) for name in ("toy", "t"))
+        tally.kept_fits = [
+            _read_fits(file, path, f"kept/{group}", slice(None), names, schema=schema)
+            for group in _groups(len(tally.tests))
+        ]
+    return tally
 
 
 def _tested(poi: str | None, tests: Sequence[Fits]) -> list[float]:
