@@ -121,7 +121,8 @@ def off_saddles(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> F
         at, data = toys_last(x, block), toys_last(problem.toys, block)
         hessians, free = curvature(model.kernel, model.arrays, at, data, domain)
         unit = 1 / np.sqrt(np.maximum(np.abs(np.diagonal(hessians, axis1=1, axis2=2)), 1e-100)) * np.asarray(free).T
-        scaled = np.asarray(hessians) * unit[:, :, None] * unit[:, None]
+        with np.errstate(invalid="ignore", over="ignore"):
+            scaled = np.asarray(hessians) * unit[:, :, None] * unit[:, None]
         usable = filled & (np.abs(scaled) < _LARGEST).all(axis=(1, 2))
         _, vectors = np.linalg.eigh(scaled[usable])
         away[block[usable]] = unit[usable] * vectors[:, :, 0]

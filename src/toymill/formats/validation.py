@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from toymill.errors import ToymillError
+from toymill.parameters import NO_TEXT
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -19,8 +20,6 @@ DEEPEST = 100
 """Levels of lists and objects in a file; what reads it recursively would end in an overflow of the stack."""
 
 _LARGEST = 1024  # bits of an integer
-
-_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")  # not in XML, UTF-8 or HDF5
 
 
 def require_plain(content: object, source: str) -> int:
@@ -38,9 +37,9 @@ def require_plain(content: object, source: str) -> int:
         here, level = open_.pop()
         values += 1
         if isinstance(here, str):
-            found = _NO_TEXT.search(here)
+            found = NO_TEXT.search(here)
             if found:
-                msg = f"{source}: the text {shortened(here)} has the character {found[0]!r}, which names cannot have."
+                msg = f"{source}: the text {shortened(here)} has the character {found[0]!a}, which names cannot have."
                 raise ToymillError(msg)
         elif isinstance(here, Mapping | list | tuple):
             if level > DEEPEST:

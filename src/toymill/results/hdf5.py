@@ -13,6 +13,7 @@ import numpy as np
 
 from toymill.budget import HDF5_CHUNK
 from toymill.errors import ToymillError
+from toymill.parameters import IN_PLACE_OF
 
 SCHEMA = 1
 """Version of the layout of the files; raised when a reader has to know."""
@@ -182,7 +183,9 @@ def write_tree(path: str | Path, filetype: str, tree: Mapping[str, object]) -> N
 
 def _write_tree(group: h5py.Group, tree: Mapping[str, object]) -> None:
     for key, value in tree.items():
-        name = str(key).replace("/", "∕")
+        name = str(key)
+        for letter, other in IN_PLACE_OF.items():
+            name = name.replace(letter, other) if letter == "/" or not name.strip(".") else name
         if isinstance(value, Mapping):
             _write_tree(group.create_group(name), value)
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
