@@ -20,11 +20,11 @@ from toymill.config.study import (
     Study,
     check_inputs,
     read_study,
-    refuse_duplicate_keys,
     shard_named,
     shards,
     values_tested,
 )
+from toymill.config.yaml_file import check_yaml
 from toymill.formats.workspace import ModifierSettings, Prune, Rename
 
 SECTIONS: list[type[BaseModel]] = [
@@ -167,9 +167,9 @@ def test_a_key_given_twice_is_refused(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text("study: s\nensembles:\n  a: {toys: 1}\n  a: {toys: 2}\n")
     with pytest.raises(toymill.ToymillError, match=r"study.yaml, line 4: the key 'a' is given twice"):
-        refuse_duplicate_keys(path)
+        check_yaml(path)
     path.write_text("study: s\nensembles: {a: {toys: 1}, b: {toys: 1}}\n")
-    refuse_duplicate_keys(path)
+    check_yaml(path)
 
 
 def test_missing_key():

@@ -23,9 +23,9 @@ try:
     from toymill.config.study import (
         check_inputs,
         read_study,
-        refuse_duplicate_keys,
         shards,
     )
+    from toymill.config.yaml_file import check_yaml
     from toymill.errors import ToymillError
     from toymill.study.layout import files_of_part, parts
 except ImportError as error:
@@ -36,7 +36,7 @@ except ImportError as error:
 
 try:
     for path in workflow.overwrite_configfiles or ["config/config.yaml"]:
-        refuse_duplicate_keys(path)
+        check_yaml(path)
     STUDY = read_study(config)
     if workflow.is_main_process:
         check_inputs(STUDY)

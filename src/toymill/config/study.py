@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
@@ -16,16 +15,17 @@ from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import (
     KINDS,
     ModelConfig,
+    Name,
     NamedPatch,
     Number,
     PythonConfig,
     Remote,
     Strict,
+    is_file,
 )
 from toymill.errors import ToymillError, nearest
+from toymill.formats.validation import require_plain
 from toymill.formats.workspace import ModifierSettings, NormSysSettings, Prune, Rename
-
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 
 MOST_SHARDS = 20000
 """Snakemake plans hundreds of jobs in seconds, tens of thousands in minutes."""
@@ -80,13 +80,13 @@ class OptimisersConfig(Strict):
 class Study(Strict):
     """A study: one model, its ensembles, and how they are run."""
 
-    study: Annotated[str, Field(pattern=_NAME)]
+    study: Name
     """Name of the study: its results are in `results/<study>/`."""
     kind: Literal["toys", "optimisers"] = "toys"
     """What is done with the toys: `toys` fits them all for bias, coverage and t; `optimisers` compares optimisers."""
     model: ModelConfig
     """The statistical model."""
-    ensembles: Annotated[dict[Annotated[str, Field(pattern=_NAME)], Ensemble], Field(min_length=1)]
+    ensembles: Annotated[dict[Name, Ensemble], Field(min_length=1)]
     """The truth points, by a name of your choice. An ensemble's toys depend on the seed and on this name."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     """Seed of every toy in the study."""
@@ -120,6 +120,10 @@ class Study(Strict):
         if len(set(folded)) < len(folded):
             msg = "two names differ only in case, and some file systems would mix their files"
             raise ValueError(msg)
+        tables = [name for name in value if f"table_{name}" in value]
+        if tables:
+            msg = f"{tables[0]} and table_{tables[0]} are both names, and figures of the two would have one file"
+            raise ValueError(msg)
         return value
 
     @model_validator(mode="after")
@@ -148,40 +152,13 @@ def read_study(content: Mapping[str, object]) -> Study:
         ToymillError: an unknown key, a wrong type or an impossible value; the message names the key,
             what was got, and what is allowed.
     """
+    require_plain(content, "The configuration")
     try:
         return Study.model_validate(dict(content))
     except ValidationError as error:
         lines = [_explain(item) for item in error.errors()]
         msg = "The configuration cannot be used:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
         raise ToymillError(msg) from None
-
-
-def refuse_duplicate_keys(path: str | Path) -> None:
-    """Refuse a YAML file that gives a key twice, of which YAML readers silently take the last.
-
-    Raises:
-        ToymillError: naming the key and its line. A file that is no YAML is left to Snakemake's own message.
-    """
-
-    def visit(node: yaml.Node) -> None:
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                if key.value in seen:
-                    msg = f"{path}, line {key.start_mark.line + 1}: the key {key.value!r} is given twice. Keep one."
-                    raise ToymillError(msg)
-                seen.add(str(key.value))
-                visit(value)
-        elif isinstance(node, yaml.SequenceNode):
-            for item in node.value:
-                visit(item)
-
-    try:
-        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return
-    if root is not None:
-        visit(root)
 
 
 def check_study(study: Study, facts: Facts) -> None:
@@ -238,11 +215,11 @@ def check_inputs(study: Study) -> None:
         ToymillError: a local input that is not there, and what ``facts_of`` and ``check_study`` refuse.
     """
     for key, item in study.model.sources.items():
-        if isinstance(item, str) and not Path(item).is_file():
+        if isinstance(item, str) and not is_file(Path(item)):
             download = "" if isinstance(study.model, PythonConfig) else " A download is a mapping of url and sha256."
             msg = f"model.{key}: there is no file {item!r} in {Path.cwd()}.{download}"
             raise ToymillError(msg)
-    if all(path.is_file() for path in study.model.inputs):
+    if all(is_file(path) for path in study.model.inputs):
         check_study(study, facts_of(study.model))
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toymill.inference.discovery import Discovery
-from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, fill_table, with_error
+from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, fill_table, plain, with_error
 from toymill.results.audit import Audit
 from toymill.results.summary import Summary
 
@@ -43,10 +43,10 @@ def _coverage(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
         around = max(abs(bound - nominal) for bound in panel.get_ylim())
         panel.set_ylim(nominal - 1.6 * around, nominal + 2.2 * around)
         panel.set_xlim(truth.min() - 0.15 * span, truth.max() + 0.15 * span)
-        panel.set_xlabel(f"true {summary.poi}")
+        panel.set_xlabel(f"true {plain(summary.poi)}")
         panel.set_ylabel("coverage")
         panel.legend(loc="upper right", frameon=False, ncols=3, columnspacing=1.0)
-    figure.suptitle(f"{summary.study}: coverage of {summary.poi}", fontsize=11)
+    figure.suptitle(f"{summary.study}: coverage of {plain(summary.poi)}", fontsize=11)
     figure.tight_layout()
     return figure
 
@@ -77,7 +77,16 @@ def _status(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
 def _overview(summary: Summary, audits: Mapping[str, Audit]) -> Figure:
     """The study's main numbers as a table, its verdicts, and what the audits found."""
     poi, levels = summary.poi, _levels(summary)
-    head = ["ensemble", f"true {poi}", "toys", "failed", "at bound", f"bias of {poi}", "pull mean", "pull width"]
+    head = [
+        "ensemble",
+        f"true {plain(poi, 20)}",
+        "toys",
+        "failed",
+        "at bound",
+        f"bias of {plain(poi, 20)}",
+        "pull mean",
+        "pull width",
+    ]
     head += [f"coverage {100 * float(level):g} %\n(profile)" for level in levels]
     rows, sentences = [], []
     for name, item in summary.ensembles.items():
@@ -90,7 +99,7 @@ def _overview(summary: Summary, audits: Mapping[str, Audit]) -> Figure:
             interval = item.intervals.profile[level]
             row.append(with_error(interval.coverage, (interval.coverage_high - interval.coverage_low) / 2))
         rows.append(row)
-        sentences += [f"{name}, {poi} = {test.poi:g}: {test.verdict.sentence}" for test in item.tests]
+        sentences += [plain(f"{name}, {poi} = {test.poi:g}: {test.verdict.sentence}", 400) for test in item.tests]
     missed = [f"{name}: {audit.sentence}" for name, audit in audits.items() if audit.summary.missed]
     sentences += [f"{name}: {audit.sentence}" for name, audit in audits.items() if not audit.summary.missed]
     found = {name: item.discovery for name, item in summary.ensembles.items() if item.discovery}

@@ -14,6 +14,7 @@ import numpy as np
 from toymill._version import code_digest
 from toymill.budget import HDF5_CHUNK
 from toymill.errors import ToymillError
+from toymill.parameters import IN_PLACE_OF
 from toymill.results.files import made_anew, put_in_place, temporary_name
 
 SCHEMA = 2
@@ -232,7 +233,9 @@ def write_tree(path: str | Path, filetype: str, tree: Mapping[str, object]) -> N
 
 def _write_tree(group: h5py.Group, tree: Mapping[str, object]) -> None:
     for key, value in tree.items():
-        name = str(key).replace("/", "∕")
+        name = str(key)
+        for letter, other in IN_PLACE_OF.items():
+            name = name.replace(letter, other) if letter == "/" or not name.strip(".") else name
         if isinstance(value, Mapping):
             _write_tree(group.create_group(name), value)
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
