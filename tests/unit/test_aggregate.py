@@ -210,7 +210,7 @@ def test_toys_that_are_there_twice_are_named(done):
     """A partial last shard beside the whole one that took its place: the toys are 650 in all, of 400."""
     study, description, files = done
     more = [*files["one"], files["one"][0].with_name("000000000-000000149.h5")]
-    with pytest.raises(toymill.ToymillError, match=r"ensemble .one. has toys .* twice"):
+    with pytest.raises(toymill.ToymillError, match=r"ensemble .one. has toys twice"):
         summarize(study, description, files | {"one": more})
 
 

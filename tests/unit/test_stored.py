@@ -138,8 +138,8 @@ def test_a_stopped_job_keeps_its_chunks(root, tmp_path, monkeypatch, counted, ke
     assert path.read_bytes() == whole.read_bytes()
 
 
-def test_what_cannot_be_used_is_not(root, tmp_path, counted, capsys):
-    """A damaged file is passed over and named; fits of another seed, tolerance or keep are of no use."""
+def test_what_cannot_be_used_is_not(root, tmp_path, monkeypatch, counted, capsys):
+    """A damaged file is passed over and named; fits of other code, seed, tolerance or keep are of no use."""
     files = fitted(study(root), tmp_path)
     content = bytearray(files[0].read_bytes())
     content[2000] ^= 1
@@ -148,6 +148,11 @@ def test_what_cannot_be_used_is_not(root, tmp_path, counted, capsys):
     fitted(study(root), tmp_path)
     assert counted["all"] == 1000
     assert f"passed over: {tmp_path / 'superseded/one' / files[0].name} is damaged" in capsys.readouterr().err
+    counted["all"] = 0
+    monkeypatch.setattr("toymill.study.stored.code_digest", lambda: "other code")
+    aside(fitted(study(root), tmp_path / "code"))
+    fitted(study(root), tmp_path / "code")
+    assert counted["all"] == 1400
     for changes in ({"seed": 1}, {"fit": {"edm_tolerance": 1e-7}}, {"keep": "poi"}):
         counted["all"] = 0
         fitted(

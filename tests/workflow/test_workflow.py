@@ -334,7 +334,7 @@ def test_bad_configuration_stops_before_any_job(run, root, tmp_path, changes, wo
 
 
 def test_a_model_in_python_leaves_what_a_workspace_does(run, root, tmp_path):
-    """The example of docs/python-models.md: the same files and figures; a change of the model makes all anew."""
+    """The example of docs/python-models.md: the same files and figures; a changed model may overwrite them."""
     (tmp_path / "mine.py").write_text((root / "config/models/lifetime.py").read_text())
     content = {
         "study": "small",
@@ -357,7 +357,10 @@ def test_a_model_in_python_leaves_what_a_workspace_does(run, root, tmp_path):
     assert "Nothing to be done" in again.stderr + again.stdout
     source = (tmp_path / "mine.py").read_text()
     (tmp_path / "mine.py").write_text(source.replace("jnp.sum(", "0.5 * jnp.sum("))
-    done = run(content, "aggregate")
+    refused = run(content, "aggregate")
+    assert refused.returncode != 0
+    assert "ensembles.one: inputs was" in refused.stderr
+    done = run(content | {"overwrite": True}, "aggregate")
     assert done.returncode == 0, done.stderr
     other = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
     assert other["digest"] != one["digest"]

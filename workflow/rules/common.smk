@@ -136,9 +136,13 @@ if workflow.is_main_process:
 
 def begin():
     """Take the results directory for this run, before its first job."""
-    remade = [path for job in workflow.dag.needrun_jobs() for path in job.output]
+    running = set(workflow.dag.needrun_jobs())
+    remade = [path for job in running for path in job.output]
+    kept = [
+        path for job in workflow.dag.jobs if job not in running for path in job.output
+    ]
     try:
-        ownership.take(own_directory(), remade)
+        ownership.take(own_directory(), remade, kept)
     except ToymillError as error:
         raise WorkflowError(str(error)) from None
 

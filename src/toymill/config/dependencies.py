@@ -72,14 +72,10 @@ def toys_job(study: Study, ensemble: str) -> Settings:
 def fits_job(study: Study, ensemble: str) -> Settings:
     """What a job that fits an ensemble's toys depends on; a change of it does the job again.
 
-    Fits that are on the disk and serve are used again: what they depend on is ``stored_fits``.
+    With other test points it takes the fits that are stored and stay; a change of anything else makes them useless.
     """
-    return {**stored_fits(study, ensemble), "tests": study.ensembles[ensemble].tests}
-
-
-def stored_fits(study: Study, ensemble: str) -> Settings:
-    """What stored fits of an ensemble depend on; a change of it makes them useless."""
-    return {**toys_job(study, ensemble), **fits_depend_on(study, ensemble)}
+    tests = study.ensembles[ensemble].tests
+    return {**toys_job(study, ensemble), **fits_depend_on(study, ensemble), "tests": tests}
 
 
 def audit_job(study: Study, ensemble: str) -> Settings:

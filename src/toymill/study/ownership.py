@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,6 @@ import psutil
 from pydantic import TypeAdapter, ValidationError
 
 from toymill._version import __version__
-from toymill.config.dependencies import stored_fits
 from toymill.config.study import Study
 from toymill.errors import ToymillError
 from toymill.record import EnsembleName, FileRecord, Record
@@ -40,7 +39,7 @@ class Claim(FileRecord):
     kind: str
     """Kind of the study."""
     ensembles: dict[EnsembleName, dict[str, Any]]
-    """What the stored fits of each ensemble depend on; fits with other values are useless."""
+    """What the stored fits of each ensemble depend on; fits with other values, but for the tests, are useless."""
 
 
 class Run(Record):
@@ -90,32 +89,46 @@ def check(directory: Directory) -> None:
         raise ToymillError(msg)
 
 
-def take(directory: Directory, remade: Iterable[str | Path]) -> None:
+def take(directory: Directory, remade: Iterable[str | Path], kept: Iterable[str | Path]) -> None:
     """Take the directory for this run: lock it, throw away what is to be overwritten, set useful fits aside.
 
     Args:
         directory: the directory.
         remade: files that this run is about to make anew.
+        kept: files that it needs and does not make.
 
     Raises:
         ToymillError: what ``check`` refuses, and a directory that cannot be written.
     """
+    study = directory.study
     try:
         directory.folder.mkdir(parents=True, exist_ok=True)
         _lock(directory)
         check(directory)
         if any(_differences(directory)):
-            _empty(directory.folder)
+            _empty(directory.folder, {directory.lock, *map(Path, kept)})
         remove_parts(directory.folder)
-        for path in map(Path, remade):
+        for path in {*map(Path, remade), *_with_other_tests(directory)}:
             if directory.folder / "fits" in path.parents and path.exists() and range_of(path) is not None:
                 _set_aside(path)
-        study = directory.study
-        ensembles = {name: dict(stored_fits(study, name)) for name in study.ensembles}
-        write_record(directory.claim, Claim(toymill=__version__, kind=study.kind, ensembles=ensembles))
+        write_record(directory.claim, Claim(toymill=__version__, kind=study.kind, ensembles=_settings(study)))
     except OSError as error:
         msg = f"{directory.folder} cannot be written ({error}). Make it writable, or run in another working directory."
         raise ToymillError(msg) from None
+
+
+def _settings(study: Study) -> dict[str, dict[str, Any]]:
+    """What the fits of each ensemble depend on, as JSON has it."""
+    found: dict[str, dict[str, Any]] = json.loads(json.dumps({name: fits_job(study, name) for name in study.ensembles}))
+    return found
+
+
+def _with_other_tests(directory: Directory) -> Iterator[Path]:
+    """The shards of ensembles whose test points are others now: jobs take from them the fits that stay."""
+    now = _settings(directory.study)
+    for name, before in _claimed(directory).items():
+        if name in now and before["tests"] != now[name]["tests"]:
+            yield from (directory.folder / "fits" / name).glob("*.h5")
 
 
 def release(directory: Directory) -> None:
@@ -184,29 +197,33 @@ def _set_aside(path: Path) -> None:
     path.replace(folder / path.name)
 
 
-def _empty(folder: Path) -> None:
-    """Remove all results; the lock stays."""
-    for path in folder.iterdir():
-        if path.name == ".lock":
-            continue
+def _empty(folder: Path, kept: Container[Path]) -> None:
+    """Remove all files but some."""
+    for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
+            with suppress(OSError):
+                path.rmdir()  # if it is empty
+        elif path not in kept:
             path.unlink()
+
+
+def _claimed(directory: Directory) -> dict[str, dict[str, Any]]:
+    """What the fits that are stored of each ensemble depend on."""
+    return read_record(directory.claim, TypeAdapter(Claim)).ensembles if directory.claim.exists() else {}
 
 
 def _differences(directory: Directory) -> Iterator[str]:
     """What makes stored fits useless for the study, a line each."""
     if not directory.claim.exists():
         return
-    claim = read_record(directory.claim, TypeAdapter(Claim))
-    if claim.kind != directory.study.kind:
-        yield f"kind: it was {claim.kind}, and is now {directory.study.kind}"
+    kind = read_record(directory.claim, TypeAdapter(Claim)).kind
+    if kind != directory.study.kind:
+        yield f"kind: it was {kind}, and is now {directory.study.kind}"
         return
-    for name, before in claim.ensembles.items():
-        if name in directory.study.ensembles:
-            now = json.loads(json.dumps(stored_fits(directory.study, name)))
-            for path, was, has in _changes(before, now, ""):
+    now = _settings(directory.study)
+    for name, before in _claimed(directory).items():
+        if name in now:
+            for path, was, has in _changes({**before, "tests": None}, {**now[name], "tests": None}, ""):
                 yield f"ensembles.{name}: {path} was {was}, and is now {has}"
 
 

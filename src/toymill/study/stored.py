@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from toymill._version import code_digest
 from toymill.config.study import shard_of
 from toymill.errors import ToymillError
 from toymill.results.hdf5 import ShardKey
@@ -21,7 +22,7 @@ from toymill.study.layout import range_of
 
 @contextmanager
 def reading_stored(folders: Sequence[Path], key: ShardKey, keep: Keep, tests: Sequence[float]) -> Iterator[Stored]:
-    """What folders hold of the fits of a shard's toys; a damaged file is passed over, with a line on stderr.
+    """What folders hold of the fits of a shard's toys, made by the same code; a damaged file is passed over and named.
 
     Args:
         folders: where to look.
@@ -41,7 +42,7 @@ def reading_stored(folders: Sequence[Path], key: ShardKey, keep: Keep, tests: Se
             except ToymillError as error:
                 sys.stderr.write(f"toymill: passed over: {error}\n")
                 continue
-            usable = reader.schema > 1 and reader.key == key._replace(first=about.first, toys=about.toys)
+            usable = reader.code == code_digest() and reader.key == key._replace(first=about.first, toys=about.toys)
             if keep != "all":
                 begins = about.first == key.first and about.toys < key.toys and about.toys % BLOCK == 0
                 usable = usable and begins and key.first % BLOCK == 0 and reader.tests == tuple(tests)
