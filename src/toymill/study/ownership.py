@@ -21,6 +21,7 @@ import psutil
 from pydantic import TypeAdapter, ValidationError
 
 from toymill._version import __version__
+from toymill.config.dependencies import fits_job
 from toymill.config.study import Study
 from toymill.errors import ToymillError
 from toymill.record import EnsembleName, FileRecord, Record
