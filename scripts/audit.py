@@ -8,12 +8,10 @@ from toymill.job import prepare, reported
 prepare(snakemake.threads)
 from toymill.config.study import read_study  # noqa: E402
 from toymill.results.files import write_record  # noqa: E402
-from toymill.results.plan import read_plan  # noqa: E402
 from toymill.study.audit import audit_ensemble  # noqa: E402
 
 with reported(snakemake.log):
-    study, plan = read_study(snakemake.config), read_plan(snakemake.input.plan)
-    audit = audit_ensemble(study, snakemake.wildcards.ensemble, snakemake.input.fits, plan)
+    audit = audit_ensemble(read_study(snakemake.config), snakemake.wildcards.ensemble, snakemake.input.fits)
     write_record(snakemake.output[0], audit)
     if audit.summary.missed:
         told = f"toymill: ensemble {audit.ensemble!r}: {audit.sentence}\n"

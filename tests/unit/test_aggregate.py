@@ -13,7 +13,6 @@ from toymill.report.draw import draw
 from toymill.report.drawing import RED
 from toymill.results.audit import read_audits
 from toymill.results.files import write_record
-from toymill.results.plan import EnsemblePlan, Plan
 from toymill.results.store import read_shard, write_shard
 from toymill.results.summary import read_summary, write_summary
 from toymill.study.audit import audit_ensemble
@@ -103,21 +102,13 @@ def test_numbers_are_those_of_the_fits(done, summary):
     assert profile.coverage == pytest.approx(np.mean(t <= 3.841458820694124))
 
 
-PLAN = Plan(
-    toymill="0",
-    study="small",
-    start_seconds=1.0,
-    compile_seconds=1.0,
-    ensembles={name: EnsemblePlan(shard=250, seconds_a_toy=1e-4) for name in ("one", "conditional")},
-)
-
-
 @pytest.mark.parametrize(("keep", "audit", "toys"), [("all", 255, 255), ("summary", 3, 3), ("all", "auto", 5)])
-def test_audit_agrees_with_iminuit(done, tmp_path, keep, audit, toys):
+def test_audit_agrees_with_iminuit(done, tmp_path, monkeypatch, keep, audit, toys):
     """Over the end of a shard; of a study without columns; and as many as a budget of time allows, which is none here."""
+    monkeypatch.setattr("toymill.study.audit.SHARE", 0.0)
     study, _, files = done
     fit = study.fit.model_copy(update={"audit": audit})
-    found = audit_ensemble(study.model_copy(update={"keep": keep, "fit": fit}), "one", files["one"], PLAN)
+    found = audit_ensemble(study.model_copy(update={"keep": keep, "fit": fit}), "one", files["one"])
     assert [item.toy for item in found.toys] == list(range(toys))
     assert (found.summary.toys, found.summary.missed, found.summary.minuit_invalid) == (toys, 0, 0)
     assert found.summary.ours_higher_by < 1e-6
@@ -133,7 +124,7 @@ def test_a_missed_minimum_refuses_the_study_and_is_shown(done, summary, tmp_path
     nll = read_shard(path).free.nll
     bad = edited(path, tmp_path / path.name, nll=([2, 4], nll[[2, 4]] + [0.5, 0.2]))
     fit = study.fit.model_copy(update={"audit": 6})
-    found = audit_ensemble(study.model_copy(update={"fit": fit}), "one", [bad, files["one"][1]], PLAN)
+    found = audit_ensemble(study.model_copy(update={"fit": fit}), "one", [bad, files["one"][1]])
     assert found.summary.missed == 2
     assert found.summary.ours_higher_by == pytest.approx(0.5, abs=1e-6)
     with pytest.raises(toymill.ToymillError, match=r"in 2 of 6 audited toys .* below ours .* in toy 2, by 0\.5;"):

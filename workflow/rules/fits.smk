@@ -1,26 +1,7 @@
-# A few toys fitted before all others: how fast that is, which shards follow, and compiled programs for the jobs after it.
-checkpoint pilot:
-    input:
-        INPUTS,
-    output:
-        ensure("<results>/plan.json", non_empty=True),
-    log:
-        "<logs>/pilot.log",
-    benchmark:
-        "<benchmarks>/pilot.tsv"
-    conda:
-        "../../envs/toymill.yaml"
-    params:
-        depends_on=pilot_job(STUDY),
-    script:
-        "../../scripts/pilot.py"
-
-
 # A shard's toys, thrown and fitted chunk by chunk: free, and conditional at each test point.
 rule fit:
     input:
         INPUTS,
-        plan=ancient("<results>/plan.json"),
     output:
         ensure("<results>/fits/{ensemble}/{shard}.h5", non_empty=True),
     log:
@@ -40,7 +21,6 @@ rule audit:
     input:
         INPUTS,
         fits=lambda wildcards: shard_files(f"{RESULTS}/fits")[wildcards.ensemble],
-        plan=ancient("<results>/plan.json"),
     output:
         ensure("<results>/audit/{ensemble}.json", non_empty=True),
     log:

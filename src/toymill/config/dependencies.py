@@ -91,7 +91,7 @@ def tally_job(study: Study, ensemble: str) -> Settings:
 def pilot_job(study: Study) -> Settings:
     """What the pilot depends on; more toys, or another seed, leave its plan as it is."""
     ensembles = {
-        name: [ensemble.throw, len({*ensemble.tests, *ensemble.truth.values()}), study.shard]
+        name: [ensemble.throw, len({*ensemble.tests, *ensemble.truth.values()})]
         for name, ensemble in study.ensembles.items()
     }
     return {

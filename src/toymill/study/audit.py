@@ -18,9 +18,9 @@ from toymill.fitting.results import Fits
 from toymill.inference.audit import summarize_audit
 from toymill.models.base import Model
 from toymill.results.audit import Audit, AuditedToy
-from toymill.results.plan import Plan
 from toymill.results.store import reading_shard
 from toymill.study.model import checked_model, poi_of, truth_point
+from toymill.study.pilot import seconds_a_toy
 from toymill.toys import throw
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ FEWEST, MOST = 5, 1000
 """Toys of an audit at least and at most, where the study says ``audit: auto``."""
 
 
-def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path], plan: Plan) -> Audit:
+def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> Audit:
     """Fit an ensemble's first toys again with iminuit, from the initial values; toys are independent.
 
     The fits that are held against iminuit's are the stored ones, if all parameters of every toy are kept; else they are
@@ -43,13 +43,12 @@ def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path], pla
         study: the study.
         ensemble: name of the ensemble.
         files: the files of its shards, in the order of their toys.
-        plan: what the pilot measured, for the budget of time.
     """
     model = checked_model(study)
     settings = study.ensembles[ensemble]
     wanted = study.fit.audit
     count = min(MOST if wanted == "auto" else wanted, settings.toys)
-    budget = SHARE * plan.ensembles[ensemble].seconds_a_toy * settings.toys if wanted == "auto" else float("inf")
+    budget = SHARE * seconds_a_toy(study, model, ensemble)[0] * settings.toys if wanted == "auto" else float("inf")
     values = values_tested(settings, poi_of(model))
     toys: list[AuditedToy] = []
     if count:

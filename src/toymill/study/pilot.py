@@ -40,9 +40,9 @@ def plan_study(study: Study) -> Plan:
     for name, ensemble in study.ensembles.items():
         alike = ensemble.throw, len({*ensemble.tests, ensemble.truth[str(model.poi)]})
         if alike not in rates:
-            rates[alike], compiled = _seconds_a_toy(study, model, name)
+            rates[alike], compiled = seconds_a_toy(study, model, name)
             compiling += compiled
-        size = planned_size(study, name, rates[alike], start) if study.shard == "auto" else study.shard
+        size = planned_size(study, name, rates[alike], start)
         ensembles[name] = EnsemblePlan(shard=size, seconds_a_toy=rates[alike])
     return Plan(
         toymill=__version__, study=study.study, start_seconds=start, compile_seconds=compiling, ensembles=ensembles
@@ -70,8 +70,8 @@ def round_number(value: float) -> int:
     return max(factor * power for factor in (1, 2, 5) if factor * power <= value)
 
 
-def _seconds_a_toy(study: Study, model: Model, ensemble: str) -> tuple[float, float]:
-    """Seconds of the fits of a toy, from lots of toys that double until they take long enough; and of the first call."""
+def seconds_a_toy(study: Study, model: Model, ensemble: str) -> tuple[float, float]:
+    """Seconds of the fits of a toy, from lots of toys that grow until they take long enough; and of compilation."""
     toys = study.ensembles[ensemble].toys
     count = min(block_size(model), toys)
 
