@@ -63,17 +63,15 @@ def toymill(folder: Path) -> Fitter:
     model = _toymill_model(folder)
     from toymill import fit_tests, throw
     from toymill.results.hdf5 import ShardKey
-    from toymill.results.store import Audit, ShardFits, write_shard
+    from toymill.results.store import ShardFits, write_shard
 
     truth = model.parameters.values({model.poi: MU})
     last: list[ShardFits] = []
 
     def fit(toys: np.ndarray, first: int) -> Fitted:
         free, (conditional,) = fit_tests(model, toys, [{model.poi: MU}], first=first)
-        nothing = np.empty(0)
         key = ShardKey("bench", "", model.digest, SEED, first, len(toys))
-        audit = Audit(nothing, nothing, np.empty((1, 0)), nothing, nothing.astype(bool))
-        last[:] = [ShardFits(key, free, [conditional], audit)]
+        last[:] = [ShardFits(key, free, [conditional])]
         both = (free, conditional)
         return Fitted(
             np.stack([fits.parameters for fits in both], axis=1),

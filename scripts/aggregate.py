@@ -11,5 +11,6 @@ from toymill.study.summarize import summarize  # noqa: E402
 
 with reported(snakemake.log):
     study, description = read_study(snakemake.config), read_description(snakemake.input.model)
-    summary = summarize(study, description, by_ensemble(snakemake.input.fits))
+    fits, tallies = by_ensemble(snakemake.input.fits), by_ensemble(snakemake.input.tallies)
+    summary = summarize(study, description, fits, tallies)
     write_summary(snakemake.output.json, snakemake.output.hdf5, summary)

@@ -8,4 +8,4 @@ from toymill.study.shards import throw_shard  # noqa: E402
 
 with reported(snakemake.log):
     study, ensemble = read_study(snakemake.config), snakemake.wildcards.ensemble
-    throw_shard(study, ensemble, shard_named(study, ensemble, snakemake.wildcards.shard), snakemake.output[0])
+    throw_shard(study, ensemble, shard_named(snakemake.wildcards.shard), snakemake.output[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
@@ -14,6 +15,22 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
 A = TypeVar("A")
+
+NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""Characters that XML, UTF-8 or HDF5 cannot hold."""
+
+IN_PLACE_OF = {"/": "\u2215", ".": "\u2024"}
+"""What names have in HDF5 files for letters that have a meaning there: a slash, and the dots of ``.`` and ``..``."""
+
+_LONGEST_NAME = 500
+
+
+def why_no_name(name: str) -> str:
+    """Why a parameter or a quantity cannot have this name, for a message: empty if it can."""
+    if not 0 < len(name) <= _LONGEST_NAME:
+        return f"a name has 1 to {_LONGEST_NAME} letters; got {len(name)}. Give it another name."
+    found = NO_TEXT.search(name) or re.search(f"[{''.join(IN_PLACE_OF.values())}]", name)
+    return f"a name cannot have the character {found[0]!a}. Give it another name." if found else ""
 
 
 @dataclass(frozen=True)

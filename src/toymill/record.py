@@ -18,6 +18,13 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
+class FileRecord(Record):
+    """All that a JSON file holds."""
+
+    sha256: str = ""
+    """SHA-256 of all else in the file, which is checked when it is read."""
+
+
 def _none_if_undefined(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 

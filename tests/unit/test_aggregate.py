@@ -10,8 +10,13 @@ from toymill.config.study import read_study, shards
 from toymill.fitting.status import Status
 from toymill.report import of_ensemble, of_study
 from toymill.report.draw import draw
+from toymill.report.drawing import RED
+from toymill.results.audit import read_audits
+from toymill.results.files import write_record
+from toymill.results.plan import EnsemblePlan, Plan
 from toymill.results.store import read_shard, write_shard
 from toymill.results.summary import read_summary, write_summary
+from toymill.study.audit import audit_ensemble
 from toymill.study.describe import describe
 from toymill.study.failures import refuse_failures
 from toymill.study.shards import fit_shard
@@ -30,7 +35,6 @@ def done(root, tmp_path_factory):
                 "conditional": {"truth": {"mu": 0.5}, "toys": 150, "nuisances": "conditional"},
             },
             "shard": 250,
-            "fit": {"audit": 6},
         }
     )
     folder = tmp_path_factory.mktemp("fits")
@@ -99,12 +103,45 @@ def test_numbers_are_those_of_the_fits(done, summary):
     assert profile.coverage == pytest.approx(np.mean(t <= 3.841458820694124))
 
 
-def test_audit_agrees_with_iminuit(summary):
-    for item in summary.ensembles.values():
-        assert item.audit.toys == 6
-        assert item.audit.minuit_invalid == 0
-        assert item.audit.ours_higher_by < 1e-6
-        assert item.audit.poi_difference < 1e-3
+PLAN = Plan(
+    toymill="0",
+    study="small",
+    start_seconds=1.0,
+    compile_seconds=1.0,
+    ensembles={name: EnsemblePlan(shard=250, seconds_a_toy=1e-4) for name in ("one", "conditional")},
+)
+
+
+@pytest.mark.parametrize(("keep", "audit", "toys"), [("all", 255, 255), ("summary", 3, 3), ("all", "auto", 5)])
+def test_audit_agrees_with_iminuit(done, tmp_path, keep, audit, toys):
+    """Over the end of a shard; of a study without columns; and as many as a budget of time allows, which is none here."""
+    study, _, files = done
+    fit = study.fit.model_copy(update={"audit": audit})
+    found = audit_ensemble(study.model_copy(update={"keep": keep, "fit": fit}), "one", files["one"], PLAN)
+    assert [item.toy for item in found.toys] == list(range(toys))
+    assert (found.summary.toys, found.summary.missed, found.summary.minuit_invalid) == (toys, 0, 0)
+    assert found.summary.ours_higher_by < 1e-6
+    assert found.summary.poi_difference < 1e-3
+    write_record(tmp_path / "one.json", found)
+    assert read_audits([tmp_path / "one.json"])["one"].toys == found.toys
+
+
+def test_a_missed_minimum_refuses_the_study_and_is_shown(done, summary, tmp_path):
+    """Fits whose nll is higher than it could be, as those of a search that ends in a higher minimum are."""
+    study, _, files = done
+    path = files["one"][0]
+    nll = read_shard(path).free.nll
+    bad = edited(path, tmp_path / path.name, nll=([2, 4], nll[[2, 4]] + [0.5, 0.2]))
+    fit = study.fit.model_copy(update={"audit": 6})
+    found = audit_ensemble(study.model_copy(update={"fit": fit}), "one", [bad, files["one"][1]], PLAN)
+    assert found.summary.missed == 2
+    assert found.summary.ours_higher_by == pytest.approx(0.5, abs=1e-6)
+    with pytest.raises(toymill.ToymillError, match=r"in 2 of 6 audited toys .* below ours .* in toy 2, by 0\.5;"):
+        refuse_failures(study, summary, {"one": found})
+    draw(summary, {"overview": tmp_path / "loud.svg"}, {"one": found})
+    draw(summary, {"overview": tmp_path / "quiet.svg"}, {})
+    assert RED in (tmp_path / "loud.svg").read_text()
+    assert RED not in (tmp_path / "quiet.svg").read_text()
 
 
 def test_conditional_truth_is_the_fit_to_the_observed_data(done):
@@ -130,7 +167,7 @@ def test_failed_toys_are_counted_and_shown(done, tmp_path):
     assert interval.if_failed_cover - interval.if_failed_miss == pytest.approx(2 / 400)
     assert interval.if_failed_miss <= interval.coverage <= interval.if_failed_cover
     with pytest.raises(toymill.ToymillError) as refused:
-        refuse_failures(study, summary)
+        refuse_failures(study, summary, {})
     assert str(refused.value).splitlines()[1:] == [
         "  ensemble 'one': 2 of 400 toys are not certified (2 not_converged); fit.max_failed allows 0.001 of them"
     ]
@@ -165,8 +202,16 @@ def test_nothing_certified_is_still_a_summary(done, tmp_path):
 
 def test_a_missing_shard_is_named(done):
     study, description, files = done
-    with pytest.raises(toymill.ToymillError, match="ensemble 'one' lacks 1 shards: 000000250-000000399"):
+    with pytest.raises(toymill.ToymillError, match="ensemble 'one' lacks the shard of its toys from 250 on"):
         summarize(study, description, files | {"one": files["one"][:1]})
+
+
+def test_toys_that_are_there_twice_are_named(done):
+    """A partial last shard beside the whole one that took its place: the toys are 650 in all, of 400."""
+    study, description, files = done
+    more = [*files["one"], files["one"][0].with_name("000000000-000000149.h5")]
+    with pytest.raises(toymill.ToymillError, match=r"ensemble .one. has toys twice"):
+        summarize(study, description, files | {"one": more})
 
 
 def test_a_shard_of_another_seed_is_named(done):

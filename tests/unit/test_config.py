@@ -20,10 +20,11 @@ from toymill.config.study import (
     Study,
     check_inputs,
     read_study,
-    refuse_duplicate_keys,
+    shard_named,
     shards,
     values_tested,
 )
+from toymill.config.yaml_file import check_yaml
 from toymill.formats.workspace import ModifierSettings, Prune, Rename
 
 SECTIONS: list[type[BaseModel]] = [
@@ -83,6 +84,9 @@ def test_smallest_study_has_every_default():
         ({"levels": [1.0]}, ["levels.0", "less than 1", "got 1.0"]),
         (ensemble(truth={"mu": True}), ["ensembles.one.truth.mu", "valid number", "got true"]),
         ({"fit": {"edm_tolerance": "1e-4"}}, ["fit.edm_tolerance", 'got "1e-4"', "YAML reads"]),
+        ({"shard": 0}, ["shard", "greater than or equal to 1", "got 0"]),
+        ({"shard": "all"}, ["shard", "'auto'", 'got "all"']),
+        ({"fit": {"audit": -1}}, ["fit.audit", "got -1"]),
         ({"keep_toys": "no"}, ["keep_toys", 'got "no"']),
         ({"keep": "none"}, ["keep: input should be 'all', 'poi' or 'summary'", 'got "none"']),
         ({"seed": 2**64}, ["seed", "less than 9223372036854775808"]),
@@ -96,7 +100,10 @@ def test_smallest_study_has_every_default():
         ({"ensembles": {}}, ["ensembles: needs at least one"]),
         ({"ensembles": []}, ["ensembles: expected a mapping"]),
         (ensemble(tests=0.0), ["ensembles.one.tests: expected a list, as [value]; got 0.0"]),
-        (ensemble(toys=10**11), ["shard: 10000 toys a job makes 10000000 jobs; expected at most 20000"]),
+        (
+            ensemble(toys=10**11) | {"shard": 10000},
+            ["shard: 10000 toys a job makes 10000000 jobs; expected at most 20000"],
+        ),
         ({"ensembles": {"A": {"truth": {"mu": 0}}, "a": {"truth": {"mu": 0}}}}, ["differ only in case"]),
         ({"model": {"path": {"url": "https://x.org/a", "sha256": "12"}}}, ["model.path", "sha256"]),
         ({"model": "nowhere.json"}, ["no file 'nowhere.json'"]),
@@ -160,9 +167,9 @@ def test_a_key_given_twice_is_refused(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text("study: s\nensembles:\n  a: {toys: 1}\n  a: {toys: 2}\n")
     with pytest.raises(toymill.ToymillError, match=r"study.yaml, line 4: the key 'a' is given twice"):
-        refuse_duplicate_keys(path)
+        check_yaml(path)
     path.write_text("study: s\nensembles: {a: {toys: 1}, b: {toys: 1}}\n")
-    refuse_duplicate_keys(path)
+    check_yaml(path)
 
 
 def test_missing_key():
@@ -183,7 +190,12 @@ def test_tests_always_hold_the_truth():
 def test_shards_cover_every_toy_once():
     read = read_study(study(shard=3))
     found = list(shards(read, "one"))
+    assert found == list(shards(read_study(study(shard="auto")), "one", planned=3))
     assert [shard.name for shard in found][-1] == "000000009-000000009"
+    assert [shard_named(shard.name) for shard in found] == found
+    for name in ("000000009", "9-9", "000000009-000000008", "a-b"):
+        with pytest.raises(ValueError, match=r"name|literal|unpack"):
+            shard_named(name)
     assert [i for shard in found for i in range(shard.first, shard.first + shard.toys)] == list(range(10))
 
 
@@ -191,8 +203,9 @@ def test_digest_ignores_the_number_of_toys_and_follows_the_rest():
     def digest(**changes):
         return fits_digest(read_study(study(**changes)), "one", "model")
 
-    assert digest() == digest(**ensemble(toys=99)) == digest(shard=1)
-    assert len({digest(), digest(seed=1), digest(**ensemble(tests=[0.0])), digest(fit={"edm_tolerance": 1e-5})}) == 4
+    assert digest() == digest(**ensemble(toys=99)) == digest(shard=1) == digest(**ensemble(tests=[0.0]))
+    assert len({digest(), digest(seed=1), digest(keep="poi"), digest(fit={"edm_tolerance": 1e-5})}) == 4
+    assert digest(keep="poi") != digest(keep="poi", **ensemble(tests=[0.0]))
     assert len({digest(keep=keep) for keep in ("all", "poi", "summary")}) == 3
 
 
@@ -209,8 +222,8 @@ def test_digests_in_files_stay_as_they_are(monkeypatch):
     monkeypatch.setattr(dependencies, "__version__", "0.1.0")
     one = study(model={"kind": "onoff"}, ensembles={"one": {"truth": {"s": 1.0}, "tests": [0.0]}})
     expected = {
-        "all": "8ea2344b40a9868c65e9e2034edecbdd61eb986e6507ab8f8fb90d5ca2e0ede1",
-        "summary": "c02fcde5f329efe69341b2864bcc3a22b20228b26bd3e64acb879610502bd0ab",
+        "all": "bb8d8c0ebfa61031e142f6daf14a70f0ba8543e1efd4796b6332fd6c45ae4ac6",
+        "summary": "cb7a9f91fffd361ba65b1fada1bc6f93d6fa44b97b9290a71bcf4991d0c9a899",
     }
     for keep, digest in expected.items():
         assert fits_digest(read_study(one | {"keep": keep}), "one", "model") == digest
@@ -227,9 +240,10 @@ def test_a_job_is_repeated_for_whatever_its_files_depend_on():
     for changes, repeated in [
         ({"seed": 1}, [True, True, True]),
         (ensemble(tests=[0.0]), [False, True, False]),
+        ({"overwrite": True}, [False, False, False]),
         (ensemble(toys=99), [False, False, True]),
         ({"fit": {"edm_tolerance": 1e-5}}, [False, True, False]),
-        ({"fit": {"audit": 3}}, [False, True, False]),
+        ({"fit": {"audit": 3}}, [False, False, False]),
         ({"keep": "poi"}, [False, True, False]),
         ({"levels": [0.9]}, [False, False, False]),
         ({"optimisers": {"newton_steps": 3}}, [False, False, True]),

@@ -78,7 +78,7 @@ def test_missing_member_is_named(server, tmp_path):
 
 
 def test_member_of_no_archive(server, tmp_path):
-    with pytest.raises(toymill.ToymillError, match="neither a tar nor a zip"):
+    with pytest.raises(toymill.ToymillError, match="Is it a tar or zip archive"):
         fetch(remote(server, "ws.json", "a"), tmp_path / "ws.json")
 
 

@@ -111,7 +111,7 @@ def test_efficiency_is_the_bound_over_the_variance():
 
 
 def test_an_audit_without_a_valid_fit_has_no_difference():
-    found = summarize_audit(np.zeros((2, 2)), np.zeros(2), np.zeros(2, dtype=bool))
+    found = summarize_audit(np.zeros((2, 2)), np.zeros(2), np.zeros(2, dtype=bool), 1e-4)
     assert (found.toys, found.minuit_invalid, found.poi_difference) == (2, 2, None)
 
 

@@ -23,6 +23,7 @@ ROOMS = [
     "linalg",
     "budget",
     "job",
+    "cache",
     "record",
     "errors",
     "_version",

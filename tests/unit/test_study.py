@@ -14,8 +14,8 @@ from toymill.config.study import Shard, read_study, shards
 from toymill.report import of_ensemble, of_study
 from toymill.report.draw import draw
 from toymill.results.hdf5 import ShardKey
-from toymill.results.store import read_shard, read_toys, reading_shard
-from toymill.study import collect
+from toymill.results.store import read_part, read_shard, read_toys, reading_shard, write_part
+from toymill.study import collect, layout
 from toymill.study import shards as module
 from toymill.study.describe import describe
 from toymill.study.model import checked_model, truth_point
@@ -34,7 +34,6 @@ def study(model, **changes):
             "zero": {"truth": {"mu": 0.0}, "toys": 600, "tests": [1.0]},
         },
         "shard": 350,
-        "fit": {"audit": 3},
     }
     return read_study(content | changes)
 
@@ -203,12 +202,32 @@ def test_toys_are_written_in_chunks(root, tmp_path, monkeypatch):
 def test_histograms_in_place_of_too_many_values(summaries, monkeypatch):
     """An ensemble too large to hold every t has quantiles from the tally, as `summary` has."""
     _, found = summaries
-    monkeypatch.setattr(collect, "MOST_VALUES", 100)
+    monkeypatch.setattr(layout, "MOST_VALUES", 100)
     one, files, _ = found["all"]
     cells = summarize(one, describe(one), files).ensembles["one"].tests
     assert cells[0].quantiles["0.95"].binning > 0
     for one, two in zip(cells, found["summary"][2].ensembles["one"].tests, strict=True):
         close(one.model_dump(), two.model_dump())
+
+
+@pytest.mark.parametrize("keep", ["all", "summary"])
+def test_parts_counted_by_jobs_of_their_own(summaries, tmp_path, monkeypatch, keep):
+    """The same bits as those of one job, and of other shards."""
+    _, found = summaries
+    monkeypatch.setattr(layout, "PART", 256)
+    one, files, _ = found[keep]
+    description, tallies = describe(one), {}
+    expected = summarize(one, description, files)
+    for name in one.ensembles:
+        for number, part in enumerate(layout.parts(one, name)):
+            path = tmp_path / name / f"{number}.h5"
+            counted = collect.count_part(one, description, name, number, layout.files_of_part(files[name], part), {})
+            write_part(path, collect.part_key(one, description, name, number), counted)
+            tallies.setdefault(name, []).append(path)
+    assert [len(item) for item in tallies.values()] == ([4, 3] if keep == "all" else [1, 1])
+    assert summarize(one, description, {}, tallies) == expected
+    with pytest.raises(toymill.ToymillError, match=r"0\.h5 is of another study: its first is 0; expected 256"):
+        read_part(tallies["one"][0], collect.part_key(one, description, "one", 0)._replace(first=256))
 
 
 MEASURE = """
@@ -225,12 +244,12 @@ def fit_tests(model, data, tests, **_):
     def fits(held):
         number = np.zeros(len(data))
         return Fits(model.parameters.names, model.poi, held, np.ones(shape), np.ones(shape), number,
-                    number.astype(np.int8), number, number.astype(np.int32))
+                    np.ones(len(data), dtype=np.int8), number, number.astype(np.int32))
     return fits({}), [fits(held) for held in tests]
 
 module.fit_tests = fit_tests
 keep, toys, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-study = read_study({"study": "s", "model": "config/workspaces/hww.json", "keep": keep, "fit": {"audit": 0},
+study = read_study({"study": "s", "model": "config/workspaces/hww.json", "keep": keep,
                     "ensembles": {"e": {"truth": {"mu": 1.0}, "toys": toys}}})
 module.fit_shard(study, "e", Shard("s", 0, toys), path)
 lines = open("/proc/self/status").read().splitlines()

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -53,8 +54,14 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-ALWAYS = ["config.yaml", "model.json", "provenance.json", "report.html", "summary.h5", "summary.json"]
+ALWAYS = ["config.yaml", "model.json", "provenance.json", "report.html", "study.json", "summary.h5", "summary.json"]
 """What every study leaves."""
+
+
+def contract(*ensembles):
+    """What a study of toys leaves, but for its shards."""
+    audits = [f"audit/{name}.json" for name in ensembles]
+    return [*ALWAYS, "plan.json", *audits, *figures(*ensembles)]
 
 
 def figures(*ensembles):
@@ -99,10 +106,9 @@ def test_a_study_from_end_to_end(run, root, finished):
     Kept toys stay when a test point is added.
     """
     results = finished / "results"
-    contract = [*ALWAYS, *figures("one", "zero")]
     shards = ["one/000000000-000000139.h5", "zero/000000000-000000019.h5"]
-    contract += [f"{kind}/{shard}" for kind in ("fits", "toys") for shard in shards]
-    assert files(results) == sorted(f"small/{name}" for name in contract)
+    expected = contract("one", "zero") + [f"{kind}/{shard}" for kind in ("fits", "toys") for shard in shards]
+    assert files(results) == sorted(f"small/{name}" for name in expected)
 
     summary = json.loads((results / "small/summary.json").read_text())
     one = summary["ensembles"]["one"]
@@ -206,7 +212,7 @@ def test_a_study_that_keeps_a_summary(run, root, tmp_path, reference):
     assert "Nothing to be done" in run(summary, "aggregate", "plot_study").stderr
     results = tmp_path / "results/small"
     with h5py.File(results / "fits/one/000000070-000000139.h5") as file:
-        assert sorted(file) == ["audit", "kept", "tally"]
+        assert sorted(file) == ["kept", "tally"]
     every = json.loads((reference / "results/small/summary.json").read_text())["ensembles"]
     alone = json.loads((results / "summary.json").read_text())["ensembles"]
     assert (results / "plots/overview.svg").exists()
@@ -215,23 +221,80 @@ def test_a_study_that_keeps_a_summary(run, root, tmp_path, reference):
     assert every["one"]["parameters"]["mu"]["bias"] == pytest.approx(alone["one"]["parameters"]["mu"]["bias"])
 
 
-def test_what_a_killed_write_left_is_written_over(tmp_path):
-    from toymill.results.hdf5 import write_tree
-
-    (tmp_path / ".summary.h5.part").write_bytes(b"half")
-    write_tree(tmp_path / "summary.h5", "toymill-summary", {"a": 1})
-    assert files(tmp_path) == ["summary.h5"]
-
-
-def test_a_damaged_shard_is_refused_by_name(run, root, finished):
+def test_a_damaged_shard_is_refused_by_name_and_made_anew(run, root, finished):
+    """By the command that the message tells."""
     path = finished / "results/small/fits/one/000000000-000000139.h5"
-    times = path.stat()
-    path.write_bytes(path.read_bytes()[:3000])
+    times, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:3000])
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    done = run(study(root, keep_toys=True), "--forcerun", "aggregate")
+    wanted = study(root, keep_toys=True)
+    done = run(wanted, "--forcerun", "aggregate")
     assert done.returncode != 0
-    assert "000000000-000000139.h5 cannot be read as HDF5" in done.stderr
+    name = "results/small/fits/one/000000000-000000139.h5"
+    assert f"{name} is damaged: " in done.stderr
+    assert f"Add '--forcerun {name}' to the snakemake command" in done.stderr
     assert "Traceback" not in done.stderr
+    again = run(wanted, "--forcerun", name)
+    assert again.returncode == 0, again.stderr
+    assert path.read_bytes() == content
+    assert not (finished / "results/small/superseded").exists()
+
+
+def test_another_study_of_the_same_name_is_refused(run, root, finished):
+    """Also through --config; what is there stays, unless it may be overwritten."""
+    results = finished / "results/small"
+    before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    other = study(root, keep_toys=True, seed=5)
+    for done in (run(other), run(study(root, keep_toys=True), "--config", "seed=5")):
+        assert done.returncode != 0
+        assert "results/small has results of another study of this name:" in done.stderr
+        assert "ensembles.one: seed was 0, and is now 5" in done.stderr
+        assert "Give this study a new name; or say 'overwrite: true'" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
+    done = run(other | {"overwrite": True}, "aggregate")
+    assert done.returncode == 0, done.stderr
+    one = json.loads((results / "summary.json").read_text())["ensembles"]["one"]
+    assert one["digest"] != json.loads(before[results / "summary.json"])["ensembles"]["one"]["digest"]
+    assert not (results / "provenance.json").exists()
+
+
+def test_a_changed_workspace_is_noticed_whatever_its_time(run, root, tmp_path):
+    """Of the same size, and older than what was made of it."""
+    text = (root / "tests/data/onoff.json").read_text()
+    (tmp_path / "ws.json").write_text(text)
+    small = study(root, model="ws.json", ensembles={"one": {"truth": {"mu": 1.0}, "toys": 20}})
+    assert run(small, "aggregate").returncode == 0
+    times = (tmp_path / "ws.json").stat()
+    changed = text.replace("150", "151")
+    assert changed != text
+    assert len(changed) == len(text)
+    (tmp_path / "ws.json").write_text(changed)
+    os.utime(tmp_path / "ws.json", ns=(times.st_atime_ns, times.st_mtime_ns - 10**12))
+    done = run(small, "aggregate")
+    assert done.returncode != 0
+    assert "ensembles.one: inputs was" in done.stderr
+    assert run(small | {"overwrite": True}, "aggregate").returncode == 0
+
+
+def test_a_second_run_of_a_study_is_refused(run, root, finished):
+    """While the first lives; a lock of a run that has ended is none. Another study in the same folder is no matter."""
+    import psutil
+
+    lock = finished / "results/small/.lock"
+    me = psutil.Process()
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": me.pid, "started": me.create_time()}))
+    wanted = study(root, keep_toys=True)
+    done = run(wanted)
+    assert done.returncode != 0
+    assert f"results/small is being written by another run of this study: process {me.pid} on " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert lock.exists()
+    assert run(study(root, study="other"), "resolve").returncode == 0
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": me.pid, "started": me.create_time() - 100}))
+    done = run(wanted, "--forcerun", "aggregate", "--until", "aggregate")
+    assert done.returncode == 0, done.stderr
+    assert not lock.exists()
 
 
 def test_too_many_failures_refuse_the_study_but_keep_its_summary(run, root, tmp_path):
@@ -271,7 +334,7 @@ def test_bad_configuration_stops_before_any_job(run, root, tmp_path, changes, wo
 
 
 def test_a_model_in_python_leaves_what_a_workspace_does(run, root, tmp_path):
-    """The example of docs/python-models.md: the same files and figures; a change of the model makes all anew."""
+    """The example of docs/python-models.md: the same files and figures; a changed model may overwrite them."""
     (tmp_path / "mine.py").write_text((root / "config/models/lifetime.py").read_text())
     content = {
         "study": "small",
@@ -282,19 +345,22 @@ def test_a_model_in_python_leaves_what_a_workspace_does(run, root, tmp_path):
     }
     done = run(content)
     assert done.returncode == 0, done.stderr
-    contract = [*ALWAYS, *figures("one")]
-    contract += [f"fits/one/{name}.h5" for name in ("000000000-000000149", "000000150-000000299")]
-    assert files(tmp_path / "results") == sorted(f"small/{name}" for name in contract)
+    expected = [f"fits/one/{name}.h5" for name in ("000000000-000000149", "000000150-000000299")] + contract("one")
+    assert files(tmp_path / "results") == sorted(f"small/{name}" for name in expected)
     one = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
     assert one["certified"] == one["toys"] == 300
     assert one["information"]["method"] == "toys"
-    assert one["audit"]["ours_higher_by"] < 1e-6
+    audit = json.loads((tmp_path / "results/small/audit/one.json").read_text())
+    assert audit["summary"]["ours_higher_by"] < 1e-6
     assert all(test["histogram"]["asymptotic"] for test in one["tests"])
     again = run(content)
     assert "Nothing to be done" in again.stderr + again.stdout
     source = (tmp_path / "mine.py").read_text()
     (tmp_path / "mine.py").write_text(source.replace("jnp.sum(", "0.5 * jnp.sum("))
-    done = run(content, "aggregate")
+    refused = run(content, "aggregate")
+    assert refused.returncode != 0
+    assert "ensembles.one: inputs was" in refused.stderr
+    done = run(content | {"overwrite": True}, "aggregate")
     assert done.returncode == 0, done.stderr
     other = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
     assert other["digest"] != one["digest"]
@@ -316,14 +382,8 @@ def test_optimisers_are_compared(run, root, tmp_path):
     """A table with every optimiser for every toy; the certified one is at the best minimum."""
     done = run(study(root, kind="optimisers", ensembles={"one": {"truth": {"mu": 1.0}, "toys": 30}}, shard=20))
     assert done.returncode == 0, done.stderr
-    contract = [*ALWAYS]
-    contract += [
-        "optimisers/one.h5",
-        "optimisers/one.json",
-        "plots/optimisers_one.svg",
-        "plots/optimisers_table_one.svg",
-    ]
-    assert files(tmp_path / "results") == sorted(f"small/{name}" for name in contract)
+    tables = ["optimisers/one.h5", "optimisers/one.json", "plots/optimisers_one.svg", "plots/optimisers_table_one.svg"]
+    assert files(tmp_path / "results") == sorted(f"small/{name}" for name in [*ALWAYS, *tables])
     methods = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]["methods"]
     assert len(methods) == 6
     assert {item["toys"] for item in methods.values()} == {30}

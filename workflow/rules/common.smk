@@ -1,23 +1,33 @@
 # What the rules share: the validated study, its paths, and helpers. Nothing here imports JAX.
+import functools
 import os
 import shlex
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 try:
     import toymill
-    from toymill.config.dependencies import comparison_job, fits_job, toys_job
+    from toymill.config.dependencies import (
+        audit_job,
+        comparison_job,
+        fits_job,
+        pilot_job,
+        tally_job,
+        toys_job,
+    )
     from toymill.config.model import FETCHED
     from toymill.config.study import (
         check_inputs,
         read_study,
-        refuse_duplicate_keys,
         shards,
     )
+    from toymill.config.yaml_file import check_yaml
     from toymill.errors import ToymillError
+    from toymill.study.layout import files_of_part, parts
 except ImportError as error:
     raise WorkflowError(
         f"The Python that runs Snakemake ({sys.executable}) cannot import toymill ({error}). "
@@ -26,7 +36,7 @@ except ImportError as error:
 
 try:
     for path in workflow.overwrite_configfiles or ["config/config.yaml"]:
-        refuse_duplicate_keys(path)
+        check_yaml(path)
     STUDY = read_study(config)
     if workflow.is_main_process:
         check_inputs(STUDY)
@@ -35,7 +45,22 @@ except ToymillError as error:
 
 RESULTS = f"results/{STUDY.study}"
 SCRATCH = f".snakemake/toymill/{STUDY.study}"
-INPUTS = [str(path) for path in STUDY.model.inputs]
+
+# Inputs are known by their content, whose digests are among the parameters of jobs; their times say nothing.
+INPUTS = [ancient(str(path)) for path in STUDY.model.inputs]
+CONTENTS = STUDY.model.contents
+
+# What the jobs of each ensemble depend on in the study; a change of it makes their files anew.
+SETTINGS = {
+    name: {
+        "toys": toys_job(STUDY, name),
+        "fits": fits_job(STUDY, name),
+        "audit": audit_job(STUDY, name),
+        "tally": tally_job(STUDY, name),
+        "comparison": comparison_job(STUDY, name),
+    }
+    for name in STUDY.ensembles
+}
 
 # A job in a conda environment finds the engine here.
 SOURCE = str(Path(toymill.__file__).resolve().parents[1])
@@ -47,18 +72,37 @@ if workflow.is_main_process:
     os.environ.update(TOYMILL_COMMAND=shlex.join(["snakemake", *sys.argv[1:]]))
 
 
+def shard_files(folder):
+    """The files of every shard in a folder, by ensemble; those that a pilot is to choose are known when it is done."""
+    planned = {}
+    if STUDY.shard == "auto":
+        plan = checkpoints.pilot.get().output[0]
+        planned = {name: item.shard for name, item in planned_in(plan).items()}
+    return {
+        name: [
+            f"{folder}/{name}/{shard.name}.h5"
+            for shard in shards(STUDY, name, planned.get(name))
+        ]
+        for name in STUDY.ensembles
+    }
+
+
+@functools.cache
+def planned_in(plan):
+    """What the pilot chose for each ensemble."""
+    from toymill.results.plan import read_plan
+
+    return read_plan(plan).ensembles
+
+
 def files_of(folder):
-    """The files of every shard of every ensemble in a folder."""
-    return [
-        f"{folder}/{ensemble}/{shard.name}.h5"
-        for ensemble in STUDY.ensembles
-        for shard in shards(STUDY, ensemble)
-    ]
+    """The same files in one list, as an input function."""
+    return lambda wildcards: list(chain(*shard_files(folder).values()))
 
 
-def kept_toys():
+def kept_toys(wildcards):
     """The raw toys, if the study keeps them."""
-    return files_of(f"{RESULTS}/toys") if STUDY.keep_toys else []
+    return files_of(f"{RESULTS}/toys")(wildcards) if STUDY.keep_toys else []
 
 
 def remote_of(wildcards):
@@ -69,19 +113,45 @@ def remote_of(wildcards):
     )
 
 
-def toys_settings(wildcards):
-    """Everything in the study that one ensemble's toys depend on; a change of it throws them again."""
-    return toys_job(STUDY, wildcards.ensemble)
+def depends_on(job):
+    """Everything in the study that a job of an ensemble depends on, as a parameter function."""
+    return lambda wildcards: SETTINGS[wildcards.ensemble][job]
 
 
-def fit_settings(wildcards):
-    """Everything in the study that one ensemble's fits depend on; a change of it fits them again."""
-    return fits_job(STUDY, wildcards.ensemble)
+def own_directory():
+    """The results directory, which belongs to one study and one run of it."""
+    from toymill.study.ownership import Directory
+
+    return Directory(STUDY, Path(RESULTS))
 
 
-def comparison_settings(wildcards):
-    """Everything in the study that one ensemble's comparison of optimisers depends on."""
-    return comparison_job(STUDY, wildcards.ensemble)
+if workflow.is_main_process:
+    from toymill.study import ownership
+
+    try:
+        ownership.check(own_directory())
+    except ToymillError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def begin():
+    """Take the results directory for this run, before its first job."""
+    running = set(workflow.dag.needrun_jobs())
+    remade = [path for job in running for path in job.output]
+    kept = [
+        path for job in workflow.dag.jobs if job not in running for path in job.output
+    ]
+    try:
+        ownership.take(own_directory(), remade, kept)
+    except ToymillError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def end(done):
+    """Let the results directory go; of a finished study, earlier shards too."""
+    if done and Path(f"{RESULTS}/provenance.json").exists() and STUDY.kind == "toys":
+        ownership.tidy(own_directory(), files_of(f"{RESULTS}/fits")(None))
+    ownership.release(own_directory())
 
 
 def write_report():

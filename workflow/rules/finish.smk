@@ -2,6 +2,7 @@
 rule finish:
     input:
         PRODUCTS,
+        audits=AUDITS,
         config="<results>/config.yaml",
         model="<results>/model.json",
         summary="<results>/summary.json",

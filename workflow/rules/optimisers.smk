@@ -12,7 +12,7 @@ rule compare:
     conda:
         "../../envs/toymill.yaml"
     params:
-        depends_on=comparison_settings,
+        depends_on=depends_on("comparison"),
     script:
         "../../scripts/compare.py"
 
@@ -57,3 +57,5 @@ rule plot_optimisers:
 
 
 PRODUCTS = expand(rules.plot_optimisers.output, ensemble=STUDY.ensembles)
+
+AUDITS = []

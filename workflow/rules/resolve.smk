@@ -29,6 +29,7 @@ rule resolve:
     conda:
         "../../envs/toymill.yaml"
     params:
-        settings=STUDY.model_dump(),
+        settings=STUDY.model_dump(exclude={"overwrite"}),
+        contents=CONTENTS,
     script:
         "../../scripts/resolve.py"

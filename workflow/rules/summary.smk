@@ -1,7 +1,52 @@
-# From shards to numbers and figures.
+# From shards to numbers and figures. An ensemble of many toys is counted in parts, each a job.
+def is_divided(ensemble):
+    """Whether an ensemble's toys are counted in several parts."""
+    return len(parts(STUDY, ensemble)) > 1
+
+
+def counted_at_once():
+    """The shards of the ensembles that are counted by one job."""
+    every = shard_files(f"{RESULTS}/fits")
+    return [
+        path for name, files in every.items() if not is_divided(name) for path in files
+    ]
+
+
+def tallies():
+    """The parts of the others."""
+    return [
+        f"{SCRATCH}/tallies/{name}/{number}.h5"
+        for name in STUDY.ensembles
+        if is_divided(name)
+        for number in range(len(parts(STUDY, name)))
+    ]
+
+
+rule tally:
+    input:
+        fits=lambda wildcards: files_of_part(
+            shard_files(f"{RESULTS}/fits")[wildcards.ensemble],
+            parts(STUDY, wildcards.ensemble)[int(wildcards.part)],
+        ),
+        model="<results>/model.json",
+    output:
+        ensure(f"{SCRATCH}/tallies/{{ensemble}}/{{part}}.h5", non_empty=True),
+    log:
+        "<logs>/tally/{ensemble}/{part}.log",
+    benchmark:
+        "<benchmarks>/tally/{ensemble}/{part}.tsv"
+    conda:
+        "../../envs/toymill.yaml"
+    params:
+        depends_on=depends_on("tally"),
+    script:
+        "../../scripts/tally.py"
+
+
 rule aggregate:
     input:
-        fits=files_of(f"{RESULTS}/fits"),
+        fits=lambda wildcards: counted_at_once(),
+        tallies=tallies(),
         model="<results>/model.json",
     output:
         json=ensure("<results>/summary.json", non_empty=True),
@@ -19,6 +64,7 @@ rule aggregate:
 rule plot_study:
     input:
         "<results>/summary.json",
+        audits=AUDITS,
     output:
         overview=report(
             ensure("<results>/plots/overview.svg", non_empty=True),

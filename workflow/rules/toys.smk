@@ -12,6 +12,6 @@ rule throw:
     conda:
         "../../envs/toymill.yaml"
     params:
-        depends_on=toys_settings,
+        depends_on=depends_on("toys"),
     script:
         "../../scripts/throw.py"

@@ -1,7 +1,7 @@
 """What toys and fits depend on, written once: for the digests in files, and for the workflow's choice of jobs to repeat.
 
 A file's digest names the model by its own digest, which is known once the model is built. The workflow decides before
-that, by the model's section of the configuration; the content of the model's files it sees as inputs of the job.
+that, by the model's section of the configuration and the digests of its files' content.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ class ToySettings(TypedDict):
 
 
 class FitSettings(TypedDict):
-    """What the fits of a toy depend on in the study, as they are stored."""
+    """What the fits of a toy depend on in the study, as they are stored; test points are named apart."""
 
-    tests: list[float]
     edm_tolerance: float
     kept: list[object]
 
@@ -39,14 +38,14 @@ def toys_depend_on(study: Study, ensemble: str) -> ToySettings:
 
 
 def fits_depend_on(study: Study, ensemble: str) -> FitSettings:
-    """What the fits of a toy, as they are stored, depend on in the study, beside the toy.
+    """What the fits of a toy, as they are stored, depend on in the study, beside the toy and the test points.
 
-    Levels are counted in the shard only where not every column is kept.
+    Where not every column is kept, a shard counts what depends on all its test points and on the levels.
     """
+    tests = study.ensembles[ensemble].tests
     return {
-        "tests": study.ensembles[ensemble].tests,
         "edm_tolerance": study.fit.edm_tolerance,
-        "kept": [] if study.keep == "all" else [study.keep, study.levels],
+        "kept": [] if study.keep == "all" else [study.keep, tests, study.levels],
     }
 
 
@@ -57,22 +56,51 @@ def toys_digest(study: Study, ensemble: str, model_digest: str) -> str:
 
 
 def fits_digest(study: Study, ensemble: str, model_digest: str) -> str:
-    """SHA-256 of everything that a toy of this ensemble and its fits depend on, save its index."""
+    """SHA-256 of everything that a toy of this ensemble and its fits depend on, save its index and the test points.
+
+    So a shard with one test point more has the same digest, and its fits can be used.
+    """
     on = fits_depend_on(study, ensemble)
-    return _digest([toys_digest(study, ensemble, model_digest), on["tests"], on["edm_tolerance"], *on["kept"]])
+    return _digest([toys_digest(study, ensemble, model_digest), on["edm_tolerance"], *on["kept"]])
 
 
 def toys_job(study: Study, ensemble: str) -> Settings:
     """What a job that throws an ensemble's toys depends on; a change of it throws them again."""
-    return {**toys_depend_on(study, ensemble), "model": study.model.choices}
+    return {**toys_depend_on(study, ensemble), "model": study.model.choices, "inputs": study.model.contents}
 
 
 def fits_job(study: Study, ensemble: str) -> Settings:
-    """What a job that fits an ensemble's toys depends on; a change of it fits them again.
+    """What a job that fits an ensemble's toys depends on; a change of it does the job again.
 
-    The audit is written by the same job and is no part of the digest: the fits do not depend on it.
+    With other test points it takes the fits that are stored and stay; a change of anything else makes them useless.
     """
-    return {**toys_job(study, ensemble), **fits_depend_on(study, ensemble), "audit": study.fit.audit}
+    tests = study.ensembles[ensemble].tests
+    return {**toys_job(study, ensemble), **fits_depend_on(study, ensemble), "tests": tests}
+
+
+def audit_job(study: Study, ensemble: str) -> Settings:
+    """What a job that audits an ensemble's fits depends on, beside them."""
+    return {**fits_job(study, ensemble), "audit": study.fit.audit, "tolerance": study.fit.audit_tolerance}
+
+
+def tally_job(study: Study, ensemble: str) -> Settings:
+    """What a job that counts toys of an ensemble depends on, beside their fits."""
+    return {**fits_job(study, ensemble), "levels": study.levels, "toys": study.ensembles[ensemble].toys}
+
+
+def pilot_job(study: Study) -> Settings:
+    """What the pilot depends on; more toys, or another seed, leave its plan as it is."""
+    ensembles = {
+        name: [ensemble.throw, len({*ensemble.tests, *ensemble.truth.values()}), study.shard]
+        for name, ensemble in study.ensembles.items()
+    }
+    return {
+        "toymill": __version__,
+        "model": study.model.choices,
+        "inputs": study.model.contents,
+        "edm_tolerance": study.fit.edm_tolerance,
+        "ensembles": ensembles,
+    }
 
 
 def comparison_job(study: Study, ensemble: str) -> Settings:

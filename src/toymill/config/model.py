@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from toymill._version import __version__
 from toymill.formats.patches import Patch
@@ -16,6 +17,38 @@ from toymill.formats.workspace import DEFAULT_SETTINGS, ModifierSettings, Prune,
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
+
+
+def _is_name(value: str) -> str:
+    if value.endswith(".") or re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", value, re.IGNORECASE):
+        msg = "some file systems have no folder of this name: it may not end with a dot, nor be a device of Windows"
+        raise ValueError(msg)
+    return value
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100), AfterValidator(_is_name)]
+"""A name of files and folders: it leaves no folder, and is no option, no wildcard and no word to a shell."""
+
+
+def _is_path(value: str) -> str:
+    found = re.search(r"[{}<>\r\n]", value)
+    if found:
+        msg = f"a path may not have {found[0]!r}, which Snakemake takes for a wildcard or a variable; rename the file"
+        raise ValueError(msg)
+    return value
+
+
+LocalPath = Annotated[str, AfterValidator(_is_path)]
+"""A path that Snakemake takes as it stands."""
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; False where no file system has such a path."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
 
 FETCHED = Path(".snakemake/toymill/fetched")
 """Where downloaded inputs are kept, by digest."""
@@ -48,8 +81,16 @@ class Remote(Strict):
     @property
     def local(self) -> Path:
         """Where the downloaded file lies."""
-        name = self.member or self.url.rsplit("/", 1)[-1] or "file"
-        return FETCHED / self.sha256 / name
+        parts = Path(self.member).parts if self.member else [self.url.rsplit("/", 1)[-1] or "file"]
+        return Path(FETCHED / self.sha256, *map(_file_name, parts))
+
+
+def _file_name(word: str) -> str:
+    """A word of an address as the name of a file: itself, or what is harmless of it behind a digest of all of it."""
+    if re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99}", word):
+        return word
+    digest = hashlib.sha256(word.encode(errors="surrogatepass")).hexdigest()
+    return f"{digest[:8]}-{re.sub(r'[^A-Za-z0-9._+-]', '_', word)[-60:]}"
 
 
 def _kind_of_source(value: object) -> str:
@@ -61,13 +102,21 @@ def _kind_of_source(value: object) -> str:
 
 
 Source = Annotated[
-    Annotated[str, Tag("str")] | Annotated[Remote, Tag("Remote")],
+    Annotated[LocalPath, Tag("str")] | Annotated[Remote, Tag("Remote")],
     Discriminator(lambda value: "str" if isinstance(value, str) else "Remote"),
 ]
 
 
 def _local(source: str | Remote) -> Path:
     return source.local if isinstance(source, Remote) else Path(source)
+
+
+def _sha256(path: Path) -> str:
+    """SHA-256 of a file's content; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 class NamedPatch(Strict):
@@ -80,7 +129,7 @@ class NamedPatch(Strict):
 
 
 PatchSource = Annotated[
-    Annotated[str, Tag("str")] | Annotated[Remote, Tag("Remote")] | Annotated[NamedPatch, Tag("NamedPatch")],
+    Annotated[LocalPath, Tag("str")] | Annotated[Remote, Tag("Remote")] | Annotated[NamedPatch, Tag("NamedPatch")],
     Discriminator(_kind_of_source),
 ]
 
@@ -105,6 +154,17 @@ class _Kind(Strict):
     def remotes(self) -> list[Remote]:
         """The inputs that have to be downloaded."""
         return [item for item in self.sources.values() if isinstance(item, Remote)]
+
+    @property
+    def contents(self) -> list[str]:
+        """What tells the content of each file: its SHA-256, or for a download that of the configuration, and the member.
+
+        A file that is not there has none.
+        """
+        return [
+            f"{item.sha256} {item.member or ''}".strip() if isinstance(item, Remote) else _sha256(Path(item))
+            for item in self.sources.values()
+        ]
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -176,13 +236,13 @@ class PythonConfig(StatedConfig):
 
     kind: Literal["python"]
     """`python`: a function of your own builds the model; docs/python-models.md is the guide."""
-    path: str
+    path: LocalPath
     """The Python file, relative to the working directory."""
     entry: str = "build"
     """Name of the function in it that returns the model."""
     options: dict[str, Any] = {}
     """Keyword arguments of the function."""
-    files: list[str] = []
+    files: list[LocalPath] = []
     """Other files that it imports or reads; when one changes, everything is made anew."""
 
     @property

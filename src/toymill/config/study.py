@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
@@ -16,16 +15,17 @@ from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import (
     KINDS,
     ModelConfig,
+    Name,
     NamedPatch,
     Number,
     PythonConfig,
     Remote,
     Strict,
+    is_file,
 )
 from toymill.errors import ToymillError, nearest
+from toymill.formats.validation import require_plain
 from toymill.formats.workspace import ModifierSettings, NormSysSettings, Prune, Rename
-
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 
 MOST_SHARDS = 20000
 """Snakemake plans hundreds of jobs in seconds, tens of thousands in minutes."""
@@ -53,10 +53,14 @@ class FitConfig(Strict):
 
     edm_tolerance: Annotated[Number, Field(gt=0, le=1e-3)] = 1e-8
     """Largest estimated distance to the minimum of a certified fit, in units of the negative log-likelihood."""
-    audit: Annotated[int, Field(ge=0, strict=True)] = 20
-    """Toys of each ensemble that are fitted again with iminuit, for the comparison in the summary."""
+    audit: Literal["auto"] | Annotated[int, Field(ge=0, strict=True)] = "auto"
+    """Toys of each ensemble that are fitted again with iminuit, once its fits are done: a number, or `auto` for as many
+    as take a tenth of the time of the fits, and 5 at least."""
+    audit_tolerance: Annotated[Number, Field(gt=0)] = 1e-4
+    """A fit of ours has missed the minimum if iminuit's negative log-likelihood lies lower by more than this."""
     max_failed: Annotated[Number, Field(ge=0, le=1)] = 0.001
-    """The study fails, after its summary is written, if a larger fraction of an ensemble's toys is not certified."""
+    """The study fails, after its summary is written, if a larger fraction of an ensemble's toys is not certified, or of
+    its audited toys has missed the minimum."""
 
 
 Method = Literal["gradient-descent", "newton", "toymill", "iminuit-jax", "iminuit-numerical", "scipy-l-bfgs-b"]
@@ -76,18 +80,19 @@ class OptimisersConfig(Strict):
 class Study(Strict):
     """A study: one model, its ensembles, and how they are run."""
 
-    study: Annotated[str, Field(pattern=_NAME)]
+    study: Name
     """Name of the study: its results are in `results/<study>/`."""
     kind: Literal["toys", "optimisers"] = "toys"
     """What is done with the toys: `toys` fits them all for bias, coverage and t; `optimisers` compares optimisers."""
     model: ModelConfig
     """The statistical model."""
-    ensembles: Annotated[dict[Annotated[str, Field(pattern=_NAME)], Ensemble], Field(min_length=1)]
+    ensembles: Annotated[dict[Name, Ensemble], Field(min_length=1)]
     """The truth points, by a name of your choice. An ensemble's toys depend on the seed and on this name."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     """Seed of every toy in the study."""
-    shard: Annotated[int, Field(ge=1, strict=True)] = 10000
-    """Toys a job: each shard is one job and one file."""
+    shard: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = "auto"
+    """Toys a job: each shard is one job and one file. A number, or `auto` for shards of some minutes each, by the rate
+    that a pilot measures."""
     levels: Annotated[list[Annotated[Number, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.683, 0.95]
     """Confidence levels of the intervals whose coverage is counted."""
     fit: FitConfig = FitConfig()
@@ -99,6 +104,9 @@ class Study(Strict):
     by itself but a `summary`: counts, sums and histograms, with the toys of the tail and the failed ones."""
     keep_toys: Annotated[bool, Field(strict=True)] = False
     """Keep the raw toys in `results/<study>/toys/`."""
+    overwrite: Annotated[bool, Field(strict=True)] = False
+    """Replace results that this study's name has from another model, seed or truth; otherwise they are kept, and the
+    study is refused."""
 
     @field_validator("model", mode="before")
     @classmethod
@@ -112,10 +120,16 @@ class Study(Strict):
         if len(set(folded)) < len(folded):
             msg = "two names differ only in case, and some file systems would mix their files"
             raise ValueError(msg)
+        tables = [name for name in value if f"table_{name}" in value]
+        if tables:
+            msg = f"{tables[0]} and table_{tables[0]} are both names, and figures of the two would have one file"
+            raise ValueError(msg)
         return value
 
     @model_validator(mode="after")
     def _not_too_many_jobs(self) -> Study:
+        if self.shard == "auto":
+            return self
         jobs = sum(-(-ensemble.toys // self.shard) for ensemble in self.ensembles.values())
         if jobs > MOST_SHARDS:
             msg = f"shard: {self.shard} toys a job makes {jobs} jobs; expected at most {MOST_SHARDS}. Raise shard"
@@ -138,40 +152,13 @@ def read_study(content: Mapping[str, object]) -> Study:
         ToymillError: an unknown key, a wrong type or an impossible value; the message names the key,
             what was got, and what is allowed.
     """
+    require_plain(content, "The configuration")
     try:
         return Study.model_validate(dict(content))
     except ValidationError as error:
         lines = [_explain(item) for item in error.errors()]
         msg = "The configuration cannot be used:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
         raise ToymillError(msg) from None
-
-
-def refuse_duplicate_keys(path: str | Path) -> None:
-    """Refuse a YAML file that gives a key twice, of which YAML readers silently take the last.
-
-    Raises:
-        ToymillError: naming the key and its line. A file that is no YAML is left to Snakemake's own message.
-    """
-
-    def visit(node: yaml.Node) -> None:
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                if key.value in seen:
-                    msg = f"{path}, line {key.start_mark.line + 1}: the key {key.value!r} is given twice. Keep one."
-                    raise ToymillError(msg)
-                seen.add(str(key.value))
-                visit(value)
-        elif isinstance(node, yaml.SequenceNode):
-            for item in node.value:
-                visit(item)
-
-    try:
-        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return
-    if root is not None:
-        visit(root)
 
 
 def check_study(study: Study, facts: Facts) -> None:
@@ -228,11 +215,11 @@ def check_inputs(study: Study) -> None:
         ToymillError: a local input that is not there, and what ``facts_of`` and ``check_study`` refuse.
     """
     for key, item in study.model.sources.items():
-        if isinstance(item, str) and not Path(item).is_file():
+        if isinstance(item, str) and not is_file(Path(item)):
             download = "" if isinstance(study.model, PythonConfig) else " A download is a mapping of url and sha256."
             msg = f"model.{key}: there is no file {item!r} in {Path.cwd()}.{download}"
             raise ToymillError(msg)
-    if all(path.is_file() for path in study.model.inputs):
+    if all(is_file(path) for path in study.model.inputs):
         check_study(study, facts_of(study.model))
 
 
@@ -241,17 +228,37 @@ def values_tested(ensemble: Ensemble, poi: str) -> list[float]:
     return sorted({float(value) for value in [*ensemble.tests, ensemble.truth[poi]]})
 
 
-def shards(study: Study, ensemble: str) -> Iterator[Shard]:
-    """The shards of an ensemble; the name is the range of indices, so that more toys leave whole shards as they are."""
+def shards(study: Study, ensemble: str, planned: int | None = None) -> Iterator[Shard]:
+    """The shards of an ensemble; the name is the range of indices, so that more toys leave whole shards as they are.
+
+    Args:
+        study: the study.
+        ensemble: name of the ensemble.
+        planned: toys a shard where the study says ``shard: auto``.
+    """
+    size = planned if study.shard == "auto" else study.shard
+    assert size is not None
     total = study.ensembles[ensemble].toys
-    for first in range(0, total, study.shard):
-        count = min(study.shard, total - first)
-        yield Shard(f"{first:09d}-{first + count - 1:09d}", first, count)
+    for first in range(0, total, size):
+        yield shard_of(first, min(size, total - first))
 
 
-def shard_named(study: Study, ensemble: str, name: str) -> Shard:
-    """The shard of an ensemble that has this name."""
-    return next(shard for shard in shards(study, ensemble) if shard.name == name)
+def shard_of(first: int, toys: int) -> Shard:
+    """The shard of so many toys from ``first``."""
+    return Shard(f"{first:09d}-{first + toys - 1:09d}", first, toys)
+
+
+def shard_named(name: str) -> Shard:
+    """The shard that has this name, which is its range of indices.
+
+    Raises:
+        ValueError: a name that is no range.
+    """
+    first, last = (int(word) for word in name.split("-"))
+    if shard_of(first, last - first + 1).name != name or last < first:
+        msg = f"{name!r} is no name of a shard"
+        raise ValueError(msg)
+    return shard_of(first, last - first + 1)
 
 
 _EXPECTED = {

@@ -69,6 +69,72 @@ def fit_tests(
     return concatenate(free), [concatenate(parts) for parts in conditional]
 
 
+def fit_more_tests(
+    model: Model,
+    data: ArrayLike,
+    tests: Sequence[Mapping[str, float]],
+    free: Fits,
+    known: Sequence[Fits],
+    *,
+    first: int = 0,
+    tolerance: float = EDM_TOLERANCE,
+) -> tuple[Fits, list[Fits]]:
+    """A conditional fit at further test points, of datasets whose free and other conditional fits are known.
+
+    A fit starts where the straight line through the free fit and the farthest known one leads. As in ``fit_tests``, a
+    free fit that ended above a conditional one is repeated from there.
+
+    Args:
+        model: the model.
+        data: main and auxiliary data, shape (n, D).
+        tests: the one parameter that each conditional fit holds, by name.
+        free: the free fits.
+        known: conditional fits that hold the same parameter, at least one.
+        first: index of the first toy in its ensemble.
+        tolerance: the largest estimated distance to the minimum of a certified fit.
+
+    Returns:
+        The free fits, and the conditional fits at ``tests``; without covariances.
+
+    Raises:
+        ToymillError: what ``fit`` refuses.
+    """
+    toys = as_rows(data, len(model.data_names), "data")
+    index = first + np.arange(len(toys))
+    conditional = [
+        fit(
+            model,
+            toys,
+            test,
+            start=_continued(model, free, known, test),
+            index=index,
+            tolerance=tolerance,
+            covariance=False,
+        )
+        for test in tests
+    ]
+    return _repair(model, toys, index, concatenate([free]), conditional, tolerance), conditional
+
+
+def _continued(
+    model: Model, free: Fits, known: Sequence[Fits], test: Mapping[str, float]
+) -> Float[np.ndarray, "toy parameter"]:
+    """Where conditional fits start: on the line from the free fit through the known one that is farthest from it."""
+    ((name, value),) = test.items()
+    i = model.parameters.index(name)
+    away = np.stack([fits.parameters[:, i] - free.parameters[:, i] for fits in known])
+    farthest = np.argmax(np.abs(np.nan_to_num(away)), axis=0)
+    toys = np.arange(len(farthest))
+    others = np.stack([fits.parameters for fits in known])[farthest, toys]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = (value - free.parameters[:, i]) / away[farthest, toys]
+        start = free.parameters + part[:, None] * (others - free.parameters)
+    start = np.where(np.isfinite(start), start, model.parameters.init)
+    start[:, i] = value
+    inside: np.ndarray = np.clip(start, *model.parameters.bounds.T)
+    return inside
+
+
 def _profiled(model: Model, free: Fits, test: Mapping[str, float]) -> Float[np.ndarray, "toy parameter"]:
     """Where the conditional fits start: the free fit, moved to the test point along the covariance.
 

@@ -21,6 +21,7 @@ _STEPS = 60  # of a descent
 _CLOSE = 0.01  # one is followed where two steps beside it, and one towards it, foresee it less than this above the fit
 _PROMISING = 0.1  # the same for a loosely constrained parameter, which is held throughout four steps
 _AT_ONCE = 8  # Hessians of saddles: they are few
+_LARGEST = 1e100  # entry of a scaled Hessian whose eigenvectors are looked for
 
 
 def descend(problem: FitProblem, starts: Float[np.ndarray, "toy parameter"]) -> Descent:
@@ -120,8 +121,9 @@ def off_saddles(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> F
         at, data = toys_last(x, block), toys_last(problem.toys, block)
         hessians, free = curvature(model.kernel, model.arrays, at, data, domain)
         unit = 1 / np.sqrt(np.maximum(np.abs(np.diagonal(hessians, axis1=1, axis2=2)), 1e-100)) * np.asarray(free).T
-        scaled = np.asarray(hessians) * unit[:, :, None] * unit[:, None]
-        usable = filled & np.isfinite(scaled).all(axis=(1, 2))
+        with np.errstate(invalid="ignore", over="ignore"):
+            scaled = np.asarray(hessians) * unit[:, :, None] * unit[:, None]
+        usable = filled & (np.abs(scaled) < _LARGEST).all(axis=(1, 2))
         _, vectors = np.linalg.eigh(scaled[usable])
         away[block[usable]] = unit[usable] * vectors[:, :, 0]
     twice = np.repeat(np.arange(len(x)), 2)

@@ -34,9 +34,9 @@ _REPEATS = 5  # times that a toy's free fit is repeated from below
 class EndStatus(enum.IntEnum):
     """How the search for one end of an interval ended; ``advice`` says what to make of it."""
 
-    FOUND = 0
-    AT_BOUND = 1
-    NOT_FOUND = 2
+    FOUND = 1
+    AT_BOUND = 2
+    NOT_FOUND = 3
 
     @property
     def advice(self) -> str:

@@ -6,16 +6,19 @@ import enum
 
 
 class Status(enum.IntEnum):
-    """How a fit ended; ``advice`` says what to make of each. ``CERTIFIED_STATUSES`` are minima."""
+    """How a fit ended; ``advice`` says what to make of each. ``CERTIFIED_STATUSES`` are minima.
 
-    CERTIFIED = 0
-    AT_BOUND = 1
-    AT_KINK = 2
-    NOT_CONVERGED = 3
-    HESSIAN_NOT_POSITIVE = 4
-    NOT_FINITE = 5
-    AT_FLOOR = 6
-    RESCUED = 7
+    No status is 0: a fit that was never done, or that damage made zeros of, has none.
+    """
+
+    CERTIFIED = 1
+    AT_BOUND = 2
+    AT_KINK = 3
+    NOT_CONVERGED = 4
+    HESSIAN_NOT_POSITIVE = 5
+    NOT_FINITE = 6
+    AT_FLOOR = 7
+    RESCUED = 8
 
     @property
     def advice(self) -> str:
@@ -59,3 +62,6 @@ _BY_SEVERITY = (
     *(Status.CERTIFIED, Status.RESCUED, Status.AT_BOUND, Status.AT_KINK),
     *(Status.NOT_CONVERGED, Status.HESSIAN_NOT_POSITIVE, Status.NOT_FINITE, Status.AT_FLOOR),
 )
+
+CODES = max(Status) + 1
+"""Length of an array that is indexed by status; at 0, which is none, it counts nothing."""

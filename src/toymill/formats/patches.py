@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -13,7 +14,10 @@ import jsonpointer
 from pydantic import BaseModel, ConfigDict, Field
 
 from toymill.errors import ToymillError, nearest
-from toymill.formats.validation import Json, refuse_duplicates, shortened, validate
+from toymill.formats.validation import Json, refuse_duplicates, require_plain, shortened, validate
+
+MOST_COPIED = 10**7
+"""Values that the contents hold together, counted after each copy of a patch; a published workspace has some 10⁵."""
 
 Patch = str | Path | list[Json] | tuple[str | Path | Json, str]
 """A patch's file or content, or a patch set's file or content with the name of one of its patches."""
@@ -56,11 +60,14 @@ def load_patched(path: str | Path | Json, patches: Sequence[Patch]) -> tuple[Any
         raise ToymillError(msg)
     source = "workspace" if isinstance(path, dict) else str(path)
     original = path if isinstance(path, dict) else load_json(Path(path))
+    require_plain(original, source)
     content = original
     for number, patch in enumerate(patches):
         origin, operations = _operations(number, patch, original, source)
         try:
-            content = jsonpatch.apply_patch(content, operations)
+            content = _applied(content, operations, f"{source} with {origin}")
+        except ToymillError:
+            raise
         except jsonpatch.InvalidJsonPatch as error:
             msg = f"{origin} is no valid JSON patch (RFC 6902): {str(error).rstrip('.')}."
             raise ToymillError(msg) from None
@@ -71,11 +78,29 @@ def load_patched(path: str | Path | Json, patches: Sequence[Patch]) -> tuple[Any
             KeyError,
             ValueError,
         ) as error:
-            msg = (
-                f"{origin} does not apply to {source}: {str(error).rstrip('.')}. Is it the patch of another workspace?"
-            )
+            # jsonpatch puts the whole document into some of its messages
+            reason = str(error).partition(" in {")[0].rstrip(".")
+            msg = f"{origin} does not apply to {source}: {reason}. Is it the patch of another workspace?"
             raise ToymillError(msg) from None
     return content, source
+
+
+def _applied(content: Any, operations: list[Json], source: str) -> Any:
+    """The content with a patch applied: a copy, which every operation has to leave as a file may be.
+
+    A copy that holds what it is copied into doubles the content: forty such operations would fill any memory.
+    """
+    content = copy.deepcopy(content)
+    nodes = 0
+    for operation in operations:
+        content = jsonpatch.apply_patch(content, [operation], in_place=True)
+        if operation.get("op") == "copy":
+            nodes += require_plain(content, source)
+            if nodes > MOST_COPIED:
+                msg = f"{source}: its copies hold more than {MOST_COPIED} values. Is it the patch of a workspace?"
+                raise ToymillError(msg)
+    require_plain(content, source)
+    return content
 
 
 def load_json(path: Path) -> Any:
@@ -108,6 +133,7 @@ def _operations(number: int, patch: Patch, original: object, source: str) -> tup
     holder, wanted = patch if isinstance(patch, tuple) else (patch, None)
     origin = str(holder) if isinstance(holder, str | Path) else f"patch {number}"
     content: Any = load_json(Path(holder)) if isinstance(holder, str | Path) else holder
+    require_plain(content, origin)
     is_set = isinstance(content, dict) and "patches" in content
     if wanted is None and not is_set:
         if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):

@@ -3,17 +3,61 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from toymill.errors import ToymillError
+from toymill.parameters import NO_TEXT
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
 Json = dict[str, Any]
 """A JSON object."""
+
+DEEPEST = 100
+"""Levels of lists and objects in a file; what reads it recursively would end in an overflow of the stack."""
+
+_LARGEST = 1024  # bits of an integer
+
+
+def require_plain(content: object, source: str) -> int:
+    """Refuse what no file of a model holds, and what would break a reader or a writer: of any format, before it is read.
+
+    Returns the number of values.
+
+    Raises:
+        ToymillError: objects and lists more than ``DEEPEST`` levels deep, text with control characters or lone
+            surrogates, keys that are no text, integers beyond a float, what JSON has not.
+    """
+    open_: list[tuple[object, int]] = [(content, 1)]
+    values = 0
+    while open_:
+        here, level = open_.pop()
+        values += 1
+        if isinstance(here, str):
+            found = NO_TEXT.search(here)
+            if found:
+                msg = f"{source}: the text {shortened(here)} has the character {found[0]!a}, which names cannot have."
+                raise ToymillError(msg)
+        elif isinstance(here, Mapping | list | tuple):
+            if level > DEEPEST:
+                msg = f"{source} has lists or objects more than {DEEPEST} levels deep. No model is stated like that."
+                raise ToymillError(msg)
+            if isinstance(here, Mapping):
+                wrong = next((key for key in here if not isinstance(key, str)), None)
+                if wrong is not None:
+                    msg = f"{source} has a key that is no text, {shortened(wrong)}. Put it in quotes."
+                    raise ToymillError(msg)
+                open_.extend((key, level) for key in here)
+                open_.extend((value, level + 1) for value in here.values())
+            else:
+                open_.extend((value, level + 1) for value in here)
+        elif not isinstance(here, int | float | None) or (isinstance(here, int) and here.bit_length() > _LARGEST):
+            msg = f"{source} holds {shortened(here)}; expected text, true, false, null, or a number below 1.8e308."
+            raise ToymillError(msg)
+    return values
 
 
 def validate(schema: type[Schema], content: object, source: str, *, advice: str = "") -> Schema:
@@ -35,7 +79,10 @@ def validate(schema: type[Schema], content: object, source: str, *, advice: str 
 
 def shortened(value: object) -> str:
     """A value for a message, of 80 letters at most."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # too deep, or an integer of more digits than Python writes
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "…"
 
 

@@ -18,7 +18,7 @@ from toymill.histfactory.codes import EVEN_SHAPES, NORM_EDGES, code4_polynomial
 from toymill.histfactory.expectation import expectation, over_interpolating
 from toymill.histfactory.second_minima import candidates, no_scan
 from toymill.histfactory.terms import scale_terms, shift_terms
-from toymill.parameters import Constraints, Parameters, Trial, constraints_of
+from toymill.parameters import Constraints, Parameters, Trial, constraints_of, why_no_name
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -109,6 +109,8 @@ def _check_parameters(specification: Specification) -> None:
         where = f"{source}: parameter {item.name!r}"
         if item.name in seen:
             msg = f"{where} stands for two different things. Rename one of the modifiers."
+        elif why_no_name(item.name):
+            msg = f"{where}: {why_no_name(item.name)}"
         elif low > high:
             msg = f"{where}: its lower bound {low:g} lies above its upper bound {high:g}."
         elif not low <= item.init <= high:

@@ -34,6 +34,7 @@ _FINELY = np.linspace(-3.0, 3.0, 31)  # of a parameter that interpolates, when t
 _FLUCTUATION = 5.0  # standard deviations by which the data may be off
 _LEAST_RATE = 5.0  # below it counts are not near enough to normal
 _NEGLIGIBLE = 0.03  # of what is left out of all responses, root mean square over the values, in standard deviations
+_LARGEST_CHANGE = 1e100  # of an expectation, in standard deviations: its square is still a number
 _STEEP = 0.7  # logarithm of a factor at one standard deviation
 _WORTHWHILE = 0.2  # a loosely constrained parameter is tried where the nll could fall by more than this
 
@@ -145,7 +146,11 @@ def _always_one_minimum(
     variance: float,
 ) -> bool:
     """Whether the nll along one parameter has one minimum for all data, from the rates at ``_FINELY``; see ``one_sided``."""
-    root = scipy.linalg.solve_triangular(np.linalg.cholesky(covariance), np.eye(len(covariance)), lower=True)
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:  # of yields so different that rounding leaves nothing of the smaller ones
+        return False
+    root = scipy.linalg.solve_triangular(factor, np.eye(len(covariance)), lower=True)
 
     def length(vectors: np.ndarray) -> np.ndarray:
         """√(vᵀ K⁻¹ v), (…, bin) to (…)."""
@@ -221,6 +226,7 @@ def _responses(
     moments = np.zeros((len(SCANNED), len(SCANNED)))
     for k in places:
         moved = (weight[:, None] * _response(templates, x, int(k))).swapaxes(1, 2).reshape(-1, len(SCANNED))
+        moved = np.clip(np.nan_to_num(moved), -_LARGEST_CHANGE, _LARGEST_CHANGE)
         moments += moved.T @ moved
     variances, vectors = np.linalg.eigh(moments)
     left_out = np.sqrt(np.cumsum(np.maximum(variances, 0)) / len(SCANNED))

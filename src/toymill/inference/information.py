@@ -201,8 +201,9 @@ def cramer_rao(
     if not np.isfinite(matrix).all() or not (diagonal > 0).all():
         return None
     units = 1 / np.sqrt(diagonal)
-    scaled = matrix * np.outer(units, units)
-    if np.linalg.eigvalsh(scaled)[0] < 1e-12:
-        return None
-    inverse: np.ndarray = np.linalg.inv(scaled) * np.outer(units, units)
-    return inverse
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = matrix * units * units[:, None]
+        if not np.isfinite(scaled).all() or np.linalg.eigvalsh(scaled)[0] < 1e-12:
+            return None
+        inverse: np.ndarray = np.linalg.inv(scaled) * units * units[:, None]
+    return inverse if np.isfinite(inverse).all() else None

@@ -176,6 +176,8 @@ def _require_told_apart(model: UserModel, hessian: np.ndarray) -> None:
     matrix = np.abs(hessian).max(axis=0)
     units = 1 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))[free]
     scaled = np.concatenate([part[np.ix_(free, free)] * np.outer(units, units) for part in hessian])
+    if not np.isfinite(scaled).all():
+        return
     _, sizes, directions = np.linalg.svd(scaled)
     if len(free) > 1 and np.diag(matrix)[free].all() and sizes[-1] < 1e-7 * sizes[0]:
         involved = [model.parameters.names[i] for i, part in zip(free, directions[-1], strict=True) if abs(part) > 0.1]

@@ -22,7 +22,7 @@ from toymill.models.autodiff import LogDensity, flattened, kernel_of, poisson_lo
 from toymill.models.base import Model, Sampling, Tuning, columns, require_x64
 from toymill.models.densities import expected_data
 from toymill.models.sums import ClosedForm, RowSum, Terms
-from toymill.parameters import Constraints, Parameters, constraints_of
+from toymill.parameters import Constraints, Parameters, constraints_of, why_no_name
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -238,6 +238,10 @@ def _require_forms(derived: Mapping[str, Quantity], starts: Sequence[Mapping[str
             form = "a mapping of names to functions" if key == "derived" else "a list of mappings, as [{'mu': 2.0}]"
             msg = f"{key} is {value!r}; expected {form}."
             raise ToymillError(msg)
+    for name in derived:
+        if why_no_name(str(name)):
+            msg = f"derived[{name!r}]: {why_no_name(str(name))}"
+            raise ToymillError(msg)
 
 
 def _rows(terms: Terms | None, row_derivatives: ClosedForm | None, shape: tuple[int, ...]) -> RowSum | None:
@@ -270,6 +274,9 @@ def _parameters(parameters: Mapping[str, Parameter]) -> Parameters:
     for name, item in parameters.items():
         if not isinstance(name, str) or not isinstance(item, Parameter):
             msg = f"parameters[{name!r}] is {item!r}; expected toymill.Parameter(init, bounds=(low, high), …)."
+            raise ToymillError(msg)
+        if why_no_name(name):
+            msg = f"parameters[{name!r}]: {why_no_name(name)}"
             raise ToymillError(msg)
         try:
             init, low, high = float(item.init), *(float(bound) for bound in item.bounds)

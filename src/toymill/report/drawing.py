@@ -15,13 +15,20 @@ from toymill.results.summary import ComparisonSummary, Summary
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-BLUE, ORANGE, GREY = "#3f90da", "#ffa90e", "#94a4a2"  # Petroff's palette, arXiv:2107.02270
+BLUE, ORANGE, GREY, RED = "#3f90da", "#ffa90e", "#94a4a2", "#bd1f01"  # Petroff's palette, arXiv:2107.02270
+
+
+def plain(text: str, longest: int = 60) -> str:
+    """A name or a sentence as matplotlib draws it letter by letter: no mathematics between dollars, on one line."""
+    line = " ".join(text.split())
+    line = line if len(line) <= longest else f"{line[: longest - 1]}…"
+    return line.replace("$", r"\$")
 
 
 def title(summary: Summary | ComparisonSummary, ensemble: str) -> str:
     """Title of a figure of an ensemble: the study, the ensemble and its truth."""
     truth = summary.ensembles[ensemble].truth[summary.poi]
-    return f"{summary.study}: {ensemble}, {summary.poi} = {truth:g}"
+    return f"{summary.study}: {ensemble}, {plain(summary.poi)} = {truth:g}"
 
 
 def column(values: Iterable[float | None]) -> Float[np.ndarray, " value"]:

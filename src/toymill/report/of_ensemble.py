@@ -11,7 +11,7 @@ import scipy.stats
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from toymill.report.drawing import BLUE, ORANGE, column, poisson_interval, title, with_error
+from toymill.report.drawing import BLUE, ORANGE, column, plain, poisson_interval, title, with_error
 from toymill.results.summary import Summary, TestSummary
 
 _COLUMNS = 2
@@ -68,7 +68,7 @@ def _t_panel(top: Axes, bottom: Axes, summary: Summary, test: TestSummary) -> No
     )
     bottom.set_ylim(0, 2)
     bottom.set_ylabel("ratio")
-    bottom.set_xlabel(rf"$t_\mu$ at {summary.poi} = {test.poi:g}")
+    bottom.set_xlabel(rf"$t_\mu$ at {plain(summary.poi)} = {test.poi:g}")
     bottom.set_xlim(edges[0], edges[-1])
 
 
@@ -91,7 +91,7 @@ def _pull(summary: Summary, ensemble: str) -> Figure:
         markersize=3.5,
         label="toys",
     )
-    axes.set_xlabel(f"pull of {summary.poi}: (estimate − truth) / error")
+    axes.set_xlabel(f"pull of {plain(summary.poi)}: (estimate − truth) / error")
     axes.set_ylabel(f"toys / {edges[1] - edges[0]:.2g}")
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, counts.max(initial=1) * 1.35)
@@ -127,7 +127,7 @@ def _parameters(summary: Summary, ensemble: str) -> Figure:
             markersize=3.5,
         )
     left.axvline(0, color=ORANGE, linewidth=1.5)
-    left.set_yticks(rows, names, fontsize=9)
+    left.set_yticks(rows, [plain(name) for name in names], fontsize=9)
     for axes in (left, right, bound):
         axes.yaxis.set_tick_params(which="both", left=False, right=False)
     left.ticklabel_format(axis="x", style="plain", useOffset=False)

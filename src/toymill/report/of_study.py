@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toymill.inference.discovery import Discovery
-from toymill.report.drawing import BLUE, GREY, ORANGE, column, fill_table, with_error
+from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, fill_table, plain, with_error
+from toymill.results.audit import Audit
 from toymill.results.summary import Summary
 
 
@@ -19,7 +20,7 @@ def _levels(summary: Summary) -> list[str]:
     return list(next(iter(summary.ensembles.values())).intervals.profile)
 
 
-def _coverage(summary: Summary) -> Figure:
+def _coverage(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     """Coverage of each interval method against the true POI, one panel for each level."""
     ensembles = summary.ensembles
     levels = _levels(summary)
@@ -42,21 +43,21 @@ def _coverage(summary: Summary) -> Figure:
         around = max(abs(bound - nominal) for bound in panel.get_ylim())
         panel.set_ylim(nominal - 1.6 * around, nominal + 2.2 * around)
         panel.set_xlim(truth.min() - 0.15 * span, truth.max() + 0.15 * span)
-        panel.set_xlabel(f"true {summary.poi}")
+        panel.set_xlabel(f"true {plain(summary.poi)}")
         panel.set_ylabel("coverage")
         panel.legend(loc="upper right", frameon=False, ncols=3, columnspacing=1.0)
-    figure.suptitle(f"{summary.study}: coverage of {summary.poi}", fontsize=11)
+    figure.suptitle(f"{summary.study}: coverage of {plain(summary.poi)}", fontsize=11)
     figure.tight_layout()
     return figure
 
 
-def _status(summary: Summary) -> Figure:
+def _status(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     """How many toys ended in each status, per ensemble; every toy is in one bar."""
     ensembles = summary.ensembles
     kinds = ["certified", *next(iter(ensembles.values())).failed]
     figure, axes = plt.subplots(figsize=(8, 1.8 + 0.3 * len(kinds) * len(ensembles)))
     height = 0.8 / len(ensembles)
-    colours = [BLUE, ORANGE, GREY, "#bd1f01", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"]
+    colours = [BLUE, ORANGE, GREY, RED, "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"]
     for k, (name, item) in enumerate(ensembles.items()):
         counts = [item.certified, *item.failed.values()]
         rows = np.arange(len(kinds))[::-1] - (k - (len(ensembles) - 1) / 2) * height
@@ -73,10 +74,19 @@ def _status(summary: Summary) -> Figure:
     return figure
 
 
-def _overview(summary: Summary) -> Figure:
-    """The study's main numbers as a table, and its verdicts."""
+def _overview(summary: Summary, audits: Mapping[str, Audit]) -> Figure:
+    """The study's main numbers as a table, its verdicts, and what the audits found."""
     poi, levels = summary.poi, _levels(summary)
-    head = ["ensemble", f"true {poi}", "toys", "failed", "at bound", f"bias of {poi}", "pull mean", "pull width"]
+    head = [
+        "ensemble",
+        f"true {plain(poi, 20)}",
+        "toys",
+        "failed",
+        "at bound",
+        f"bias of {plain(poi, 20)}",
+        "pull mean",
+        "pull width",
+    ]
     head += [f"coverage {100 * float(level):g} %\n(profile)" for level in levels]
     rows, sentences = [], []
     for name, item in summary.ensembles.items():
@@ -89,9 +99,11 @@ def _overview(summary: Summary) -> Figure:
             interval = item.intervals.profile[level]
             row.append(with_error(interval.coverage, (interval.coverage_high - interval.coverage_low) / 2))
         rows.append(row)
-        sentences += [f"{name}, {poi} = {test.poi:g}: {test.verdict.sentence}" for test in item.tests]
+        sentences += [plain(f"{name}, {poi} = {test.poi:g}: {test.verdict.sentence}", 400) for test in item.tests]
+    missed = [f"{name}: {audit.sentence}" for name, audit in audits.items() if audit.summary.missed]
+    sentences += [f"{name}: {audit.sentence}" for name, audit in audits.items() if not audit.summary.missed]
     found = {name: item.discovery for name, item in summary.ensembles.items() if item.discovery}
-    heights = [0.9 + 0.42 * len(rows) + 0.24 * len(sentences)]
+    heights = [0.9 + 0.42 * len(rows) + 0.24 * (len(sentences) + len(missed))]
     if found:
         heights.append(1.4 + 0.42 * len(found))
     figure, panels = plt.subplots(
@@ -100,7 +112,8 @@ def _overview(summary: Summary) -> Figure:
     axes = panels[0, 0]
     axes.axis("off")
     fill_table(axes, rows, head)
-    axes.text(0, 0, "\n".join(sentences), transform=axes.transAxes, va="bottom", fontsize=9.5)
+    axes.text(0, 0, "\n".join(sentences) + "\n" * len(missed), transform=axes.transAxes, va="bottom", fontsize=9.5)
+    axes.text(0, 0, "\n".join(missed), transform=axes.transAxes, va="bottom", fontsize=9.5, color=RED, weight="bold")
     axes.set_title(f"{summary.study}: bias, pulls, coverage, and the asymptotic formula", fontsize=12)
     if found:
         _discovery(panels[1, 0], found)
@@ -130,5 +143,9 @@ def _discovery(axes: Axes, found: Mapping[str, list[Discovery]]) -> None:
     axes.set_title("discovery: $p(q_0 \\geq Z^2)$ of background-only toys, with 68.27 % intervals", fontsize=12)
 
 
-FIGURES: dict[str, Callable[[Summary], Figure]] = {"overview": _overview, "coverage": _coverage, "status": _status}
+FIGURES: dict[str, Callable[[Summary, Mapping[str, Audit]], Figure]] = {
+    "overview": _overview,
+    "coverage": _coverage,
+    "status": _status,
+}
 """The figures of a study, by name."""

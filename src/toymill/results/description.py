@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from toymill.record import EnsembleName, NumberOrNone, ParameterName, QuantityName, Record
+from toymill.record import EnsembleName, FileRecord, NumberOrNone, ParameterName, QuantityName, Record
 from toymill.results.files import read_record
 
 
@@ -85,7 +85,7 @@ class EnsembleDescription(Record):
     """The truth point of one ensemble."""
 
     digest: str
-    """SHA-256 of everything that its toys and fits depend on, save the index."""
+    """SHA-256 of everything that its toys and fits depend on, save the index and the test points."""
     throw: str
     """What fluctuates: frequentist, main-only or hybrid."""
     truth: dict[ParameterName, float]
@@ -100,7 +100,7 @@ class EnsembleDescription(Record):
     """The expected information."""
 
 
-class Description(Record):
+class Description(FileRecord):
     """What is known of a study before its toys are thrown."""
 
     toymill: str

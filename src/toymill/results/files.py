@@ -1,8 +1,12 @@
-"""The small text files of a study: JSON and YAML, written whole or not at all."""
+"""Files are written whole or not at all; and the small text files of a study, JSON and YAML."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import socket
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -11,14 +15,40 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from toymill.errors import ToymillError
-from toymill.record import Record
+from toymill.record import FileRecord
 
 Content = TypeVar("Content")
 
 
-def write_record(path: str | Path, record: Record) -> None:
-    """Write a record as JSON."""
-    write_json(path, record.model_dump(mode="json"))
+def temporary_name(path: Path) -> Path:
+    """A name in the folder of ``path`` that no other writer has; ``writer_of`` tells whose it is."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:12]}.part")
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Give a finished file its name: once its content is on the disk, and until its name is too."""
+    _to_disk(temporary)
+    temporary.replace(path)
+    _to_disk(path.parent)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def made_anew(path: str | Path) -> str:
+    """What to do about a file that cannot be used."""
+    return f"Add '--forcerun {path}' to the snakemake command: this file alone is made anew, and what depends on it."
+
+
+def write_record(path: str | Path, record: FileRecord) -> None:
+    """Write a record as JSON, with the digest of its content."""
+    content = record.model_dump(mode="json", exclude={"sha256"})
+    write_json(path, {"sha256": _digest(content), **content})
 
 
 def read_record(path: str | Path, kind: TypeAdapter[Content]) -> Content:
@@ -29,24 +59,40 @@ def read_record(path: str | Path, kind: TypeAdapter[Content]) -> Content:
         kind: what it is: a class of records, or a union of such classes.
 
     Raises:
-        ToymillError: a file that is not of this kind, with the key that is wrong.
+        ToymillError: a file that is not of this kind, with the key that is wrong, or whose content is not what was
+            written.
     """
     try:
-        found = kind.validate_json(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        digest = content.pop("sha256", "")
+        found = kind.validate_json(_json(content))
+        whole = digest == _digest(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"])
-        msg = (
-            f"{path}: {key}: {first['msg']}. The file is not one that this version of toymill writes: delete it and run "
-            "again."
-        )
+        msg = f"{path}: {key}: {first['msg']}. This version of toymill writes no such file. {made_anew(path)}"
         raise ToymillError(msg) from None
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        msg = f"{path} cannot be read as JSON ({error}). {made_anew(path)}"
+        raise ToymillError(msg) from None
+    if not whole:
+        msg = f"{path} is not what was written: its content has another SHA-256 than it says. {made_anew(path)}"
+        raise ToymillError(msg)
     return found
+
+
+def _digest(content: Mapping[str, object]) -> str:
+    """SHA-256 of the content of a record but for its digest."""
+    return hashlib.sha256(_json(content).encode()).hexdigest()
+
+
+def _json(content: Mapping[str, object]) -> str:
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def write_json(path: str | Path, content: Mapping[str, object]) -> None:
     """Write JSON; a number that is not finite is an error, not a word that other readers refuse."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(path, _json(content))
 
 
 def write_yaml(path: str | Path, content: Mapping[str, object]) -> None:
@@ -58,6 +104,10 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole: under a temporary name, then renamed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
+        put_in_place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,11 +11,18 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from toymill._version import code_digest
 from toymill.budget import HDF5_CHUNK
 from toymill.errors import ToymillError
+from toymill.parameters import IN_PLACE_OF
+from toymill.results.files import made_anew, put_in_place, temporary_name
 
-SCHEMA = 1
-"""Version of the layout of the files; raised when a reader has to know."""
+SCHEMA = 2
+"""Version of the layout of the files; raised when a reader has to know. Older ones are read, newer ones refused."""
+
+_SEAL = 512  # bytes before the HDF5 content, where a file has its digest: HDF5's user block
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # how a file of schema 1 begins: HDF5's own, without a user block
 
 
 class ShardKey(NamedTuple):
@@ -23,7 +30,7 @@ class ShardKey(NamedTuple):
 
     Attributes:
         ensemble: name of the ensemble, which is also its random stream.
-        digest: digest of everything that its toys and fits depend on, save the index.
+        digest: digest of everything that its toys and fits depend on, save the index and the test points.
         model: digest of the model.
         seed: the study's seed.
         first: index of its first toy.
@@ -39,27 +46,66 @@ class ShardKey(NamedTuple):
 
 
 class atomically:  # noqa: N801 - reads as a word in a with statement
-    """Opens a file under a temporary name in the same folder; renames it when it is whole and on the disk."""
+    """Opens a new file under a temporary name in the same folder; seals and renames it when it is whole.
+
+    The name is the writer's alone and is opened exclusively, so that no two jobs ever write to one file. Nothing locks a
+    file: network file systems may have no locks, and only whole files have the name that others read.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.temporary = self.path.with_name(f".{self.path.name}.part")
+        self.temporary = temporary_name(self.path)
 
     def __enter__(self) -> h5py.File:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = h5py.File(self.temporary, "w", libver=("v110", "v110"))
+        self.file = h5py.File(self.temporary, "x", libver=("v110", "v110"), userblock_size=_SEAL, locking=False)
         return self.file
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self.file.close()
             if kind is None:
-                with self.temporary.open("rb") as handle:
-                    os.fsync(handle.fileno())
-                self.temporary.replace(self.path)
+                _seal(self.temporary)
+                put_in_place(self.temporary, self.path)
         finally:
             with suppress(FileNotFoundError):
                 self.temporary.unlink()
+
+
+def _seal_of(digest: str) -> bytes:
+    """The first bytes of a file, all of which are checked: its schema, and the SHA-256 of all bytes after them."""
+    text = f"toymill, schema {SCHEMA}: HDF5 after {_SEAL} bytes, whose SHA-256 is\n{digest}\n"
+    return text.encode().ljust(_SEAL - 1) + b"\n"
+
+
+def _digest_of(path: str | Path) -> str:
+    """SHA-256 of all bytes of a file after its seal."""
+    with Path(path).open("rb") as handle:
+        handle.seek(_SEAL)
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _seal(path: Path) -> None:
+    """Write a file's seal."""
+    digest = _digest_of(path)
+    with path.open("r+b") as handle:
+        handle.write(_seal_of(digest))
+
+
+def require_whole(path: str | Path) -> None:
+    """Raise ToymillError unless a file is, to the bit, what was written; one of schema 1 has no digest to tell."""
+    try:
+        with Path(path).open("rb") as handle:
+            seal = handle.read(_SEAL)
+        if seal.startswith(_SIGNATURE):
+            return
+        whole = seal == _seal_of(_digest_of(path))
+    except OSError as error:
+        msg = f"{path} cannot be read ({error}). {made_anew(path)}"
+        raise ToymillError(msg) from None
+    if not whole:
+        msg = f"{path} is damaged: its SHA-256 is not the one that it was written with. {made_anew(path)}"
+        raise ToymillError(msg)
 
 
 @contextmanager
@@ -70,16 +116,17 @@ def damage_named(path: str | Path) -> Iterator[None]:
     except ToymillError:
         raise
     except (KeyError, IndexError, OSError, RuntimeError, TypeError, ValueError) as error:
-        msg = f"{path} is damaged ({error}). Delete it and run again: only it will be made anew."
+        msg = f"{path} is damaged ({error}). {made_anew(path)}"
         raise ToymillError(msg) from None
 
 
 def opened(path: str | Path) -> h5py.File:
-    """A file to read; raises ToymillError for one that is not HDF5."""
+    """A file to read, all of it checked; raises ToymillError for one that is not what was written, or not HDF5."""
+    require_whole(path)
     try:
-        return h5py.File(path, "r")
+        return h5py.File(path, "r", locking=False)
     except OSError as error:
-        msg = f"{path} cannot be read as HDF5 ({error}). Delete it and run again: only it will be made anew."
+        msg = f"{path} cannot be read as HDF5 ({error}). {made_anew(path)}"
         raise ToymillError(msg) from None
 
 
@@ -87,6 +134,7 @@ def write_key(file: h5py.File, filetype: str, key: ShardKey) -> None:
     """What a file says that it is, as its attributes."""
     file.attrs["filetype"] = filetype
     file.attrs["schema"] = SCHEMA
+    file.attrs["code"] = code_digest()
     for name, value in key._asdict().items():
         file.attrs[name] = value
 
@@ -102,17 +150,19 @@ def write_dataset(group: h5py.Group, name: str, values: np.ndarray, meaning: str
 
 
 def create_column(group: h5py.Group, name: str, rows: int, like: np.ndarray) -> h5py.Dataset:
-    """A dataset of ``rows`` rows that is written in slices, all of it allotted now."""
+    """A dataset of ``rows`` rows that is written in slices, all of it allotted now; no row yet says that a fit succeeded."""
     width = like.dtype.itemsize * int(np.prod(like.shape[1:]))
     chunk = max(1, min(rows, 2 ** int(np.log2(max(HDF5_CHUNK // width, 1)))))
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    unwritten = np.nan if like.dtype.kind == "f" else 0 if like.dtype == np.int8 else -1
     return group.create_dataset(
         name,
         (rows, *like.shape[1:]),
         like.dtype,
         chunks=(chunk, *like.shape[1:]),
         fletcher32=True,
+        fillvalue=unwritten,
         dcpl=properties,
     )
 
@@ -136,12 +186,12 @@ def require_all(rows: int, key: ShardKey, path: str | Path) -> None:
 
 def read_key(file: h5py.File, path: str | Path, filetype: str, key: ShardKey | None) -> ShardKey:
     """What a file says that it is; raises ToymillError if it is no such file, or not of this key."""
-    got = str(file.attrs.get("filetype", "no toymill file"))
-    if got != filetype or int(file.attrs.get("schema", -1)) != SCHEMA:
-        msg = (
-            f"{path} is {got!r}, schema {file.attrs.get('schema', 'none')}; expected {filetype!r}, schema "
-            f"{SCHEMA}. Delete it and run again: only it will be made anew."
-        )
+    got, schema = str(file.attrs.get("filetype", "no toymill file")), int(file.attrs.get("schema", -1))
+    if got == filetype and schema > SCHEMA:
+        msg = f"{path} has schema {schema}; this toymill knows those up to {SCHEMA}. Use the toymill that wrote it."
+        raise ToymillError(msg)
+    if got != filetype or not schema >= 1 or (schema == 1) != (file.userblock_size == 0):
+        msg = f"{path} is {got!r}, schema {schema}; expected {filetype!r}, schema {SCHEMA}. {made_anew(path)}"
         raise ToymillError(msg)
     found = ShardKey(
         ensemble=str(file.attrs["ensemble"]),
@@ -151,11 +201,14 @@ def read_key(file: h5py.File, path: str | Path, filetype: str, key: ShardKey | N
         first=int(file.attrs["first"]),
         toys=int(file.attrs["toys"]),
     )
+    if key is not None and schema < SCHEMA:
+        msg = f"{path} has schema {schema}, which has no digest of its content. {made_anew(path)}"
+        raise ToymillError(msg)
     if key is not None and found != key:
         name = next(field for field in ShardKey._fields if getattr(found, field) != getattr(key, field))
         msg = (
             f"{path} is of another study: its {name} is {getattr(found, name)}; expected {getattr(key, name)}. "
-            "Delete it and run again: only it will be made anew."
+            f"{made_anew(path)}"
         )
         raise ToymillError(msg)
     return found
@@ -166,9 +219,7 @@ def read_dataset(file: h5py.Group, path: str | Path, name: str, rows: slice | No
     try:
         return np.asarray(file[name][... if rows is None else rows])
     except (OSError, KeyError) as error:
-        msg = (
-            f"{path}: {name} is damaged or missing ({error}). Delete the file and run again: only it will be made anew."
-        )
+        msg = f"{path}: {name} is damaged or missing ({error}). {made_anew(path)}"
         raise ToymillError(msg) from None
 
 
@@ -182,7 +233,9 @@ def write_tree(path: str | Path, filetype: str, tree: Mapping[str, object]) -> N
 
 def _write_tree(group: h5py.Group, tree: Mapping[str, object]) -> None:
     for key, value in tree.items():
-        name = str(key).replace("/", "∕")
+        name = str(key)
+        for letter, other in IN_PLACE_OF.items():
+            name = name.replace(letter, other) if letter == "/" or not name.strip(".") else name
         if isinstance(value, Mapping):
             _write_tree(group.create_group(name), value)
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):

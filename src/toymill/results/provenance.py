@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from toymill._version import __version__
-from toymill.record import Record
+from toymill.record import FileRecord, Record
 from toymill.results.description import Description
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "h5py", "iminuit", "snakemake", "pydantic", "matplotlib", "mplhep")
@@ -27,7 +27,7 @@ class Commit(Record):
     """Whether tracked files differ from it."""
 
 
-class Provenance(Record):
+class Provenance(FileRecord):
     """``provenance.json``: where a study's results came from."""
 
     toymill: str

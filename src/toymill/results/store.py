@@ -17,7 +17,9 @@ import numpy as np
 from toymill.errors import ToymillError
 from toymill.fitting.results import Fits
 from toymill.fitting.status import Status
+from toymill.results.files import made_anew
 from toymill.results.hdf5 import (
+    SCHEMA,
     ShardKey,
     atomically,
     create_column,
@@ -34,7 +36,7 @@ from toymill.results.hdf5 import (
 from toymill.results.tally import ADDITIVE, CONTEXT, Tally
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Float
 
 Keep = Literal["all", "poi", "summary"]
 """What a shard's file holds: every column, those of the parameter of interest, or none; the last two have a tally."""
@@ -49,40 +51,12 @@ FIELDS = {
 }
 
 
-class Audit(NamedTuple):
-    """Toys of a shard that were fitted again with iminuit.
-
-    Attributes:
-        toy: index of each toy, (n,).
-        nll_free: iminuit's nll of the free fit less ours, (n,).
-        nll_tests: the same for each conditional fit, (K, n).
-        poi: iminuit's parameter of interest less ours, (n,).
-        valid: True where iminuit calls all its fits valid, (n,).
-    """
-
-    toy: Int[np.ndarray, " toy"]
-    nll_free: Float[np.ndarray, " toy"]
-    nll_tests: Float[np.ndarray, "test toy"]
-    poi: Float[np.ndarray, " toy"]
-    valid: Bool[np.ndarray, " toy"]
-
-
-def join_audits(parts: Sequence[Audit]) -> Audit:
-    """The audits of several lots of toys as one."""
-
-    def joined(name: str) -> np.ndarray:
-        return np.concatenate([getattr(part, name) for part in parts], axis=1 if name == "nll_tests" else 0)
-
-    return Audit(*(joined(name) for name in Audit._fields))
-
-
 class ShardFits(NamedTuple):
-    """The content of a shard: its key, free and conditional fits, and audit."""
+    """The content of a shard: its key, and its free and conditional fits."""
 
     key: ShardKey
     free: Fits
     tests: list[Fits]
-    audit: Audit
 
 
 class ToysWriter:
@@ -110,7 +84,7 @@ def writing_toys(path: str | Path, key: ShardKey, data_names: Sequence[str]) -> 
         require_all(writer.rows, key, path)
 
 
-def read_toys(path: str | Path, key: ShardKey) -> Float[np.ndarray, "toy datum"]:
+def read_toys(path: str | Path, key: ShardKey | None = None) -> Float[np.ndarray, "toy datum"]:
     """Read raw toys, shape (n, D).
 
     Raises:
@@ -124,8 +98,9 @@ def read_toys(path: str | Path, key: ShardKey) -> Float[np.ndarray, "toy datum"]
 class ShardWriter:
     """Writes a shard's fits as they come, from ``writing_shard``."""
 
-    def __init__(self, file: h5py.File, key: ShardKey, keep: Keep) -> None:
+    def __init__(self, file: h5py.File, path: str | Path, key: ShardKey, keep: Keep) -> None:
         self.file = file
+        self.path = path
         self.key = key
         self.keep = keep
         self.names: tuple[str, ...] = ()
@@ -133,28 +108,43 @@ class ShardWriter:
 
     def add(self, free: Fits, tests: Sequence[Fits]) -> None:
         """Write the fits of the next toys; of a ``summary`` no more than the names are written."""
-        every = [_poi_alone(fits) if self.keep == "poi" else fits for fits in (free, *tests)]
         if self.rows == 0:
             self.names = free.names
-            self.file.attrs["parameters"] = texts(every[0].names)
             self.file.attrs["poi"] = free.poi or ""
-        if self.keep != "summary":
-            for name, fits in zip(_groups(len(tests)), every, strict=True):
-                if self.rows == 0:
-                    _create_fits(self.file, name, fits, self.key.toys)
-                for field in FIELDS:
-                    values = getattr(fits, field)
-                    self.file[name][field][self.rows : self.rows + len(values)] = values
+            self.file.attrs["tests"] = _tested(free.poi, tests)
+        self._put([_poi_alone(fits) if self.keep == "poi" else fits for fits in (free, *tests)])
         self.rows += len(free.nll)
 
-    def finish(self, audit: Audit, tally: Tally | None = None) -> None:
-        """Write what is known when all toys are fitted; ``tally`` is of all of them, where not every column is kept."""
-        group = self.file.create_group("audit")
-        for name, values in audit._asdict().items():
-            write_dataset(group, name, values, "toys fitted again with iminuit; see docs/file-format.md")
-        if self.keep != "all":
-            assert tally is not None
-            _write_tally(self.file, self.names, tally)
+    def _put(self, every: Sequence[Fits]) -> None:
+        if self.rows == 0:
+            self.file.attrs["parameters"] = texts(every[0].names)
+        if self.keep == "summary":
+            return
+        for name, fits in zip(_groups(len(every) - 1), every, strict=True):
+            if self.rows == 0:
+                _create_fits(self.file, name, fits, self.key.toys)
+            for field in FIELDS:
+                values = getattr(fits, field)
+                self.file[name][field][self.rows : self.rows + len(values)] = values
+
+    def copy(self, other: ShardWriter | ShardReader) -> None:
+        """Write, first of all, what another file of the same kind has of its first toys: but for its tally."""
+        file = other.file
+        rows = other.rows if isinstance(other, ShardWriter) else other.key.toys
+        self.names = other.names
+        for name in ("poi", "tests"):
+            self.file.attrs[name] = file.attrs[name]
+        columns = parameter_names(file)
+        if self.keep == "summary":
+            self.file.attrs["parameters"] = texts(columns)
+        else:
+            groups = _groups(len(file["tests"]))
+            self._put([_read_fits(file, other.path, group, slice(rows), columns) for group in groups])
+        self.rows += rows
+
+    def add_tally(self, tally: Tally) -> None:
+        """Write the tally of all toys, where not every column is kept."""
+        _write_tally(self.file, self.names, tally)
 
 
 @contextmanager
@@ -166,7 +156,7 @@ def writing_shard(path: str | Path, key: ShardKey, keep: Keep = "all") -> Iterat
     with atomically(path) as file:
         write_key(file, "toymill-fits", key)
         file.attrs["keep"] = keep
-        writer = ShardWriter(file, key, keep)
+        writer = ShardWriter(file, path, key, keep)
         yield writer
         require_all(writer.rows, key, path)
 
@@ -175,7 +165,6 @@ def write_shard(path: str | Path, shard: ShardFits) -> None:
     """Write a shard's fits, every column."""
     with writing_shard(path, shard.key) as writer:
         writer.add(shard.free, shard.tests)
-        writer.finish(shard.audit)
 
 
 class ShardReader:
@@ -183,55 +172,50 @@ class ShardReader:
 
     Attributes:
         key: what it is a shard of.
+        schema: version of its layout.
+        code: digest of the code that wrote it; empty in schema 1.
         keep: which columns it has.
-        audit: its toys that were fitted again with iminuit.
+        tests: the tested values of the parameter of interest, ascending.
+        names: names of all parameters of the model, in its order.
     """
 
     def __init__(self, file: h5py.File, path: str | Path, key: ShardKey | None) -> None:
         self.file = file
         self.path = path
         self.key = read_key(file, path, "toymill-fits", key)
+        self.schema = int(file.attrs["schema"])
+        self.code = str(file.attrs.get("code", ""))
         self.keep: Keep = next(item for item in get_args(Keep) if item == file.attrs["keep"])
-        self.poi = str(file.attrs["poi"]) or None
-        self.audit = Audit(**{name: np.asarray(read_dataset(file, path, f"audit/{name}")) for name in Audit._fields})
         self.groups = _groups(len(file.get("tests", ()))) if self.keep != "summary" else []
+        self.tests = self._tests()
+        self.names = parameter_names(file if self.keep == "all" else file["tally"])
         for group in self.groups:
             for name in FIELDS:
                 rows = len(file[group][name])
                 if rows != self.key.toys:
-                    msg = (
-                        f"{path}: {group}/{name} has {rows} rows; expected {self.key.toys}. Delete the file and run "
-                        "again."
-                    )
+                    msg = f"{path}: {group}/{name} has {rows} rows; expected {self.key.toys}. {made_anew(path)}"
                     raise ToymillError(msg)
+
+    def _tests(self) -> tuple[float, ...]:
+        if self.schema > 1:
+            return tuple(float(value) for value in self.file.attrs["tests"])
+        if self.keep == "summary":
+            return tuple(float(value) for value in self.file["tally/tests"])
+        return tuple(float(self.file[group].attrs[f"fixed:{self.file.attrs['poi']}"]) for group in self.groups[1:])
 
     def rows(self, begin: int, end: int) -> list[Fits]:
         """The free fits and those at each test point of some of its toys."""
         with damage_named(self.path):
-            return [_read_fits(self, group, slice(begin, end)) for group in self.groups]
+            columns = parameter_names(self.file)
+            return [
+                _read_fits(self.file, self.path, group, slice(begin, end), columns, schema=self.schema)
+                for group in self.groups
+            ]
 
     def tally(self) -> Tally:
         """The tally of a shard of which not every column is kept."""
         with damage_named(self.path):
-            arrays: dict[str, Any] = {
-                name: np.asarray(read_dataset(self.file, self.path, f"tally/{name}"))
-                for name in (*CONTEXT, *ADDITIVE, "smallest", "most_iterations")
-                if name != "roots"
-            }
-            tally = Tally.empty(arrays["truth"], arrays["tests"], arrays["levels"], arrays["derived_truth"])
-            cells, counts = (read_dataset(self.file, self.path, f"tally/roots/{name}") for name in ("cell", "count"))
-            tally.roots.reshape(-1)[cells] = counts
-            tally = replace(tally, **arrays)
-            if tally.toys != self.key.toys:
-                msg = f"{self.path}: its tally is of {tally.toys} toys; expected {self.key.toys}. Delete the file and run again."
-                raise ToymillError(msg)
-            kept = self.file["kept"]
-            if "free" in kept:
-                tally.kept, tally.kept_t = (np.asarray(read_dataset(kept, self.path, name)) for name in ("toy", "t"))
-                tally.kept_fits = [
-                    _read_fits(self, f"kept/{group}", slice(None)) for group in _groups(len(tally.tests))
-                ]
-            return tally
+            return _read_tally(self.file, self.path, self.key, schema=self.schema)
 
 
 @contextmanager
@@ -262,7 +246,47 @@ def read_shard(path: str | Path, key: ShardKey | None = None) -> ShardFits:
             msg = f"{path} holds a summary of its fits, not the fits: its study says 'keep: summary'."
             raise ToymillError(msg)
         free, *tests = reader.rows(0, reader.key.toys)
-        return ShardFits(reader.key, free, tests, reader.audit)
+        return ShardFits(reader.key, free, tests)
+
+
+class Part(NamedTuple):
+    """What is counted of a part of an ensemble's toys.
+
+    Attributes:
+        names: names of the parameters, in the tally's order.
+        tally: the tally.
+        values: t_μ of the certified toys at each test point; empty if they are not held one by one.
+        codes: digests of the code that made the shards.
+    """
+
+    names: tuple[str, ...]
+    tally: Tally
+    values: list[Float[np.ndarray, " toy"]]
+    codes: set[str]
+
+
+def write_part(path: str | Path, key: ShardKey, part: Part) -> None:
+    """Write what is counted of a part."""
+    with atomically(path) as file:
+        write_key(file, "toymill-tally", key)
+        file.attrs["poi"] = part.tally.kept_fits[0].poi or "" if part.tally.kept_fits else ""
+        file.attrs["codes"] = texts(sorted(part.codes))
+        for number, t in enumerate(part.values):
+            write_dataset(file, f"t/{number:03d}", t, "t of each certified toy at a test point")
+        _write_tally(file, part.names, part.tally)
+
+
+def read_part(path: str | Path, key: ShardKey) -> Part:
+    """Read what is counted of a part.
+
+    Raises:
+        ToymillError: a file that is damaged, or of another part.
+    """
+    with opened(path) as file, damage_named(path):
+        read_key(file, path, "toymill-tally", key)
+        tally = _read_tally(file, path, key)
+        values = [np.asarray(read_dataset(file, path, f"t/{name}")) for name in sorted(file.get("t", ()))]
+        return Part(parameter_names(file["tally"]), tally, values, {str(code) for code in file.attrs["codes"]})
 
 
 def _groups(tests: int) -> list[str]:
@@ -309,10 +333,50 @@ def _write_tally(file: h5py.File, names: Sequence[str], tally: Tally) -> None:
                 kept[name][field][...] = getattr(fits, field)
 
 
-def _read_fits(reader: ShardReader, group: str, rows: slice) -> Fits:
-    file = reader.file
-    arrays = {name: read_dataset(file, reader.path, f"{group}/{name}", rows) for name in FIELDS}
+def _read_tally(file: h5py.File, path: str | Path, key: ShardKey, *, schema: int = SCHEMA) -> Tally:
+    """A tally; raises ToymillError for one of other toys, or one that contradicts itself."""
+    arrays: dict[str, Any] = {
+        name: np.asarray(read_dataset(file, path, f"tally/{name}"))
+        for name in (*CONTEXT, *ADDITIVE, "smallest", "most_iterations")
+        if name != "roots"
+    }
+    tally = Tally.empty(arrays["truth"], arrays["tests"], arrays["levels"], arrays["derived_truth"])
+    cells, counts = (read_dataset(file, path, f"tally/roots/{name}") for name in ("cell", "count"))
+    tally.roots.reshape(-1)[cells] = counts
+    tally = replace(tally, **arrays)
+    if schema == 1:  # whose codes began at 0
+        tally.status = np.pad(tally.status, ((0, 0), (1, 0)))
+    toys = f"it is of {tally.toys} toys; expected {key.toys}" if tally.toys != key.toys else None
+    fault = toys or tally.fault()
+    if fault:
+        msg = f"{path}: its tally is wrong: {fault}. {made_anew(path)}"
+        raise ToymillError(msg)
+    kept = file["kept"]
+    if "free" in kept:
+        names = parameter_names(file["tally"])
+        tally.kept, tally.kept_t = (np.asarray(read_dataset(kept, path, name)) for name in ("toy", "t"))
+        tally.kept_fits = [
+            _read_fits(file, path, f"kept/{group}", slice(None), names, schema=schema)
+            for group in _groups(len(tally.tests))
+        ]
+    return tally
+
+
+def _tested(poi: str | None, tests: Sequence[Fits]) -> list[float]:
+    """The values of the parameter of interest at which conditional fits hold it."""
+    return [float(np.squeeze(fits.fixed[poi])) for fits in tests if poi is not None]
+
+
+def _read_fits(
+    file: h5py.File, path: str | Path, group: str, rows: slice, names: tuple[str, ...], *, schema: int = SCHEMA
+) -> Fits:
+    """Some rows of a group's columns; raises ToymillError where a row has no status."""
+    arrays = {name: read_dataset(file, path, f"{group}/{name}", rows) for name in FIELDS}
+    if schema == 1:  # whose codes began at 0
+        arrays["status"] = (arrays["status"] + 1).astype(np.int8)
+    if not np.isin(arrays["status"], list(Status)).all():
+        msg = f"{path}: {group} has toys without a status. {made_anew(path)}"
+        raise ToymillError(msg)
     attributes = file[group].attrs.items()
     fixed = {name.removeprefix("fixed:"): float(value) for name, value in attributes if name.startswith("fixed:")}
-    names = parameter_names(file["tally"]) if group.startswith("kept/") else parameter_names(file)
-    return Fits(names=names, poi=reader.poi, fixed=fixed, **arrays)
+    return Fits(names=names, poi=str(file.attrs["poi"]) or None, fixed=fixed, **arrays)

@@ -9,11 +9,10 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from toymill.inference.agreement import Histogram, Quantile, Verdict
-from toymill.inference.audit import AuditSummary
 from toymill.inference.covariance import Efficiency
 from toymill.inference.coverage import Coverage
 from toymill.inference.discovery import Discovery
-from toymill.record import EnsembleName, LevelText, NumberOrNone, ParameterName, QuantityName, Record
+from toymill.record import EnsembleName, FileRecord, LevelText, NumberOrNone, ParameterName, QuantityName, Record
 from toymill.results.description import Information, ObservedTest
 from toymill.results.files import read_record, write_record
 from toymill.results.hdf5 import write_tree
@@ -150,7 +149,9 @@ class EnsembleSummary(Record):
     """One ensemble. A toy is certified if its free fit and all its conditional fits are."""
 
     digest: str
-    """SHA-256 of everything that its toys and fits depend on, save the index."""
+    """SHA-256 of everything that its toys and fits depend on, save the index and the test points."""
+    code: list[str]
+    """SHA-256 of the code that made its shards; several, if toymill or its libraries changed in between."""
     keep: Literal["all", "poi", "summary"]
     """What its files keep of the fits."""
     toys: int
@@ -185,8 +186,6 @@ class EnsembleSummary(Record):
     """The toys of the largest t_μ at the truth, and the failed ones."""
     iterations: Iterations
     """What the fits cost."""
-    audit: AuditSummary
-    """The largest differences between iminuit's fits and ours."""
 
 
 class ObservedSummary(Record):
@@ -208,7 +207,7 @@ class ObservedSummary(Record):
     """The observed t_μ at the tested values of all ensembles."""
 
 
-class _Head(Record):
+class _Head(FileRecord):
     """What every summary begins with."""
 
     toymill: str
@@ -280,7 +279,7 @@ class MethodSummary(Record):
     """Its distance from the best minimum in standard deviations."""
 
 
-class Comparison(Record):
+class Comparison(FileRecord):
     """The optimisers compared on one ensemble's toys."""
 
     near: float
@@ -338,4 +337,4 @@ def read_comparisons(paths: Iterable[str | Path]) -> dict[str, Comparison]:
 def write_summary(json: str | Path, hdf5: str | Path, summary: Summary | ComparisonSummary) -> None:
     """Write ``summary.json`` and ``summary.h5``, the same numbers in both."""
     write_record(json, summary)
-    write_tree(hdf5, "toymill-summary", summary.model_dump(mode="json"))
+    write_tree(hdf5, "toymill-summary", summary.model_dump(mode="json", exclude={"sha256"}))

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.stats
 
 from toymill.fitting.results import Fits, concatenate
-from toymill.fitting.status import Status
+from toymill.fitting.status import CERTIFIED_STATUSES, CODES, Status
 from toymill.inference.counting import Distribution
 from toymill.inference.likelihood_ratios import t_mu, ttilde_mu
 
@@ -59,7 +59,8 @@ class Tally:
         derived_truth: truth of the derived quantities, (Q,).
         toys: number of toys, ().
         certified: number of certified toys, ().
-        status: toys by status of the free fit, of each conditional fit, and of the most severe of them, (1 + K + 1, 8).
+        status: toys by status of the free fit, of each conditional fit, and of the most severe of them, (1 + K + 1, 9);
+            at [.., 0], which is no status, 0.
         sums: Σ d of each parameter, d = estimate - truth, (P,).
         products: Σ dᵢ dⱼ, (P, P).
         products_21: Σ dᵢ² dⱼ, (P, P).
@@ -130,7 +131,7 @@ class Tally:
             derived_truth=derived_truth,
             toys=zero,
             certified=zero,
-            status=np.zeros((k + 2, len(Status)), dtype=np.int64),
+            status=np.zeros((k + 2, CODES), dtype=np.int64),
             sums=np.zeros(p),
             products=np.zeros((p, p)),
             products_21=np.zeros((p, p)),
@@ -167,7 +168,7 @@ class Tally:
         self.toys = self.toys + len(ok)
         self.certified = self.certified + ok.sum()
         for row, status in zip(self.status, [*(fits.status for fits in every), worst], strict=True):
-            row += np.bincount(status, minlength=len(Status))
+            row += np.bincount(status, minlength=CODES)
         self.iterations = self.iterations + free.iterations.sum(dtype=np.int64)
         self.most_iterations = np.maximum(self.most_iterations, max(int(fits.iterations.max()) for fits in every))
 
@@ -268,6 +269,15 @@ class Tally:
         if len(other.kept):
             self._keep_more(other.kept, other.kept_t, other.kept_fits)
 
+    def fault(self) -> str | None:
+        """What cannot be so: toys without a status, or counts that contradict each other; None if nothing."""
+        toys, certified = int(self.toys), int(self.certified)
+        if self.status.min() < 0 or self.status[:, 0].any() or (self.status.sum(axis=1) != toys).any():
+            return f"its statuses are not those of {toys} toys"
+        if self.status[-1, list(CERTIFIED_STATUSES)].sum() != certified:
+            return f"its statuses contradict its {certified} certified toys"
+        return None
+
     def distribution(self, k: int, statistic: int = T_MU) -> Distribution:
         """The distribution of t_μ (or t̃_μ) at test point k, in cells of √t."""
         return _cells(self.roots[k, statistic].sum(axis=0))
@@ -285,7 +295,8 @@ class Tally:
 CONTEXT = ("truth", "tests", "levels", "derived_truth")
 """What a tally is of; the same for all shards of an ensemble."""
 
-_SEVERITY = np.array([status.severity for status in Status])
+_SEVERITY = np.zeros(CODES, dtype=np.int64)
+_SEVERITY[list(Status)] = [status.severity for status in Status]
 
 _OTHER = (*CONTEXT, "smallest", "most_iterations", "kept", "kept_t", "kept_fits")
 

@@ -1,8 +1,12 @@
-"""Reading an ensemble's shards: all its toys in the order of their index, checked, and counted piece by piece."""
+"""Reading an ensemble's shards: all its toys in the order of their index, checked, and counted part by part.
+
+A part is a fixed range of indices, whatever the shards, so that parts can be counted by jobs of their own and the sum
+has the same bits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,23 +14,22 @@ import numpy as np
 
 from toymill.budget import SHARD_ROWS
 from toymill.config.dependencies import fits_digest
-from toymill.config.study import Study, shards
+from toymill.config.study import Study, shard_named
 from toymill.errors import ToymillError
 from toymill.fitting.results import Fits, concatenate
 from toymill.inference.counting import Distribution
 from toymill.inference.likelihood_ratios import t_mu
 from toymill.results.description import Description
+from toymill.results.files import made_anew
 from toymill.results.hdf5 import ShardKey
-from toymill.results.store import Audit, ShardReader, join_audits, reading_shard
+from toymill.results.store import Part, ShardReader, reading_shard
 from toymill.results.tally import BLOCK, Tally
+from toymill.study.layout import PART, files_of_part, keeps_values, parts
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
     from toymill.results.tally import Derived
-
-MOST_VALUES = 10**7
-"""Toys of an ensemble whose t_μ are held one by one, 80 MB a test point; of more, histograms."""
 
 
 class Collected(NamedTuple):
@@ -36,13 +39,13 @@ class Collected(NamedTuple):
         names: names of the parameters, in the tally's order.
         tally: the tally of all toys.
         t: the distribution of t_μ at each test point over the certified toys.
-        audit: the toys that were fitted again with iminuit.
+        codes: digests of the code that made the shards.
     """
 
     names: tuple[str, ...]
     tally: Tally
     t: list[Distribution]
-    audit: Audit
+    codes: set[str]
 
 
 def by_ensemble(paths: Iterable[str | Path]) -> dict[str, list[Path]]:
@@ -53,16 +56,24 @@ def by_ensemble(paths: Iterable[str | Path]) -> dict[str, list[Path]]:
     return found
 
 
-def collect(
-    study: Study, description: Description, ensemble: str, files: Iterable[str | Path], derived: Derived
-) -> Collected:
-    """All toys of an ensemble in the order of their index, from shards that are checked and read piece by piece.
+def part_key(study: Study, description: Description, ensemble: str, number: int) -> ShardKey:
+    """What the tally of a part of an ensemble must say that it is."""
+    part = parts(study, ensemble)[number]
+    digest = fits_digest(study, ensemble, description.digest)
+    return ShardKey(ensemble, digest, description.digest, study.seed, part.start, len(part))
+
+
+def count_part(
+    study: Study, description: Description, ensemble: str, number: int, files: Iterable[str | Path], derived: Derived
+) -> Part:
+    """Count the toys of one part, from shards that are checked and read piece by piece.
 
     Args:
         study: the study.
         description: the content of its ``model.json``.
         ensemble: name of the ensemble.
-        files: the files of its shards.
+        number: number of the part, from 0.
+        files: the files of all shards of the ensemble, or of those that have toys of the part.
         derived: the quantities that the model derives from its parameters, each a function (n, P) to (n,).
 
     Raises:
@@ -72,12 +83,13 @@ def collect(
     names = description.names
     truth = [about.truth[name] for name in names]
     tally = Tally.empty(truth, about.tests, study.levels, [about.derived[name] for name in derived])
-    audits: list[Audit] = []
+    codes: set[str] = set()
 
     def readers() -> Iterator[ShardReader]:
-        for path, key in _shard_files(study, description, ensemble, files):
+        for path, key in _shard_files(study, description, ensemble, number, files):
             with reading_shard(path, key) as reader:
-                audits.append(reader.audit)
+                _require_tests(reader, about.tests)
+                codes.add(reader.code)
                 if study.keep != "all":
                     tally.merge(reader.tally())
                 yield reader
@@ -87,50 +99,112 @@ def collect(
         for _ in readers():
             pass
     else:
-        for first, (free, *tests) in _chunks(readers(), len(names), len(about.tests)):
+        for first, (free, *tests) in _chunks(readers(), parts(study, ensemble)[number], len(names)):
             if study.keep == "all":
                 tally.add(first, free, tests, derived)
-            if study.ensembles[ensemble].toys <= MOST_VALUES:
+            if keeps_values(study, ensemble):
                 ok = np.logical_and.reduce([fits.ok for fits in (free, *tests)])
                 for found, fits in zip(values, tests, strict=True):
                     found.append(np.maximum(t_mu(free, fits)[ok], 0.0))
-    t = [Distribution.of(np.concatenate(parts)) if parts else tally.distribution(k) for k, parts in enumerate(values)]
-    return Collected(names, tally, t, join_audits(audits))
+    return Part(names, tally, [np.concatenate(lots) for lots in values if lots], codes)
+
+
+def collect(
+    study: Study, description: Description, ensemble: str, found: Iterable[Part], derived: Derived
+) -> Collected:
+    """All toys of an ensemble, from its parts in their order.
+
+    Args:
+        study: the study.
+        description: the content of its ``model.json``.
+        ensemble: name of the ensemble.
+        found: the parts.
+        derived: the quantities that the model derives from its parameters.
+    """
+    about = description.ensembles[ensemble]
+    truth = [about.truth[name] for name in description.names]
+    tally = Tally.empty(truth, about.tests, study.levels, [about.derived[name] for name in derived])
+    codes: set[str] = set()
+    values: list[list[Float[np.ndarray, " toy"]]] = [[] for _ in about.tests]
+    for part in found:
+        tally.merge(part.tally)
+        codes |= part.codes
+        for lots, t in zip(values, part.values, strict=bool(part.values)):
+            lots.append(t)
+    distributions = [
+        Distribution.of(np.concatenate(lots)) if lots else tally.distribution(k) for k, lots in enumerate(values)
+    ]
+    return Collected(description.names, tally, distributions, codes)
+
+
+def counted(
+    study: Study, description: Description, ensemble: str, files: Sequence[str | Path], derived: Derived
+) -> Iterator[Part]:
+    """The parts of an ensemble one after the other, counted here from all its shards."""
+    for number in range(len(parts(study, ensemble))):
+        yield count_part(study, description, ensemble, number, files, derived)
+
+
+def _require_tests(reader: ShardReader, tests: Sequence[float]) -> None:
+    """Raise ToymillError for a shard with other test points."""
+    if reader.tests != tuple(tests):
+        msg = (
+            f"{reader.path} has the test points {list(reader.tests)}; expected {list(tests)}. {made_anew(reader.path)}"
+        )
+        raise ToymillError(msg)
 
 
 def _shard_files(
-    study: Study, description: Description, ensemble: str, files: Iterable[str | Path]
-) -> list[tuple[str | Path, ShardKey]]:
-    """The file of each shard in the order of their toys, and what it must say that it is."""
-    digest = fits_digest(study, ensemble, description.digest)
-    expected = list(shards(study, ensemble))
-    found = {Path(path).stem: path for path in files}
-    missing = [shard.name for shard in expected if shard.name not in found]
-    if missing:
-        msg = f"ensemble {ensemble!r} lacks {len(missing)} shards: {', '.join(missing[:3])} … Run the workflow again."
+    study: Study, description: Description, ensemble: str, number: int, files: Iterable[str | Path]
+) -> list[tuple[Path, ShardKey]]:
+    """The file of each shard of a part in the order of their toys, and what it must say that it is.
+
+    Raises:
+        ToymillError: files whose names leave toys out, or have some twice.
+    """
+    key, part = part_key(study, description, ensemble, number), parts(study, ensemble)[number]
+    every = sorted((shard_named(Path(path).stem), Path(path)) for path in files_of_part(files, part))
+    expected = part.start
+    for shard, path in every:
+        if shard.first > expected:
+            break
+        if shard.first < expected and expected > part.start:
+            msg = (
+                f"ensemble {ensemble!r} has toys twice: {path} begins before toy {expected}. Remove one of the shards."
+            )
+            raise ToymillError(msg)
+        expected = shard.first + shard.toys
+    if expected < part.stop:
+        msg = f"ensemble {ensemble!r} lacks the shard of its toys from {expected} on. Run the workflow again."
         raise ToymillError(msg)
-    return [
-        (found[shard.name], ShardKey(ensemble, digest, description.digest, study.seed, shard.first, shard.toys))
-        for shard in expected
-    ]
+    if expected > study.ensembles[ensemble].toys:
+        msg = f"ensemble {ensemble!r} has {expected} toys in its shards; expected {study.ensembles[ensemble].toys}."
+        raise ToymillError(msg)
+    return [(path, key._replace(first=shard.first, toys=shard.toys)) for shard, path in every]
 
 
-def _chunks(readers: Iterable[ShardReader], parameters: int, tests: int) -> Iterator[tuple[int, list[Fits]]]:
-    """The fits of an ensemble's toys in chunks that end at fixed indices, whatever the shards.
+def _chunks(readers: Iterable[ShardReader], part: range, parameters: int) -> Iterator[tuple[int, list[Fits]]]:
+    """The fits of a part's toys in chunks that end at fixed indices, whatever the shards.
 
     Yields the index of the first toy, and the free fits and those at each test point.
     """
-    size = 2 ** int(np.log2(max(SHARD_ROWS // (16 * parameters * (1 + tests)), BLOCK)))
-    waiting: list[list[Fits]] = []
-    first = 0
+    size, waiting, first = 0, [], part.start
     for reader in readers:
-        begin, end = reader.key.first, reader.key.first + reader.key.toys
+        size = size or _chunk_size(parameters, len(reader.tests))
+        begin, end = max(part.start, reader.key.first), min(part.stop, reader.key.first + reader.key.toys)
         while begin < end:
             upto = min(end, begin + size - begin % size)
             waiting.append(reader.rows(begin - reader.key.first, upto - reader.key.first))
             begin = upto
             if begin % size == 0:
-                yield first, [concatenate(parts) for parts in zip(*waiting, strict=True)]
+                yield first, [concatenate(lots) for lots in zip(*waiting, strict=True)]
                 waiting, first = [], begin
     if waiting:
-        yield first, [concatenate(parts) for parts in zip(*waiting, strict=True)]
+        yield first, [concatenate(lots) for lots in zip(*waiting, strict=True)]
+
+
+def _chunk_size(parameters: int, tests: int) -> int:
+    """Toys that are read at once: a power of two, so that a part is of whole chunks."""
+    rows = SHARD_ROWS // (16 * parameters * (1 + tests))
+    size: int = 2 ** int(np.log2(max(rows, BLOCK)))
+    return min(PART, size)

@@ -1,17 +1,22 @@
-"""Refusing a study in which too many toys failed. Needs no JAX."""
+"""Refusing a study in which too many toys failed, or whose audit found missed minima. Needs no JAX."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from toymill.config.study import Study
 from toymill.errors import ToymillError
+from toymill.results.audit import Audit
 from toymill.results.summary import ComparisonSummary, Summary
 
 
-def refuse_failures(study: Study, summary: Summary | ComparisonSummary) -> None:
-    """Refuse a study in which more toys failed than it allows; optimisers that are compared may fail as they like.
+def refuse_failures(study: Study, summary: Summary | ComparisonSummary, audits: Mapping[str, Audit]) -> None:
+    """Refuse a study in which more toys failed, or more audited toys missed the minimum, than it allows.
+
+    Optimisers that are compared may fail as they like.
 
     Raises:
-        ToymillError: one line for each ensemble with too many failed toys.
+        ToymillError: one line for each ensemble with too many.
     """
     if isinstance(summary, ComparisonSummary):
         return
@@ -21,6 +26,11 @@ def refuse_failures(study: Study, summary: Summary | ComparisonSummary) -> None:
         f"fit.max_failed allows {study.fit.max_failed:g} of them"
         for name, item in summary.ensembles.items()
         if item.toys - item.certified > study.fit.max_failed * item.toys
+    ]
+    refused += [
+        f"ensemble {name!r}: {audit.sentence}; fit.max_failed allows {study.fit.max_failed:g} of the audited toys"
+        for name, audit in audits.items()
+        if audit.summary.missed > study.fit.max_failed * audit.summary.toys
     ]
     if refused:
         raise ToymillError("\n  ".join(["The study is refused; its summary and figures stay.", *refused]))

@@ -183,7 +183,8 @@ def gradient_descent(model: Model, data: Toys, limits: Limits) -> Outcome:
     free = ~model.parameters.fixed
     information = expected_information(model, start).matrix
     inside = information[np.ix_(free, free)]
-    rate = 1 / float(np.linalg.eigvalsh(inside)[-1])
+    largest = float(np.linalg.eigvalsh(inside)[-1]) if np.isfinite(inside).all() else np.inf
+    rate = 1 / largest if largest > 0 else 0.0
     covariance = cramer_rao(information, model.parameters.fixed)
 
     def run(toys: Toys) -> list[np.ndarray]:

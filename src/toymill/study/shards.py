@@ -5,7 +5,7 @@ A shard's toys are thrown, fitted and written in chunks, so that a job's memory 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,14 @@ from toymill.budget import TOYS
 from toymill.config.dependencies import fits_digest, toys_digest
 from toymill.config.study import Shard, Study, values_tested
 from toymill.fitting.batching import block_size
-from toymill.fitting.conditional import fit_tests
-from toymill.fitting.minuit import minuit_fit
-from toymill.fitting.results import Fits
+from toymill.fitting.conditional import fit_more_tests, fit_tests
+from toymill.fitting.results import Fits, concatenate
 from toymill.models.base import Model
 from toymill.results.hdf5 import ShardKey
-from toymill.results.store import Audit, join_audits, writing_shard, writing_toys
+from toymill.results.store import writing_shard, writing_toys
 from toymill.results.tally import Tally
 from toymill.study.model import checked_model, derived_quantities, poi_of, truth_point
+from toymill.study.stored import Stored, keep_part, reading_stored
 from toymill.toys import throw
 
 if TYPE_CHECKING:
@@ -71,47 +71,88 @@ def throw_shard(study: Study, ensemble: str, shard: Shard, path: str | Path) -> 
             file.add(data)
 
 
-def fit_shard(study: Study, ensemble: str, shard: Shard, path: str | Path) -> None:
-    """Throw a shard's toys and write the file of their fits: free, at each test point, and the audit's."""
+def fit_shard(study: Study, ensemble: str, shard: Shard, path: str | Path, aside: Path | None = None) -> None:
+    """Throw a shard's toys and write the file of their fits: free, and at each test point.
+
+    Args:
+        study: the study.
+        ensemble: name of the ensemble.
+        shard: the range of its toys.
+        path: the file.
+        aside: folder of fits that no shard holds. Fits there, and in other files beside ``path``, are used; what is done
+            when the job is stopped is put there.
+    """
     model = checked_model(study)
     poi = poi_of(model)
     values = values_tested(study.ensembles[ensemble], poi)
-    tests = [{poi: value} for value in values]
     derived = derived_quantities(model)
+    key = fits_key(study, model, ensemble, shard)
     tally = None
     if study.keep != "all":
         truth = truth_point(study, model, ensemble)
         tally = Tally.empty(truth, values, study.levels, [float(of(truth)) for of in model.derived.values()])
-    audits = []
-    with writing_shard(path, fits_key(study, model, ensemble, shard), study.keep) as file:
-        for first, data in throw_chunks(study, model, ensemble, shard):
-            free, conditional = fit_tests(model, data, tests, first=first, tolerance=study.fit.edm_tolerance)
-            file.add(free, conditional)
-            if tally is not None:
-                tally.add(first, free, conditional, derived)
-            audits.append(_audit(study, model, first, data, free, conditional))
-        file.finish(join_audits(audits), tally)
+    folders = [] if aside is None else [Path(path).parent, aside]
+    with (
+        reading_stored(folders, key, study.keep, values) as stored,
+        writing_shard(path, key, study.keep) as file,
+    ):
+        begun = None if tally is None else stored.beginning()
+        if begun is not None:
+            file.copy(begun[0])
+            tally = begun[1]
+        rest = Shard(shard.name, shard.first + file.rows, shard.toys - file.rows)
+        try:
+            for first, free, conditional in fit_chunks(study, model, ensemble, rest, stored):
+                file.add(free, conditional)
+                if tally is not None:
+                    tally.add(first, free, conditional, derived)
+        except KeyboardInterrupt:
+            if aside is not None:
+                keep_part(aside, file, tally)
+            raise
+        if tally is not None:
+            file.add_tally(tally)
 
 
-def _audit(
-    study: Study, model: Model, first: int, data: Float[np.ndarray, "toy datum"], free: Fits, conditional: list[Fits]
-) -> Audit:
-    """Fit with iminuit the ensemble's first toys, as far as they are among these; toys are independent."""
-    rows = np.arange(max(0, min(len(data), study.fit.audit - first)))
-    result = Audit(
-        toy=rows + first,
-        nll_free=np.empty(len(rows)),
-        nll_tests=np.empty((len(conditional), len(rows))),
-        poi=np.empty(len(rows)),
-        valid=np.ones(len(rows), dtype=bool),
-    )
-    for k, row in enumerate(rows):
-        other = minuit_fit(model, data[row])
-        result.nll_free[k] = other.nll - free.nll[row]
-        result.poi[k] = other.parameters[model.poi_index] - free.parameters[row, model.poi_index]
-        result.valid[k] = other.valid
-        for number, fits in enumerate(conditional):
-            held = minuit_fit(model, data[row], fits.fixed)
-            result.nll_tests[number, k] = held.nll - fits.nll[row]
-            result.valid[k] &= held.valid
-    return result
+def fit_chunks(
+    study: Study, model: Model, ensemble: str, shard: Shard, stored: Stored | None = None
+) -> Iterator[tuple[int, Fits, list[Fits]]]:
+    """A shard's fits in chunks: the index of the first toy, and the free fits and those at each test point.
+
+    Those that are stored are used, if all parameters of every toy are kept; the others are made.
+    """
+    values = values_tested(study.ensembles[ensemble], poi_of(model))
+    for first, data in throw_chunks(study, model, ensemble, shard):
+        begin, end = first, first + len(data)
+        parts: list[list[Fits]] = []
+        while begin < end:
+            reader, upto = (None, end) if stored is None or study.keep != "all" else stored.at(begin, end)
+            known = [] if reader is None else reader.rows(begin - reader.key.first, upto - reader.key.first)
+            free, tests = _fits_of_lot(study, model, begin, data[begin - first : upto - first], known, values)
+            parts.append([free, *tests])
+            begin = upto
+        whole, *conditional = parts[0] if len(parts) == 1 else map(concatenate, zip(*parts, strict=True))
+        yield first, whole, conditional
+
+
+def _fits_of_lot(
+    study: Study,
+    model: Model,
+    first: int,
+    data: Float[np.ndarray, "toy datum"],
+    known: list[Fits],
+    values: Sequence[float],
+) -> tuple[Fits, list[Fits]]:
+    """The fits of some toys, of which all have the same fits stored: free and conditional ones, or none."""
+    poi, tolerance = poi_of(model), study.fit.edm_tolerance
+    if not known:
+        return fit_tests(model, data, [{poi: value} for value in values], first=first, tolerance=tolerance)
+    free, *tests = known
+    at = {float(np.squeeze(fits.fixed[poi])): fits for fits in tests}
+    new = [value for value in values if value not in at]
+    if new:
+        free, more = fit_more_tests(
+            model, data, [{poi: value} for value in new], free, tests, first=first, tolerance=tolerance
+        )
+        at |= dict(zip(new, more, strict=True))
+    return free, [at[value] for value in values]

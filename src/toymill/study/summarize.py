@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -14,12 +15,12 @@ from toymill.config.study import Study
 from toymill.fitting.status import CERTIFIED_STATUSES, Status
 from toymill.inference.agreement import LEVELS, compare_quantile, histogram, verdict, zeros
 from toymill.inference.asymptotics import CDF, asymptotic_cdf
-from toymill.inference.audit import summarize_audit
 from toymill.inference.counting import Moments, moments_of_sums
 from toymill.inference.covariance import covariance_of_sums, efficiencies
 from toymill.inference.coverage import coverage
 from toymill.inference.discovery import discovery
 from toymill.results.description import Description, EnsembleDescription
+from toymill.results.store import Part, read_part
 from toymill.results.summary import (
     Comparison,
     ComparisonSummary,
@@ -38,24 +39,37 @@ from toymill.results.summary import (
     TestSummary,
 )
 from toymill.results.tally import PULL_EDGES, TAIL, Tally
-from toymill.study.collect import Collected, collect
+from toymill.study.collect import Collected, collect, counted, part_key
 from toymill.study.model import derived_of_study
 
 _LARGEST = 10  # toys of the largest t that the summary names
 
 
-def summarize(study: Study, description: Description, files: Mapping[str, Sequence[str | Path]]) -> Summary:
+def summarize(
+    study: Study,
+    description: Description,
+    files: Mapping[str, Sequence[str | Path]],
+    tallies: Mapping[str, Sequence[str | Path]] = MappingProxyType({}),
+) -> Summary:
     """The summary of a study.
 
     Args:
         study: the study.
         description: the content of its ``model.json``.
         files: the shards' files of each ensemble.
+        tallies: of ensembles whose parts are counted already, the file of each part.
 
     Raises:
         ToymillError: a shard that is missing, damaged or of another study, by name.
     """
     derived = derived_of_study(study)
+
+    def parts(name: str) -> Iterable[Part]:
+        if name not in tallies:
+            return counted(study, description, name, files.get(name, ()), derived)
+        ordered = sorted(tallies[name], key=lambda path: int(Path(path).stem))
+        return (read_part(path, part_key(study, description, name, int(Path(path).stem))) for path in ordered)
+
     return Summary(
         toymill=__version__,
         study=study.study,
@@ -63,7 +77,7 @@ def summarize(study: Study, description: Description, files: Mapping[str, Sequen
         poi=description.poi,
         observed=_observed(description),
         ensembles={
-            name: _ensemble(study, description, name, collect(study, description, name, files.get(name, ()), derived))
+            name: _ensemble(study, description, name, collect(study, description, name, parts(name), derived))
             for name in study.ensembles
         },
     )
@@ -119,6 +133,7 @@ def _ensemble(study: Study, description: Description, name: str, found: Collecte
     place = found.names.index(poi)
     return EnsembleSummary(
         digest=about.digest,
+        code=sorted(found.codes),
         keep=study.keep,
         toys=toys,
         certified=certified,
@@ -150,9 +165,6 @@ def _ensemble(study: Study, description: Description, name: str, found: Collecte
         discovery=discovery(tally.one_sided(about.tests.index(0.0), above=True), failed=failed) if truth == 0 else None,
         tail=_tail(tally, about.tests.index(truth), place),
         iterations=Iterations(free=float(tally.iterations / toys), largest=int(tally.most_iterations)),
-        audit=summarize_audit(
-            np.concatenate([found.audit.nll_free[None], found.audit.nll_tests]), found.audit.poi, found.audit.valid
-        ),
     )
 
 

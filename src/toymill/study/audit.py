@@ -1,0 +1,123 @@
+"""The audit: toys of an ensemble fitted again with iminuit, within a budget of time, and held against their stored fits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toymill._version import __version__
+from toymill.config.dependencies import fits_digest
+from toymill.config.study import Study, values_tested
+from toymill.fitting.conditional import fit_tests
+from toymill.fitting.minuit import minuit_fit
+from toymill.fitting.results import Fits
+from toymill.inference.audit import summarize_audit
+from toymill.models.base import Model
+from toymill.results.audit import Audit, AuditedToy
+from toymill.results.plan import Plan
+from toymill.results.store import reading_shard
+from toymill.study.model import checked_model, poi_of, truth_point
+from toymill.toys import throw
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+SHARE = 0.1
+"""Time of an audit, as a part of the time of the ensemble's fits."""
+
+FEWEST, MOST = 5, 1000
+"""Toys of an audit at least and at most, where the study says ``audit: auto``."""
+
+
+def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path], plan: Plan) -> Audit:
+    """Fit an ensemble's first toys again with iminuit, from the initial values; toys are independent.
+
+    The fits that are held against iminuit's are the stored ones, if all parameters of every toy are kept; else they are
+    made again.
+
+    Args:
+        study: the study.
+        ensemble: name of the ensemble.
+        files: the files of its shards, in the order of their toys.
+        plan: what the pilot measured, for the budget of time.
+    """
+    model = checked_model(study)
+    settings = study.ensembles[ensemble]
+    wanted = study.fit.audit
+    count = min(MOST if wanted == "auto" else wanted, settings.toys)
+    budget = SHARE * plan.ensembles[ensemble].seconds_a_toy * settings.toys if wanted == "auto" else float("inf")
+    values = values_tested(settings, poi_of(model))
+    toys: list[AuditedToy] = []
+    if count:
+        truth = truth_point(study, model, ensemble)
+        data = throw(model, truth, count, seed=study.seed, stream=ensemble, mode=settings.throw)
+        ours = _ours(study, model, data, values, files)
+        minuit_fit(model, data[0])  # compiles
+        end = time.monotonic() + budget
+        for row in range(count):
+            if row >= FEWEST and time.monotonic() > end:
+                break
+            toys.append(_audited(model, row, data[row], ours))
+    nll = np.array([[toy.nll_free, *toy.nll_tests] for toy in toys], dtype=np.float64).reshape(-1, 1 + len(values)).T
+    return Audit(
+        toymill=__version__,
+        study=study.study,
+        ensemble=ensemble,
+        digest=fits_digest(study, ensemble, model.digest),
+        tests=values,
+        tolerance=study.fit.audit_tolerance,
+        summary=summarize_audit(
+            nll,
+            np.array([toy.poi for toy in toys], dtype=np.float64),
+            np.array([toy.valid for toy in toys], dtype=bool),
+            study.fit.audit_tolerance,
+        ),
+        toys=toys,
+    )
+
+
+def _ours(
+    study: Study,
+    model: Model,
+    data: Float[np.ndarray, "toy datum"],
+    values: Sequence[float],
+    files: Sequence[str | Path],
+) -> list[list[Fits]]:
+    """Our fits of the first toys, in lots of consecutive toys: free, and at each test point."""
+    if study.keep != "all":
+        tests = [{poi_of(model): value} for value in values]
+        free, conditional = fit_tests(model, data, tests, tolerance=study.fit.edm_tolerance)
+        return [[free, *conditional]]
+    lots: list[list[Fits]] = []
+    missing = len(data)
+    for path in files:
+        if missing <= 0:
+            break
+        with reading_shard(path) as reader:
+            count = min(reader.key.toys, missing)
+            lots.append(reader.rows(0, count))
+        missing -= count
+    return lots
+
+
+def _audited(model: Model, toy: int, data: Float[np.ndarray, " datum"], ours: list[list[Fits]]) -> AuditedToy:
+    """iminuit's fits of one toy less ours."""
+    row = toy
+    for lot in ours:
+        if row < len(lot[0].nll):
+            break
+        row -= len(lot[0].nll)
+    free, *conditional = lot
+    other = minuit_fit(model, data)
+    held = [minuit_fit(model, data, fits.fixed) for fits in conditional]
+    return AuditedToy(
+        toy=toy,
+        nll_free=other.nll - float(free.nll[row]),
+        nll_tests=[one.nll - float(fits.nll[row]) for one, fits in zip(held, conditional, strict=True)],
+        poi=float(other.parameters[model.poi_index] - free.parameters[row, model.poi_index]),
+        valid=bool(other.valid and all(one.valid for one in held)),
+    )

@@ -1,0 +1,304 @@
+"""A results directory belongs to one study, and to one run of it at a time. Needs no JAX.
+
+``study.json`` says what the stored fits depend on. A study of the same name for which they would be useless is refused.
+``.lock`` names the run that writes there: Snakemake's own locks are removed by any run that ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+from pydantic import TypeAdapter, ValidationError
+
+from toymill._version import __version__
+from toymill.config.dependencies import fits_job
+from toymill.config.study import Study
+from toymill.errors import ToymillError
+from toymill.record import EnsembleName, FileRecord, Record
+from toymill.results.files import read_record, write_record
+from toymill.study.layout import range_of, superseded
+
+CACHES = Path(".snakemake/toymill/jax-cache/jobs")
+"""Where jobs have folders of their own, named by host and process."""
+
+
+class Claim(FileRecord):
+    """``study.json``: what the fits in a results directory depend on."""
+
+    toymill: str
+    """Version of toymill."""
+    kind: str
+    """Kind of the study."""
+    ensembles: dict[EnsembleName, dict[str, Any]]
+    """What the stored fits of each ensemble depend on; fits with other values, but for the tests, are useless."""
+
+
+class Run(Record):
+    """``.lock``: the run of a study that writes to its results directory."""
+
+    host: str
+    """Name of the machine."""
+    pid: int
+    """Number of its process there."""
+    started: float
+    """When that process started, in seconds since 1970: another process of the same number started at another time."""
+
+
+class Directory(NamedTuple):
+    """The results directory of a study."""
+
+    study: Study
+    folder: Path
+
+    @property
+    def claim(self) -> Path:
+        """The file that says what its fits depend on."""
+        return self.folder / "study.json"
+
+    @property
+    def lock(self) -> Path:
+        """The file that names the run that writes there."""
+        return self.folder / ".lock"
+
+
+def check(directory: Directory) -> None:
+    """Refuse a study whose directory has results of another one, or is being written by another run.
+
+    Raises:
+        ToymillError: what differs and what to do; or which run it is.
+    """
+    running = _other_run(directory.lock)
+    if running is not None:
+        raise ToymillError(_refusal(directory, running))
+    differences = list(_differences(directory))
+    if differences and not directory.study.overwrite:
+        lines = "\n".join(f"  - {line}" for line in differences[:10])
+        msg = (
+            f"{directory.folder} has results of another study of this name:\n{lines}\nGive this study a new name; or say "
+            "'overwrite: true' (--config overwrite=True) to throw those results away."
+        )
+        raise ToymillError(msg)
+
+
+def take(directory: Directory, remade: Iterable[str | Path], kept: Iterable[str | Path]) -> None:
+    """Take the directory for this run: lock it, throw away what is to be overwritten, set useful fits aside.
+
+    Args:
+        directory: the directory.
+        remade: files that this run is about to make anew.
+        kept: files that it needs and does not make.
+
+    Raises:
+        ToymillError: what ``check`` refuses, and a directory that cannot be written.
+    """
+    study = directory.study
+    try:
+        directory.folder.mkdir(parents=True, exist_ok=True)
+        _lock(directory)
+        check(directory)
+        if any(_differences(directory)):
+            _empty(directory.folder, {directory.lock, *map(Path, kept)})
+        remove_parts(directory.folder)
+        for path in {*map(Path, remade), *_with_other_tests(directory)}:
+            if directory.folder / "fits" in path.parents and path.exists() and range_of(path) is not None:
+                _set_aside(path)
+        write_record(directory.claim, Claim(toymill=__version__, kind=study.kind, ensembles=_settings(study)))
+    except OSError as error:
+        msg = f"{directory.folder} cannot be written ({error}). Make it writable, or run in another working directory."
+        raise ToymillError(msg) from None
+
+
+def _settings(study: Study) -> dict[str, dict[str, Any]]:
+    """What the fits of each ensemble depend on, as JSON has it."""
+    found: dict[str, dict[str, Any]] = json.loads(json.dumps({name: fits_job(study, name) for name in study.ensembles}))
+    return found
+
+
+def _with_other_tests(directory: Directory) -> Iterator[Path]:
+    """The shards of ensembles whose test points are others now: jobs take from them the fits that stay."""
+    now = _settings(directory.study)
+    for name, before in _claimed(directory).items():
+        if name in now and before["tests"] != now[name]["tests"]:
+            yield from (directory.folder / "fits" / name).glob("*.h5")
+
+
+def release(directory: Directory) -> None:
+    """Let other runs have the directory, if this one has it."""
+    with suppress(OSError, ToymillError):
+        if _read_lock(directory.lock) == _this_run():
+            directory.lock.unlink()
+
+
+def tidy(directory: Directory, shards: Iterable[str | Path]) -> None:
+    """Remove earlier shards of which the present ones hold everything, and set others aside; the run has the directory.
+
+    Args:
+        directory: the directory.
+        shards: the files of the present shards.
+    """
+    present = {Path(path) for path in shards}
+    if not all(path.exists() for path in present):
+        return
+    for path in sorted((directory.folder / "fits").glob("*/*.h5")):
+        if path not in present and range_of(path) is not None:
+            _set_aside(path)
+    for path in sorted((directory.folder / "superseded").glob("*/*.h5")):
+        if _is_held(directory.study, path):
+            path.unlink()
+    for folder in [*(directory.folder / "superseded").glob("*"), directory.folder / "superseded"]:
+        with suppress(OSError):
+            folder.rmdir()  # if it is empty
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed writers left, and the caches of killed jobs; those of living processes of this machine stay."""
+    for path in folder.rglob(".*.part"):
+        words = path.name.rsplit(".", 3)  # name and host, process, token, part
+        if len(words) < 4 or not _lives(words[0], words[1]):
+            path.unlink(missing_ok=True)
+    for path in CACHES.glob("*"):
+        host, _, pid = path.name.rpartition(".")
+        if not _lives(host, pid):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _lives(host: str, pid: str) -> bool:
+    return host.endswith(socket.gethostname()) and pid.isdigit() and psutil.pid_exists(int(pid))
+
+
+def _is_held(study: Study, path: Path) -> bool:
+    """Whether the present shards of a finished study hold all toys and test points of a file that was set aside."""
+    from toymill.results.store import reading_shard  # takes time to import, and is seldom needed
+
+    about = range_of(path)
+    ensemble = study.ensembles.get(path.parent.name)
+    if about is None or ensemble is None:
+        return False
+    try:
+        with reading_shard(path) as reader:
+            tests = {*ensemble.tests, *ensemble.truth.values()}
+            return set(reader.tests) <= tests and about.first + about.toys <= ensemble.toys
+    except ToymillError:
+        return True  # damaged: of no use
+
+
+def _set_aside(path: Path) -> None:
+    folder = superseded(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    path.replace(folder / path.name)
+
+
+def _empty(folder: Path, kept: Container[Path]) -> None:
+    """Remove all files but some."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            with suppress(OSError):
+                path.rmdir()  # if it is empty
+        elif path not in kept:
+            path.unlink()
+
+
+def _claimed(directory: Directory) -> dict[str, dict[str, Any]]:
+    """What the fits that are stored of each ensemble depend on."""
+    return read_record(directory.claim, TypeAdapter(Claim)).ensembles if directory.claim.exists() else {}
+
+
+def _differences(directory: Directory) -> Iterator[str]:
+    """What makes stored fits useless for the study, a line each."""
+    if not directory.claim.exists():
+        return
+    kind = read_record(directory.claim, TypeAdapter(Claim)).kind
+    if kind != directory.study.kind:
+        yield f"kind: it was {kind}, and is now {directory.study.kind}"
+        return
+    now = _settings(directory.study)
+    for name, before in _claimed(directory).items():
+        if name in now:
+            for path, was, has in _changes({**before, "tests": None}, {**now[name], "tests": None}, ""):
+                yield f"ensembles.{name}: {path} was {was}, and is now {has}"
+
+
+def _changes(before: object, now: object, path: str) -> Iterator[tuple[str, str, str]]:
+    """Where two trees differ: the path of keys, and both values as text."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(key for key in now if key not in before)]:
+            yield from _changes(before.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+    elif before != now:
+        was, has = (text if len(text) <= 60 else f"{text[:57]}…" for text in map(json.dumps, (before, now)))
+        yield path, was, has
+
+
+def _this_run() -> Run:
+    process = psutil.Process()
+    return Run(host=socket.gethostname(), pid=process.pid, started=process.create_time())
+
+
+def _read_lock(lock: Path) -> Run | None:
+    """The run that a lock names; None if there is no lock."""
+    try:
+        return TypeAdapter(Run).validate_json(lock.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        return Run(host="an unknown machine", pid=0, started=0.0)
+
+
+def _other_run(lock: Path) -> Run | None:
+    """Another run that a lock names and that, as far as this machine can tell, lives."""
+    found = _read_lock(lock)
+    if found is None or found == _this_run():
+        return None
+    if found.host != socket.gethostname():
+        return found
+    try:
+        alive = abs(psutil.Process(found.pid).create_time() - found.started) < 1.0
+    except psutil.Error:
+        alive = False
+    return found if alive else None
+
+
+def _lock(directory: Directory) -> None:
+    """Write the lock whole and only if there is none; one whose run has ended is replaced."""
+    ours, lock = _this_run(), directory.lock
+    own = lock.with_name(f".lock.{uuid.uuid4().hex[:12]}.part")
+    own.write_text(ours.model_dump_json(), encoding="utf-8")
+    try:
+        while _read_lock(lock) != ours:
+            running = _other_run(lock)
+            if running is not None:
+                raise ToymillError(_refusal(directory, running))
+            _remove_ended(lock)
+            with suppress(FileExistsError):
+                os.link(own, lock)
+    finally:
+        own.unlink(missing_ok=True)
+    atexit.register(release, directory)
+
+
+def _remove_ended(lock: Path) -> None:
+    """Remove the lock of a run that has ended, but not one that a living run has put in its place meanwhile."""
+    moved = lock.with_name(f".lock.{uuid.uuid4().hex[:12]}.part")
+    with suppress(FileNotFoundError):
+        lock.rename(moved)
+        if _other_run(moved) is not None:
+            with suppress(FileExistsError):
+                os.link(moved, lock)
+        moved.unlink()
+
+
+def _refusal(directory: Directory, run: Run) -> str:
+    since = f"process {run.pid} on {run.host}"
+    return (
+        f"{directory.folder} is being written by another run of this study: {since}. Wait for its end, or give this study "
+        f"another name. If that run has ended without a trace, remove {directory.lock}."
+    )

@@ -1,0 +1,90 @@
+"""The pilot: a few toys fitted before all others, for the rate of the fits, and to compile programs once for all jobs."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import psutil
+
+from toymill._version import __version__
+from toymill.config.study import MOST_SHARDS, Shard, Study
+from toymill.fitting.batching import block_size
+from toymill.models.base import Model
+from toymill.results.plan import EnsemblePlan, Plan
+from toymill.study.model import checked_model
+from toymill.study.shards import fit_chunks
+
+SECONDS = 180.0
+"""Time of a job at least, where the study says ``shard: auto``."""
+
+OVERHEAD = 0.05
+"""The part of a job's time that its start may take."""
+
+MEASURED = 2.0
+"""Seconds of the fits that the rate is taken from, at least, if there are as many toys."""
+
+
+def plan_study(study: Study) -> Plan:
+    """Measure how fast toys are fitted, and choose the shards.
+
+    Ensembles whose toys fluctuate in the same way, with as many test points, are fitted by the same programs: of those
+    the first is measured.
+    """
+    model = checked_model(study)
+    start = time.time() - psutil.Process().create_time()
+    rates: dict[tuple[str, int], float] = {}
+    compiling = 0.0
+    ensembles = {}
+    for name, ensemble in study.ensembles.items():
+        alike = ensemble.throw, len({*ensemble.tests, ensemble.truth[str(model.poi)]})
+        if alike not in rates:
+            rates[alike], compiled = _seconds_a_toy(study, model, name)
+            compiling += compiled
+        size = planned_size(study, name, rates[alike], start) if study.shard == "auto" else study.shard
+        ensembles[name] = EnsemblePlan(shard=size, seconds_a_toy=rates[alike])
+    return Plan(
+        toymill=__version__, study=study.study, start_seconds=start, compile_seconds=compiling, ensembles=ensembles
+    )
+
+
+def planned_size(study: Study, ensemble: str, seconds_a_toy: float, start_seconds: float) -> int:
+    """Toys a job: for three minutes, and for as long as makes the start 5 % of it; 1, 2 or 5 times a power of ten.
+
+    Args:
+        study: the study.
+        ensemble: name of the ensemble.
+        seconds_a_toy: seconds of the fits of a toy.
+        start_seconds: seconds that a job needs to start.
+    """
+    toys = study.ensembles[ensemble].toys
+    wanted = max(SECONDS, start_seconds / OVERHEAD) / seconds_a_toy
+    fewest = toys * len(study.ensembles) / MOST_SHARDS
+    return round_number(max(wanted, 1.0)) if wanted > fewest else math.ceil(fewest)
+
+
+def round_number(value: float) -> int:
+    """The largest of 1, 2, 5, 10, 20, … that is not above a value of 1 or more."""
+    power: int = 10 ** math.floor(math.log10(value))
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= value)
+
+
+def _seconds_a_toy(study: Study, model: Model, ensemble: str) -> tuple[float, float]:
+    """Seconds of the fits of a toy, from lots of toys that double until they take long enough; and of the first call."""
+    toys = study.ensembles[ensemble].toys
+    count = min(block_size(model), toys)
+
+    def seconds(number: int) -> float:
+        begin = time.perf_counter()
+        for _ in fit_chunks(study, model, ensemble, Shard("", 0, number)):
+            pass
+        return time.perf_counter() - begin
+
+    first = seconds(count)
+    spent = seconds(count)
+    compiling = max(first - spent, 0.0)
+    while spent < MEASURED and count < toys:
+        count = int(np.clip(count * math.ceil(MEASURED / max(spent, 0.25)), 2 * count, toys))
+        spent = seconds(count)
+    return spent / count, compiling
