@@ -2,7 +2,8 @@
 #   PROFILE=slurm runs it on a cluster: a folder of workflow/profiles. docs/clusters.md tells more.
 # make test: set up and run the tests, but for the long ones, in two workers; WORKERS=8 takes more.
 # make test-all: the same, and then the long ones.
-# make test-slurm: studies through a Slurm that is started on this machine, and the profiles of clusters; for root.
+# make test-slurm: studies through a Slurm that is started on this machine (by root), and the profiles of clusters;
+#   LONG=1 with the long ones.
 # make bench: set up the peers in an environment of their own, and time toymill beside them; BENCH="--help" tells more.
 # make docs: set up and build the documentation site in docs/_build, with warnings as errors.
 PYTHON ?= python3
@@ -13,6 +14,7 @@ BENCH ?=
 CORES ?=
 CONFIG ?=
 PROFILE ?= default
+LONG ?=
 CUDA ?= $(if $(filter gpu,$(PROFILE)),12)
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
@@ -32,7 +34,7 @@ test-all: test
 	$(PYTEST) -m long
 
 test-slurm: setup-dev $(VENV)/.slurm $(VENV)/.htcondor $(VENV)/.cluster-generic
-	$(BIN)/python -m pytest tests/slurm
+	$(BIN)/python -m pytest tests/slurm $(if $(LONG),,-m "not long")
 
 lint: setup-dev
 	$(BIN)/ruff check $(LINTED)

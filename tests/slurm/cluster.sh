@@ -53,7 +53,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=2,sched_min_interval=0,bf_interval=2,batch_sched_delay=0
 MpiDefault=none
-ReturnToService=2
+ReturnToService=1
 MinJobAge=300
 EnforcePartLimits=ALL
 JobRequeue=0

@@ -144,7 +144,8 @@ def test_a_job_goes_through_the_commands_of_kubernetes(root, tmp_path, stub, mon
     study |= {"model": str(root / study["model"])}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     command = [sys.executable, "-m", "snakemake", "--snakefile", root / "Snakefile", "--configfile", "study.yaml"]
-    command += ["--workflow-profile", root / "workflow/profiles/kubernetes", "--latency-wait", "5", "resolve"]
+    command += ["--workflow-profile", root / "workflow/profiles/kubernetes", "--seconds-between-status-checks", "1"]
+    command += ["--latency-wait", "5", "resolve"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "results/tiny/model.json").exists()
