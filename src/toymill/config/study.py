@@ -24,7 +24,7 @@ from toymill.config.model import (
     is_file,
 )
 from toymill.errors import ToymillError, nearest
-from toymill.formats.validation import require_plain
+from toymill.formats.validation import require_plain, shortened
 from toymill.formats.workspace import ModifierSettings, NormSysSettings, Prune, Rename
 
 MOST_SHARDS = 20000
@@ -152,6 +152,9 @@ def read_study(content: Mapping[str, object]) -> Study:
         ToymillError: an unknown key, a wrong type or an impossible value; the message names the key,
             what was got, and what is allowed.
     """
+    if not isinstance(content, Mapping):
+        msg = f"The configuration is {shortened(content)}; expected a mapping of keys to values."
+        raise ToymillError(msg)
     require_plain(content, "The configuration")
     try:
         return Study.model_validate(dict(content))

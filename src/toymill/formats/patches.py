@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from toymill.errors import ToymillError, nearest
 from toymill.formats.validation import Json, refuse_duplicates, require_plain, shortened, validate
 
-MOST_COPIED = 10**7
-"""Values that the contents hold together, counted after each copy of a patch; a published workspace has some 10⁵."""
+MOST_COPIED = 10**6
+"""Values that the copies of a patch may add; a published workspace has some 10⁵."""
 
 Patch = str | Path | list[Json] | tuple[str | Path | Json, str]
 """A patch's file or content, or a patch set's file or content with the name of one of its patches."""
@@ -74,6 +74,7 @@ def load_patched(path: str | Path | Json, patches: Sequence[Patch]) -> tuple[Any
         except (
             jsonpatch.JsonPatchException,
             jsonpointer.JsonPointerException,
+            RecursionError,
             TypeError,
             KeyError,
             ValueError,
@@ -86,19 +87,19 @@ def load_patched(path: str | Path | Json, patches: Sequence[Patch]) -> tuple[Any
 
 
 def _applied(content: Any, operations: list[Json], source: str) -> Any:
-    """The content with a patch applied: a copy, which every operation has to leave as a file may be.
+    """The content with a patch applied, itself unchanged.
 
     A copy that holds what it is copied into doubles the content: forty such operations would fill any memory.
     """
     content = copy.deepcopy(content)
-    nodes = 0
+    copied = 0
     for operation in operations:
-        content = jsonpatch.apply_patch(content, [operation], in_place=True)
-        if operation.get("op") == "copy":
-            nodes += require_plain(content, source)
-            if nodes > MOST_COPIED:
+        if operation.get("op") == "copy" and isinstance(operation.get("from"), str):
+            copied += require_plain(jsonpointer.resolve_pointer(content, operation["from"]), source)
+            if copied > MOST_COPIED:
                 msg = f"{source}: its copies hold more than {MOST_COPIED} values. Is it the patch of a workspace?"
                 raise ToymillError(msg)
+        content = jsonpatch.apply_patch(content, [operation], in_place=True)
     require_plain(content, source)
     return content
 

@@ -82,7 +82,7 @@ def shortened(value: object) -> str:
     try:
         text = repr(value)
     except (RecursionError, ValueError):  # too deep, or an integer of more digits than Python writes
-        text = f"a {type(value).__name__}"
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "…"
 
 

@@ -25,8 +25,13 @@ def load_model(path: str | Path, entry: str = "build", options: Mapping[str, obj
         ToymillError: a file that is not there or fails, no such function, options that it does not take, something
             else than a model returned.
     """
-    file = Path(path).resolve()
-    if not file.is_file():
+    file = Path(path).absolute()
+    try:
+        file = file.resolve()
+        found = file.is_file()
+    except (OSError, ValueError):  # no file system has such a path
+        found = False
+    if not found:
         msg = f"There is no file {str(path)!r} in {Path.cwd()}."
         raise ToymillError(msg)
     specification = importlib.util.spec_from_file_location(f"toymill_user_{file.stem}", file)

@@ -1,0 +1,216 @@
+"""Mutated configurations: a study or one message; and what a YAML file may hold."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hostile import NAMES, NUMBERS, OF_YAML, OTHERS, changed, deep, every_place, generator
+
+import toymill
+from toymill.config import study as module
+from toymill.config.inspection import Facts, facts_of
+from toymill.config.model import FETCHED, Remote, WorkspaceConfig, is_file
+from toymill.config.study import check_inputs, read_study, shards
+from toymill.config.yaml_file import check_yaml
+from toymill.parameters import Parameters
+
+GOOD = {path.stem: yaml.safe_load(path.read_text()) for path in Path(__file__).parents[2].glob("config/**/*.yaml")}
+SMALL = {"study": "s", "model": {"kind": "onoff"}, "ensembles": {"one": {"truth": {"s": 1.0}, "toys": 10}}}
+VALUES = [*NUMBERS, *OTHERS, *NAMES, *OF_YAML, deep(150), deep(3000)]
+
+
+@pytest.fixture(autouse=True)
+def _no_processes(monkeypatch):
+    """A stated model is not built: its facts are these."""
+    names, bounds = ("mu", "b"), np.array([[0.0, 10.0], [0.0, 10.0]])
+    parameters = Parameters(names, np.array([1.0, 2.0]), bounds, np.zeros(2, dtype=bool), ("none", "normal"))
+
+    def facts(model):
+        return facts_of(model) if isinstance(model, WorkspaceConfig) else Facts(parameters, model.poi or "mu", True)
+
+    monkeypatch.setattr(module, "facts_of", facts)
+
+
+def read(content):
+    """The study, with all that is asked of it before any job; None if it is refused."""
+    try:
+        study = read_study(content)
+        check_inputs(study)
+        for name in study.ensembles:
+            assert list(shards(study, name))
+        assert read_study(study.model_dump(mode="json")) == study
+    except toymill.ToymillError as error:
+        refused(error)
+        return None
+    return study
+
+
+def refused(error):
+    """Lines, neither empty nor endless, without what a terminal would obey."""
+    for line in str(error).splitlines():
+        assert 0 < len(line) < 1500
+        assert line.isprintable()
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 150), pytest.param(150, 3000, marks=pytest.mark.long)])
+def test_changed(first, last):
+    names = sorted(GOOD)
+    rngs = [generator("configuration", number) for number in range(first, last)]
+    found = [read(changed(rng, GOOD[rng.choice(names)])) is not None for rng in rngs]
+    assert any(found)
+    assert not all(found)
+
+
+@pytest.mark.parametrize("name", ["smallest", *(pytest.param(name, marks=pytest.mark.long) for name in sorted(GOOD))])
+def test_every_value_at_every_place(name):
+    for content in every_place(GOOD.get(name, SMALL), VALUES):
+        read(content)
+
+
+@pytest.mark.parametrize("content", [None, 1, "a", [], [("study", "s")], {"study"}], ids=itertools.count())
+def test_what_is_no_mapping(content):
+    assert read(content) is None
+
+
+TEXT = yaml.safe_dump(SMALL)
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (BOMB, "more than 100000 values, aliases written out"),
+        ("a: &a [*a]\n", "levels deep"),
+        ("a: &a {b: *a}\n", "levels deep"),
+        (f"a: {'[' * 300}{']' * 300}\n", "levels deep"),
+        (f"a: {'[' * 100000}\n", "levels deep"),
+        (f"a: {'{b: ' * 5000}1{'}' * 5000}\n", "levels deep"),
+        ("a: !!python/object/apply:os.system ['touch MARKER']\n", "the tag '!!python/object/apply:os.system'"),
+        ("a: !mine b\n", "the tag '!mine'"),
+        ("a: !!set {b, c}\n", "the tag '!!set'"),
+        ("a: !!binary aGVsbG8=\n", "the tag '!!binary'"),
+        ("study: t\n", "line .*: the key 'study' is given twice"),
+        ("? [a, b]\n: 1\n? [a, b]\n: 2\n", "given twice"),
+    ],
+    ids=itertools.count(),
+)
+def test_yaml_files(more, words, tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(TEXT + more)
+    with pytest.raises(toymill.ToymillError, match=words) as error:
+        check_yaml(path)
+    refused(error.value)
+    assert not list(tmp_path.glob("MARKER"))
+
+
+@pytest.mark.parametrize(
+    "more", ["a: &a 1\nb: *a\n", "seed: 2026-01-01\n", "a: \x01\n", "a: [\n", f"a: {'9' * 10**5}\n"]
+)
+def test_yaml_files_that_others_judge(more, tmp_path):
+    """Aliases are fine; what is no YAML is Snakemake's to tell, and what the values are, ``read_study``'s."""
+    (tmp_path / "study.yaml").write_text(TEXT + more)
+    check_yaml(tmp_path / "study.yaml")
+    (tmp_path / "study.yaml").write_bytes(b"\xff\xfe\x00")
+    check_yaml(tmp_path / "study.yaml")
+    check_yaml(tmp_path / "nowhere.yaml")
+
+
+BAD = [
+    "..",
+    ".",
+    "a/../../b",
+    "/etc",
+    "a.",
+    "CON",
+    "nul.txt",
+    "s\n",
+    "\ns",
+    "a b",
+    "-x",
+    "s" * 101,
+    "$(x)",
+    "{x}",
+    "<x>",
+    "*",
+    "sｓ",
+    "а",
+]
+
+
+@pytest.mark.parametrize("name", BAD, ids=itertools.count())
+def test_names_of_studies_and_ensembles_are_names_of_files(name):
+    for content in (SMALL | {"study": name}, SMALL | {"ensembles": {name: SMALL["ensembles"]["one"]}}):
+        with pytest.raises(toymill.ToymillError):
+            read_study(content)
+
+
+def test_figures_of_two_ensembles_have_two_files():
+    one = SMALL["ensembles"]["one"]
+    with pytest.raises(toymill.ToymillError, match="a and table_a are both names"):
+        read_study(SMALL | {"ensembles": {"a": one, "table_a": one}})
+
+
+@pytest.mark.parametrize("path", ["{shard}.json", "<results>/x.json", "a\nb.json"])
+def test_paths_that_snakemake_would_fill_in(path):
+    for model in (path, {"path": "a", "patches": [path]}, {"path": "a", "patches": [{"path": path, "patch": "x"}]}):
+        with pytest.raises(toymill.ToymillError, match="rename the file"):
+            read_study(SMALL | {"model": model})
+    for model in ({"path": path}, {"path": "a.py", "files": [path]}):
+        with pytest.raises(toymill.ToymillError, match="rename the file"):
+            read_study(SMALL | {"model": {"kind": "python"} | model})
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "FILE:///x", "ssh://x/y", "/etc/passwd", "https:/x", "data:,x", " http://x"]
+)
+def test_only_downloads_with_a_digest(url):
+    for remote in (
+        {"url": url, "sha256": "0" * 64},
+        {"url": "https://x.org/a"},
+        {"url": "https://x.org/a", "sha256": "0"},
+    ):
+        with pytest.raises(toymill.ToymillError):
+            read_study(SMALL | {"model": {"path": remote}})
+
+
+WORDS = [
+    *(name for name in NAMES if name and "\x00" not in name and "\ud800" not in name),
+    "a?b=c",
+    "~",
+    "a\\b",
+    ".download",
+]
+
+
+@pytest.mark.parametrize("word", WORDS, ids=itertools.count())
+def test_downloads_stay_in_their_folder(word):
+    """Whatever the address or the member: one folder a digest, and names that are only names."""
+    for remote in (
+        Remote(url=f"https://x.org/{word}", sha256="1" * 64),
+        *(Remote(url="https://x.org/a", sha256="1" * 64, member=member) for member in members(word)),
+    ):
+        inside = remote.local.relative_to(FETCHED / ("1" * 64))
+        assert ".." not in inside.parts
+        assert all(0 < len(part) <= 100 and part.isascii() and not part.startswith(".") for part in inside.parts)
+        assert not set(str(inside)) & set(" '\"$`{}<>*?\\\n;&|()")
+        assert not is_file(remote.local)
+
+
+def members(word):
+    return [word, f"deep/{word}"] if not word.startswith("/") and ".." not in Path(word).parts else []
+
+
+def test_members_that_differ_have_files_that_differ():
+    names = ["a b", "a_b", "a?b", "a/b", "a\\b", "A b", "x" * 100 + "y", "x" * 100 + "z"]
+    local = {Remote(url="https://x.org/a", sha256="1" * 64, member=name).local for name in names}
+    assert len(local) == len(names)
+
+
+@pytest.mark.parametrize("member", ["/etc/passwd", "../a", "a/../../b", ".."])
+def test_members_stay_in_their_archive(member):
+    with pytest.raises(ValueError, match=r"leave|pattern"):
+        Remote(url="https://x.org/a", sha256="1" * 64, member=member)
