@@ -1,4 +1,4 @@
-"""Whether this tree computes what another revision does: shards, models and summaries of five studies, byte for byte.
+"""Whether this tree computes what another revision does: shards, models, summaries and figures of five studies, bit for bit.
 
     python benchmarks/same_results.py 4f566c7
 
@@ -6,12 +6,16 @@ Both run on this machine, one after the other; the other revision in a clone of 
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import h5py
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,6 +45,7 @@ study: every-modifier
 model: {path: tests/data/every-modifier.json}
 ensembles:
   one: {truth: {mu: 1.0}, toys: 600, tests: [0.0]}
+shard: 10000
 fit: {audit: 1, max_failed: 1.0}
 """,
     "lifetime": """
@@ -48,6 +53,7 @@ study: lifetime
 model: {kind: python, path: config/models/lifetime.py, options: {decays: 100}}
 ensembles:
   short: {truth: {tau: 1.0}, toys: 800, tests: [1.2]}
+shard: 10000
 fit: {audit: 2}
 """,
     "onoff": """
@@ -57,6 +63,7 @@ ensembles:
   background: {truth: {s: 0.0}, toys: 3000}
   signal: {truth: {s: 6.0}, toys: 3000, tests: [0.0], throw: hybrid}
 keep: summary
+shard: 10000
 fit: {audit: 2}
 """,
 }
@@ -74,8 +81,8 @@ def run(tree: Path, studies: list[str], cores: int) -> None:
             subprocess.run(command, cwd=tree, env=environment, check=True)
 
 
-def files_of(tree: Path, name: str) -> dict[str, bytes]:
-    """What a study left that holds no times and no versions of the code, by its path."""
+def files_of(tree: Path, name: str) -> dict[str, object]:
+    """What a study left that holds no times, by its path: without what names the code that made it."""
     folder = tree / "results" / f"same-{name}"
     kinds = [
         *folder.glob("fits/**/*.h5"),
@@ -83,7 +90,33 @@ def files_of(tree: Path, name: str) -> dict[str, bytes]:
         *folder.glob("summary.*"),
         *folder.glob("plots/*"),
     ]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in kinds}
+    return {str(path.relative_to(folder)): content_of(path) for path in kinds}
+
+
+def content_of(path: Path) -> object:
+    """The content of a file: bytes, or what an HDF5 or JSON file holds but for digests of itself and of the code."""
+    if path.suffix == ".json":
+        return without_code(json.loads(path.read_text()))
+    if path.suffix != ".h5":
+        return path.read_bytes()
+    found: dict[str, object] = {}
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        found[name] = {key: np.asarray(value).tobytes() for key, value in item.attrs.items() if key != "code"}
+        if isinstance(item, h5py.Dataset):
+            found[f"{name}:"] = (str(item.dtype), item.shape, np.asarray(item[...]).tobytes())
+
+    with h5py.File(path) as file:
+        visit("", file)
+        file.visititems(visit)
+    return found
+
+
+def without_code(tree: object) -> object:
+    """A tree of JSON without digests of itself and of the code."""
+    if isinstance(tree, dict):
+        return {key: without_code(value) for key, value in tree.items() if key not in {"code", "sha256"}}
+    return [without_code(item) for item in tree] if isinstance(tree, list) else tree
 
 
 def main() -> int:

@@ -23,12 +23,12 @@ WORKLOADS = {"hww": Path("config/workspaces/hww.json"), "onoff": Path("tests/dat
 def worker(options: argparse.Namespace) -> None:
     """Read a workload's name from each line of stdin, fit its toys, and tell the seconds that it took."""
     os.sched_setaffinity(0, options.on)
-    if options.devices > 1:
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={options.devices}".strip()
     from toymill.job import prepare
 
     prepare(options.threads)
+    if options.devices > 1:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={options.devices}".strip()
     import jax
     import numpy as np
 
