@@ -37,7 +37,7 @@ def snakemake(folder: Path, content: dict[str, object], *arguments: str) -> floa
     """Seconds of Snakemake on a study in a folder."""
     (folder / "study.yaml").write_text(yaml.safe_dump(content))
     words = ["--snakefile", ROOT / "Snakefile", "--directory", folder, "--configfile", folder / "study.yaml"]
-    command = [sys.executable, "-m", "snakemake", *map(str, words), "--cores", "1", "--quiet", "all", *arguments]
+    command = [sys.executable, "-m", "snakemake", *arguments, *map(str, words), "--cores", "1", "--quiet", "all"]
     begin = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - begin

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
 from toymill.cache import open_cache
 from toymill.errors import ToymillError
+from toymill.stopping import listen
 
 COMPILATION_CACHE = Path(".snakemake/toymill/jax-cache")
 """Compiled programs, shared by all jobs of a working directory; where ``JAX_COMPILATION_CACHE_DIR`` names no other."""
@@ -44,7 +43,7 @@ def prepare(threads: int = 1, gpus: int = 0) -> None:
     if "jax" in sys.modules:
         msg = "toymill.job.prepare must be called before jax is imported"
         raise RuntimeError(msg)
-    signal.signal(signal.SIGTERM, _stop)
+    listen()
     _set_environment(threads, gpus)
     import jax
 
@@ -80,11 +79,6 @@ def _set_environment(threads: int, gpus: int) -> None:
     if told:
         sys.stderr.write(f"toymill: ignored, since a job sets what its numbers depend on: {', '.join(told)}\n")
     os.environ.update(ours)
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    """A scheduler that ends a job asks first: the job then keeps what it has, as after Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ ROOMS = [
     "budget",
     "job",
     "cache",
+    "stopping",
     "record",
     "errors",
     "_version",

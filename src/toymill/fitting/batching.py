@@ -13,6 +13,7 @@ from toymill.fitting.newton import Domain
 from toymill.fitting.results import Ends
 from toymill.fitting.scoring import Queues
 from toymill.models.base import Model
+from toymill.stopping import stop_if_asked
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -71,6 +72,7 @@ def in_calls(
     domain = Domain(model.parameters.bounds, problem.fixed)  # type: ignore[arg-type]
     request = Request(problem.tolerance, limit, hold.steps if hold else 0, problem.column or 0, certify)
     for first in range(0, len(slots), places):
+        stop_if_asked()
         chunk = slots[first : first + places]
         filled = chunk >= 0
         here = rows[chunk[filled]]
@@ -109,6 +111,7 @@ def blocks(
 ) -> Iterator[tuple[Int[np.ndarray, " lane"], Bool[np.ndarray, " lane"]]]:
     """Blocks of rows, each row in its lane, and which lanes hold one; an empty lane repeats a row of its block."""
     for slots in in_lanes(lanes, size):
+        stop_if_asked()
         filled = slots >= 0
         yield rows[np.where(filled, slots, slots[filled][0])], filled
 

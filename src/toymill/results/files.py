@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,6 +40,24 @@ def _to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """A file that cannot be written, on a disk that is full or read-only, is told with its name.
+
+    Raises:
+        ToymillError: what the system said, and what to do.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "errno" not in str(error):  # HDF5 tells some of the system's errors so
+            raise
+        told = re.search("error message = '([^']+)'", str(error))  # in the words of HDF5
+        reason = told[1] if told else str(error)
+        msg = f"{path} could not be written ({reason}). Make room for it, or make its folder writable, and run again."
+        raise ToymillError(msg) from None
 
 
 def made_anew(path: str | Path) -> str:
@@ -103,11 +123,12 @@ def write_yaml(path: str | Path, content: Mapping[str, object]) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole: under a temporary name, then renamed."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
-        put_in_place(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("x", encoding="utf-8") as file:
+                file.write(text)
+            put_in_place(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from toymill._version import code_digest
 from toymill.budget import HDF5_CHUNK
 from toymill.errors import ToymillError
 from toymill.parameters import IN_PLACE_OF
-from toymill.results.files import made_anew, put_in_place, temporary_name
+from toymill.results.files import made_anew, put_in_place, temporary_name, writing
 
 SCHEMA = 2
 """Version of the layout of the files; raised when a reader has to know. Older ones are read, newer ones refused."""
@@ -57,18 +57,24 @@ class atomically:  # noqa: N801 - reads as a word in a with statement
         self.temporary = temporary_name(self.path)
 
     def __enter__(self) -> h5py.File:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = h5py.File(self.temporary, "x", libver=("v110", "v110"), userblock_size=_SEAL, locking=False)
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = h5py.File(self.temporary, "x", libver=("v110", "v110"), userblock_size=_SEAL, locking=False)
         return self.file
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         try:
-            self.file.close()
-            if kind is None:
-                _seal(self.temporary)
-                put_in_place(self.temporary, self.path)
+            with writing(self.path):
+                try:
+                    self.file.close()
+                finally:
+                    if isinstance(error, OSError):
+                        raise error
+                if kind is None:
+                    _seal(self.temporary)
+                    put_in_place(self.temporary, self.path)
         finally:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 self.temporary.unlink()
 
 

@@ -19,6 +19,7 @@ from toymill.inference.audit import summarize_audit
 from toymill.models.base import Model
 from toymill.results.audit import Audit, AuditedToy
 from toymill.results.store import reading_shard
+from toymill.stopping import stop_if_asked
 from toymill.study.model import checked_model, poi_of, truth_point
 from toymill.study.pilot import seconds_a_toy
 from toymill.toys import throw
@@ -58,6 +59,7 @@ def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> 
         minuit_fit(model, data[0])  # compiles
         end = time.monotonic() + budget
         for row in range(count):
+            stop_if_asked()
             if row >= FEWEST and time.monotonic() > end:
                 break
             toys.append(_audited(model, row, data[row], ours))

@@ -21,6 +21,7 @@ from toymill.models.base import Model
 from toymill.results.hdf5 import ShardKey
 from toymill.results.store import writing_shard, writing_toys
 from toymill.results.tally import Tally
+from toymill.stopping import stop_if_asked
 from toymill.study.model import checked_model, derived_quantities, poi_of, truth_point
 from toymill.study.stored import Stored, keep_part, reading_stored
 from toymill.toys import throw
@@ -58,6 +59,7 @@ def throw_chunks(
     size = int(np.clip(2 ** int(np.log2(TOYS / per_toy)) if per_toy < TOYS else 1, block, CHUNK))
     first, end = shard.first, shard.first + shard.toys
     while first < end:
+        stop_if_asked()
         count = min(size - first % size, end - first)
         yield first, throw(model, truth, count, seed=study.seed, first=first, stream=ensemble, mode=settings.throw)
         first += count
