@@ -43,14 +43,18 @@ def test_a_dry_run_has_every_job(root, tmp_path, name):
     command += ["--configfile", tmp_path / "study.yaml", "--workflow-profile", root / "workflow/profiles" / name]
     done = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    jobs = done.stdout + done.stderr
-    assert jobs.count("rule fit:") == 2
-    assert "threads:" not in jobs
-    assert jobs.count(f"{MEMORY.get(name, 'mem_mb')}=4000" if name != "gpu" else "gpu=1") == 2
+    text = done.stdout + done.stderr
+    resources = [job.split("resources: ")[1].split("\n")[0] for job in text.split("rule fit:")[1:]]
+    memory, gpus = asked(root / "workflow/profiles", name, "fit", 1)[::2]
+    assert len(resources) == 2
+    for words in resources:
+        assert f"{MEMORY.get(name, 'mem_mb')}={memory}" in words.split(", ")
+        assert ("gpu=1" in words.split(", ")) == bool(gpus)
+    assert "threads:" not in text
 
 
 @pytest.mark.parametrize("name", PROFILES)
-@pytest.mark.parametrize("rule", ["fit", "pilot", "compare", "aggregate", "tally", "resolve", "finish"])
+@pytest.mark.parametrize("rule", ["fit", "pilot", "audit", "compare", "aggregate", "tally", "finish"])
 def test_profiles_ask_for_the_same(profiles, name, rule):
     memory, minutes, gpus = asked(profiles, name, rule, 1)
     on_gpu = name == "gpu" and rule in ("fit", "pilot")
