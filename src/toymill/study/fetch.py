@@ -48,11 +48,11 @@ def fetch(remote: Remote, output: str | Path) -> None:
     pooch.get_logger().setLevel("WARNING")
     try:
         path = _download(url, digest)
-    except ValueError as error:
-        msg = f"{url}: {error} Check the address, or whether the record has a new version."
-        raise ToymillError(msg) from None
     except (requests.RequestException, ftplib.Error, EOFError, OSError) as error:
         msg = f"{url} could not be downloaded: {error}. Check the address and the network, or give a local path."
+        raise ToymillError(msg) from None
+    except ValueError as error:
+        msg = f"{url}: {error} Check the address, or whether the record has a new version."
         raise ToymillError(msg) from None
     content = path.read_bytes() if member is None else _member(path, member, url)
     temporary = output.with_name(f".{output.name}.part")
@@ -80,7 +80,8 @@ def _member(archive: Path, member: str, url: str) -> bytes:
     try:
         content, names = _in_zip(archive, member) if zipfile.is_zipfile(archive) else _in_tar(archive, member)
     except _DAMAGE as error:
-        msg = f"{url}: member {member!r} cannot be read ({error}). Is it a tar or zip archive without a password?"
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+        msg = f"{url}: member {member!r} cannot be read ({reason}). Is it a tar or zip archive without a password?"
         raise ToymillError(msg) from None
     if content is None:
         msg = f"{url} holds no file {member!r}. {nearest(member, names)}"
