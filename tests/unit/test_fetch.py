@@ -195,3 +195,22 @@ def test_a_redirection_leads_to_no_local_file(tmp_path):
     with serving(Redirecting) as url, pytest.raises(toymill.ToymillError, match="could not be downloaded"):
         fetch(Remote(url=f"{url}/ws.json", sha256=digest), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_lies_there_is_what_was_fetched(server, tmp_path, monkeypatch):
+    """A downloaded file, or a member of an archive, that was changed since is refused before any work."""
+    from toymill.config import model
+    from toymill.config.study import check_inputs, read_study
+
+    monkeypatch.setattr(model, "FETCHED", tmp_path / "fetched")
+    for name, member in (("ws.json", None), ("all.zip", "deep/ws.json")):
+        one = remote(server, name, member)
+        fetch(one, one.local)
+        assert one.is_as_fetched()
+        one.local.write_bytes(CONTENT + b" ")
+        assert not one.is_as_fetched()
+        study = read_study(
+            {"study": "s", "model": {"path": one.model_dump()}, "ensembles": {"a": {"truth": {"mu": 1}}}}
+        )
+        with pytest.raises(toymill.ToymillError, match="is not what .* gave. Remove it"):
+            check_inputs(study)

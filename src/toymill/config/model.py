@@ -84,6 +84,19 @@ class Remote(Strict):
         parts = Path(self.member).parts if self.member else [self.url.rsplit("/", 1)[-1] or "file"]
         return Path(FETCHED / self.sha256, *map(_file_name, parts))
 
+    @property
+    def seal(self) -> Path:
+        """Where the SHA-256 of the downloaded file is kept."""
+        return self.local.with_name(f"{self.local.name}.sha256")
+
+    def is_as_fetched(self) -> bool:
+        """Whether the downloaded file is, to the bit, what was downloaded."""
+        try:
+            expected = self.sha256 if self.member is None else self.seal.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            return False
+        return _sha256(self.local) == expected
+
 
 def _file_name(word: str) -> str:
     """A word of an address as the name of a file: itself, or what is harmless of it behind a digest of all of it."""

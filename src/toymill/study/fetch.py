@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ftplib
+import hashlib
 import lzma
 import tarfile
 import zipfile
@@ -14,6 +15,7 @@ import requests
 
 from toymill.config.model import FETCHED, Remote
 from toymill.errors import ToymillError, nearest
+from toymill.results.files import put_in_place, temporary_name, write_text, writing
 
 LARGEST_MEMBER = 2**30
 """Bytes of a member of an archive, uncompressed; published workspaces have some 10⁸ at most."""
@@ -43,7 +45,6 @@ def fetch(remote: Remote, output: str | Path) -> None:
         ToymillError: no answer, another digest, an archive without the member, and what ``_member`` refuses.
     """
     output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
     url, digest, member = remote.url, remote.sha256, remote.member
     pooch.get_logger().setLevel("WARNING")
     try:
@@ -55,9 +56,14 @@ def fetch(remote: Remote, output: str | Path) -> None:
         msg = f"{url}: {error} Check the address, or whether the record has a new version."
         raise ToymillError(msg) from None
     content = path.read_bytes() if member is None else _member(path, member, url)
-    temporary = output.with_name(f".{output.name}.part")
-    temporary.write_bytes(content)
-    temporary.replace(output)
+    write_text(output.with_name(f"{output.name}.sha256"), hashlib.sha256(content).hexdigest())
+    temporary = temporary_name(output)
+    with writing(output):
+        try:
+            temporary.write_bytes(content)
+            put_in_place(temporary, output)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _download(url: str, digest: str, tries: int = 3) -> Path:
