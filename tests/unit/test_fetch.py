@@ -212,5 +212,5 @@ def test_what_lies_there_is_what_was_fetched(server, tmp_path, monkeypatch):
         study = read_study(
             {"study": "s", "model": {"path": one.model_dump()}, "ensembles": {"a": {"truth": {"mu": 1}}}}
         )
-        with pytest.raises(toymill.ToymillError, match="is not what .* gave. Remove it"):
+        with pytest.raises(toymill.ToymillError, match=r"is not what .* gave\. Remove it"):
             check_inputs(study)

@@ -215,12 +215,17 @@ def check_inputs(study: Study) -> None:
     """Check the study against its model as far as its files are there; what is yet to be fetched is checked later.
 
     Raises:
-        ToymillError: a local input that is not there, and what ``facts_of`` and ``check_study`` refuse.
+        ToymillError: a local input that is not there, a download that was changed since, and what ``facts_of`` and
+            ``check_study`` refuse.
     """
     for key, item in study.model.sources.items():
         if isinstance(item, str) and not is_file(Path(item)):
             download = "" if isinstance(study.model, PythonConfig) else " A download is a mapping of url and sha256."
             msg = f"model.{key}: there is no file {item!r} in {Path.cwd()}.{download}"
+            raise ToymillError(msg)
+    for remote in study.model.remotes:
+        if is_file(remote.local) and not remote.is_as_fetched():
+            msg = f"model: {remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
             raise ToymillError(msg)
     if all(is_file(path) for path in study.model.inputs):
         check_study(study, facts_of(study.model))
