@@ -148,8 +148,9 @@ def begin():
 
 
 def end(done):
-    """Let the results directory go; of a finished study, earlier shards too."""
-    if done and Path(f"{RESULTS}/provenance.json").exists() and STUDY.kind == "toys":
+    """Let the results directory go; and earlier shards, if the present ones hold all that they did."""
+    planned = STUDY.shard != "auto" or Path(f"{RESULTS}/plan.json").exists()
+    if done and planned and STUDY.kind == "toys":
         ownership.tidy(own_directory(), files_of(f"{RESULTS}/fits")(None))
     ownership.release(own_directory())
 

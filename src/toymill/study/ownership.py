@@ -247,7 +247,7 @@ def _read_lock(lock: Path) -> Run | None:
     """The run that a lock names; None if there is no lock."""
     try:
         return TypeAdapter(Run).validate_json(lock.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError:
         return Run(host="an unknown machine", pid=0, started=0.0)
