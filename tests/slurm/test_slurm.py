@@ -208,6 +208,20 @@ def test_a_scan_of_a_limit(root, begin, alone, shards):
     assert content(results, *files) == content(here, *files)
 
 
+def test_a_study_that_moves_and_grows(root, begin, alone):
+    """Begun on one machine with other shards, finished on Slurm, and then with more toys: as made at once in one place."""
+
+    def grown(toys, shard):
+        ensembles = {"one": {"truth": {"mu": 1.0}, "toys": toys, "tests": [0.0]}}
+        return small(root) | {"study": "moved", "ensembles": ensembles, "shard": shard}
+
+    here = begin(grown(300, 120), "default", "--", "results/moved/fits/one/000000000-000000119.h5")
+    finish(here)
+    for study in (grown(300, 200), grown(500, 200)):
+        finish(begin(study, "slurm", *QUICK, "aggregate", folder=here.folder))
+    assert_same_results(here.folder / "results/moved", alone(grown(500, 200), "aggregate"))
+
+
 def test_a_job_that_asks_for_a_gpu_is_given_one(root, start, tmp_path):
     """By the profile gpu, which asks for the rule fit; another rule has none."""
     (tmp_path / "Snakefile").write_text(
