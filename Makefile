@@ -18,7 +18,8 @@ LONG ?=
 CUDA ?= $(if $(filter gpu,$(PROFILE)),12)
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
-SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/$(PROFILE) $(if $(CORES),--cores $(CORES))
+# Snakemake keeps copies of what it reads in a cache; here, since a home may be missing or not writable.
+SNAKEMAKE := XDG_CACHE_HOME="$(CURDIR)/.snakemake/toymill/cache" $(BIN)/snakemake --workflow-profile workflow/profiles/$(PROFILE) $(if $(CORES),--cores $(CORES))
 EXECUTOR := $(shell sed -n 's/^executor: *//p' workflow/profiles/$(PROFILE)/config.yaml)
 LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf.py docs/figures
 

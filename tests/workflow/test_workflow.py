@@ -283,7 +283,8 @@ def test_a_second_run_of_a_study_is_refused(run, root, finished):
 
     lock = finished / "results/small/.lock"
     me = psutil.Process()
-    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": me.pid, "started": me.create_time()}))
+    started = me.create_time() - psutil.boot_time()
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": me.pid, "started": started}))
     wanted = study(root, keep_toys=True)
     done = run(wanted)
     assert done.returncode != 0
@@ -291,7 +292,7 @@ def test_a_second_run_of_a_study_is_refused(run, root, finished):
     assert "Traceback" not in done.stderr
     assert lock.exists()
     assert run(study(root, study="other"), "resolve").returncode == 0
-    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": me.pid, "started": me.create_time() - 100}))
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": me.pid, "started": started - 100}))
     done = run(wanted, "--forcerun", "aggregate", "--until", "aggregate")
     assert done.returncode == 0, done.stderr
     assert not lock.exists()

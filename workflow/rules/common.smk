@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from itertools import chain
 from pathlib import Path
 
@@ -27,6 +28,7 @@ try:
     )
     from toymill.config.yaml_file import check_yaml
     from toymill.errors import ToymillError
+    from toymill.results.files import bring_back
     from toymill.study.layout import files_of_part, parts
 except ImportError as error:
     raise WorkflowError(
@@ -46,8 +48,9 @@ except ToymillError as error:
 RESULTS = f"results/{STUDY.study}"
 SCRATCH = f".snakemake/toymill/{STUDY.study}"
 
-# Inputs are known by their content, whose digests are among the parameters of jobs; their times say nothing.
-INPUTS = [ancient(str(path)) for path in STUDY.model.inputs]
+# What is fetched before jobs that read the model. Other inputs are no business of Snakemake's: it refuses those whose time
+# is ahead of the clock, whatever is said of them. They are known by their content, whose digests are parameters of jobs.
+INPUTS = [ancient(str(item.local)) for item in STUDY.model.remotes]
 CONTENTS = STUDY.model.contents
 
 # What the jobs of each ensemble depend on in the study; a change of it makes their files anew.
@@ -70,6 +73,8 @@ os.environ.update(
 
 if workflow.is_main_process:
     os.environ.update(TOYMILL_COMMAND=shlex.join(["snakemake", *sys.argv[1:]]))
+    # Snakemake's scheduler writes there, and fails if it cannot. Python finds a folder that can be written.
+    os.environ.update(dict.fromkeys(("TMPDIR", "TMP", "TEMP"), tempfile.gettempdir()))
 
 
 def shard_files(folder):
@@ -143,6 +148,7 @@ def begin():
     ]
     try:
         ownership.take(own_directory(), remade, kept)
+        bring_back([Path(RESULTS), Path(SCRATCH), FETCHED])
     except ToymillError as error:
         raise WorkflowError(str(error)) from None
 

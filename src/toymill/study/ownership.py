@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import socket
-import uuid
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,11 +24,15 @@ from toymill.config.dependencies import fits_job
 from toymill.config.study import Study
 from toymill.errors import ToymillError
 from toymill.record import EnsembleName, FileRecord, Record
-from toymill.results.files import read_record, write_record
+from toymill.results.files import read_record, temporary_name, write_record
 from toymill.study.layout import range_of, superseded
 
 CACHES = Path(".snakemake/toymill/jax-cache/jobs")
 """Where jobs have folders of their own, named by host and process."""
+
+
+_SAME = 1.5
+"""Seconds by which two readings of a process's start may differ: the machine's own start is known to the second."""
 
 
 class Claim(FileRecord):
@@ -51,7 +54,8 @@ class Run(Record):
     pid: int
     """Number of its process there."""
     started: float
-    """When that process started, in seconds since 1970: another process of the same number started at another time."""
+    """When that process started, in seconds since the machine did, which steps of the clock do not change: another process
+    of the same number started at another time."""
 
 
 class Directory(NamedTuple):
@@ -139,7 +143,7 @@ def _with_other_tests(directory: Directory) -> Iterator[Path]:
 def release(directory: Directory) -> None:
     """Let other runs have the directory, if this one has it."""
     with suppress(OSError, ToymillError):
-        if _read_lock(directory.lock) == _this_run():
+        if _is_this_run(_read_lock(directory.lock)):
             directory.lock.unlink()
 
 
@@ -244,7 +248,15 @@ def _changes(before: object, now: object, path: str) -> Iterator[tuple[str, str,
 
 def _this_run() -> Run:
     process = psutil.Process()
-    return Run(host=socket.gethostname(), pid=process.pid, started=process.create_time())
+    return Run(host=socket.gethostname(), pid=process.pid, started=_started(process))
+
+
+def _started(process: psutil.Process) -> float:
+    return float(process.create_time() - psutil.boot_time())
+
+
+def _is_this_run(run: Run | None) -> bool:
+    return run is not None and (run.host, run.pid) == (socket.gethostname(), os.getpid())
 
 
 def _read_lock(lock: Path) -> Run | None:
@@ -255,17 +267,20 @@ def _read_lock(lock: Path) -> Run | None:
         return None
     except ValidationError:
         return Run(host="an unknown machine", pid=0, started=0.0)
+    except OSError as error:
+        msg = f"{lock} cannot be read ({error}). Make its folder readable, or run in another working directory."
+        raise ToymillError(msg) from None
 
 
 def _other_run(lock: Path) -> Run | None:
     """Another run that a lock names and that, as far as this machine can tell, lives."""
     found = _read_lock(lock)
-    if found is None or found == _this_run():
+    if found is None or _is_this_run(found):
         return None
     if found.host != socket.gethostname():
         return found
     try:
-        alive = abs(psutil.Process(found.pid).create_time() - found.started) < 1.0
+        alive = abs(_started(psutil.Process(found.pid)) - found.started) < _SAME
     except psutil.Error:
         alive = False
     return found if alive else None
@@ -274,7 +289,7 @@ def _other_run(lock: Path) -> Run | None:
 def _lock(directory: Directory) -> None:
     """Write the lock whole and only if there is none; one whose run has ended is replaced."""
     ours, lock = _this_run(), directory.lock
-    own = lock.with_name(f".lock.{uuid.uuid4().hex[:12]}.part")
+    own = temporary_name(lock)
     own.write_text(ours.model_dump_json(), encoding="utf-8")
     try:
         while _read_lock(lock) != ours:
@@ -291,7 +306,7 @@ def _lock(directory: Directory) -> None:
 
 def _remove_ended(lock: Path) -> None:
     """Remove the lock of a run that has ended, but not one that a living run has put in its place meanwhile."""
-    moved = lock.with_name(f".lock.{uuid.uuid4().hex[:12]}.part")
+    moved = temporary_name(lock)
     with suppress(FileNotFoundError):
         lock.rename(moved)
         if _other_run(moved) is not None:
