@@ -84,14 +84,14 @@ def test_the_lock_of_a_killed_run_is_none(directory, other):
 def test_the_lock_of_another_machine_is_believed(directory):
     take(directory, [], [])
     directory.lock.write_text(directory.lock.read_text().replace(socket.gethostname(), "elsewhere"))
-    with pytest.raises(ToymillError, match="on elsewhere. Wait for its end, .* remove .*/.lock"):
+    with pytest.raises(ToymillError, match=r"on elsewhere\. Wait for its end, .* remove .*/\.lock"):
         check(directory)
 
 
 def test_a_directory_that_cannot_be_made_is_one_message(directory):
     directory.folder.parent.write_text("in the way")
     check(directory)
-    with pytest.raises(ToymillError, match="cannot be written .* Make it writable"):
+    with pytest.raises(ToymillError, match=r"cannot be written .* Make it writable"):
         take(directory, [], [])
 
 
