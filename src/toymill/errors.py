@@ -25,6 +25,11 @@ def _shown(line: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in line)
 
 
+def one_line(text: object) -> str:
+    """A text for a message of one line: names and paths may have line ends."""
+    return str(text).replace("\n", r"\n")
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """End of an error message that offers the nearest allowed words, or lists them."""
     words = [str(item) for item in allowed]

@@ -92,7 +92,7 @@ END
 
 running() { # whether the process whose pid is in a file still runs, and has this name; one that nobody waits for is over
   local pid
-  [ -s "$1" ] && pid=$(cat "$1") && [ "$(ps --format comm= --pid "$pid")" = "$2" ]
+  pid=$(cat "$1" 2> /dev/null) && [ -n "$pid" ] && [ "$(ps --format comm= --pid "$pid")" = "$2" ]
 }
 
 stop_daemon() { # file of the pid, name

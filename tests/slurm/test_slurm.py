@@ -154,11 +154,12 @@ def hww(root):
     return study
 
 
-def scan(root):
+def scan(root, shards):
     """Twenty truth points, as the scan of a limit has."""
-    ensembles = {f"mu{point:02}": {"truth": {"mu": point / 10}, "toys": 200, "tests": [0.0]} for point in range(20)}
+    truth = {f"mu{point:02}": {"mu": point / 10} for point in range(20)}
+    ensembles = {name: {"truth": mu, "toys": 100 * shards, "tests": [0.0]} for name, mu in truth.items()}
     model = str(root / "tests/data/onoff.json")
-    return {"study": "scan", "model": model, "ensembles": ensembles, "shard": 100, "fit": {"audit": 0}}
+    return {"study": f"scan{shards}", "model": model, "ensembles": ensembles, "shard": 100, "fit": {"audit": 0}}
 
 
 SMALL = [f"results/small/fits/one/{name}.h5" for name in ("000000000-000000199", "000000200-000000399")]
@@ -193,16 +194,32 @@ def test_the_default_study(root, begin, alone):
     assert_same_results(results, alone(hww(root)))
 
 
-def test_a_scan_of_a_limit(root, begin, alone):
+@pytest.mark.parametrize("shards", [1, pytest.param(3, marks=pytest.mark.long)])
+def test_a_scan_of_a_limit(root, begin, alone, shards):
     """Every job of it through Slurm; one truth point is compared."""
-    process = begin(scan(root), "slurm", *QUICK, "aggregate")
+    study = scan(root, shards)
+    process = begin(study, "slurm", *QUICK, "aggregate")
     finish(process)
-    shards = [f"fits/mu13/{first:09}-{first + 99:09}.h5" for first in (0, 100)]
-    results = process.folder / "results/scan"
-    assert len(list(results.glob("fits/*/*.h5"))) == 40
+    results = process.folder / f"results/scan{shards}"
+    assert len(list(results.glob("fits/*/*.h5"))) == 20 * shards
     assert (results / "summary.json").exists()
-    here = alone(scan(root), *(f"results/scan/{shard}" for shard in shards))
-    assert content(results, *shards) == content(here, *shards)
+    files = [f"fits/mu13/{first:09}-{first + 99:09}.h5" for first in range(0, 100 * shards, 100)]
+    here = alone(study, *(f"results/scan{shards}/{file}" for file in files))
+    assert content(results, *files) == content(here, *files)
+
+
+def test_a_study_that_moves_and_grows(root, begin, alone):
+    """Begun on one machine with other shards, finished on Slurm, and then with more toys: as made at once in one place."""
+
+    def grown(toys, shard):
+        ensembles = {"one": {"truth": {"mu": 1.0}, "toys": toys, "tests": [0.0]}}
+        return small(root) | {"study": "moved", "ensembles": ensembles, "shard": shard}
+
+    here = begin(grown(300, 120), "default", "--", "results/moved/fits/one/000000000-000000119.h5")
+    finish(here)
+    for study in (grown(300, 200), grown(500, 200)):
+        finish(begin(study, "slurm", *QUICK, "aggregate", folder=here.folder))
+    assert_same_results(here.folder / "results/moved", alone(grown(500, 200), "aggregate"))
 
 
 def test_a_job_that_asks_for_a_gpu_is_given_one(root, start, tmp_path):

@@ -13,7 +13,7 @@ import jsonpatch
 import jsonpointer
 from pydantic import BaseModel, ConfigDict, Field
 
-from toymill.errors import ToymillError, nearest
+from toymill.errors import ToymillError, nearest, one_line
 from toymill.formats.validation import Json, refuse_duplicates, require_plain, shortened, validate
 
 MOST_COPIED = 10**6
@@ -58,7 +58,7 @@ def load_patched(path: str | Path | Json, patches: Sequence[Patch]) -> tuple[Any
     if not isinstance(patches, list | tuple):
         msg = f"patches is {shortened(patches)}; expected a list of patches."
         raise ToymillError(msg)
-    source = "workspace" if isinstance(path, dict) else str(path)
+    source = "workspace" if isinstance(path, dict) else one_line(path)
     original = path if isinstance(path, dict) else load_json(Path(path))
     require_plain(original, source)
     content = original
@@ -70,7 +70,7 @@ def load_patched(path: str | Path | Json, patches: Sequence[Patch]) -> tuple[Any
             raise
         except jsonpatch.InvalidJsonPatch as error:
             msg = f"{origin} is no valid JSON patch (RFC 6902): {str(error).rstrip('.')}."
-            raise ToymillError(msg) from None
+            raise ToymillError(one_line(msg)) from None
         except (
             jsonpatch.JsonPatchException,
             jsonpointer.JsonPointerException,
@@ -82,7 +82,7 @@ def load_patched(path: str | Path | Json, patches: Sequence[Patch]) -> tuple[Any
             # jsonpatch puts the whole document into some of its messages
             reason = str(error).partition(" in {")[0].rstrip(".")
             msg = f"{origin} does not apply to {source}: {reason}. Is it the patch of another workspace?"
-            raise ToymillError(msg) from None
+            raise ToymillError(one_line(msg)) from None
     return content, source
 
 
@@ -109,20 +109,20 @@ def load_json(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        msg = f"{path} is not text in UTF-8, so not JSON. Is it an archive to unpack first?"
+        msg = f"{one_line(path)} is not text in UTF-8, so not JSON. Is it an archive to unpack first?"
         raise ToymillError(msg) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        msg = f"Cannot read {path}: {reason}. Check the path; paths are relative to the working directory."
+        msg = f"Cannot read {one_line(path)}: {reason}. Check the path; paths are relative to the working directory."
         raise ToymillError(msg) from None
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         python = " A model in Python needs kind: python beside its path." if str(path).endswith(".py") else ""
-        msg = f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.{python}"
+        msg = f"{one_line(path)} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.{python}"
         raise ToymillError(msg) from None
     except (ValueError, RecursionError) as error:
-        msg = f"{path} is no JSON that can be read: {error}."
+        msg = f"{one_line(path)} is no JSON that can be read: {error}."
         raise ToymillError(msg) from None
 
 
@@ -132,7 +132,7 @@ def _operations(number: int, patch: Patch, original: object, source: str) -> tup
         msg = f"patch {number} is {shortened(patch)}; expected a patch set and the name of one of its patches."
         raise ToymillError(msg)
     holder, wanted = patch if isinstance(patch, tuple) else (patch, None)
-    origin = str(holder) if isinstance(holder, str | Path) else f"patch {number}"
+    origin = one_line(holder) if isinstance(holder, str | Path) else f"patch {number}"
     content: Any = load_json(Path(holder)) if isinstance(holder, str | Path) else holder
     require_plain(content, origin)
     is_set = isinstance(content, dict) and "patches" in content

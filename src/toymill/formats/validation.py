@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from toymill.errors import ToymillError
+from toymill.errors import ToymillError, one_line
 from toymill.parameters import NO_TEXT
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -74,7 +74,7 @@ def validate(schema: type[Schema], content: object, source: str, *, advice: str 
         text = re.sub(r"^Value error, ", "", first["msg"])
         text = re.sub(r"a valid dictionary or (an )?instance of \w+", "an object, {…}", text)
         msg = f"{source}: {_where(content, first['loc'])}: {text}; got {shortened(first['input'])}{more}.{advice}"
-        raise ToymillError(msg) from None
+        raise ToymillError(one_line(msg)) from None
 
 
 def shortened(value: object) -> str:

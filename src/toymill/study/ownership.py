@@ -79,8 +79,12 @@ def check(directory: Directory) -> None:
     """Refuse a study whose directory has results of another one, or is being written by another run.
 
     Raises:
-        ToymillError: what differs and what to do; or which run it is.
+        ToymillError: what differs and what to do; which run it is; or a file that is where a folder should be.
     """
+    for path in [directory.folder, *directory.folder.parents]:
+        if path.exists() and not path.is_dir():
+            msg = f"{directory.folder} cannot be written: {path} is a file. Move it, or run in another working directory."
+            raise ToymillError(msg)
     running = _other_run(directory.lock)
     if running is not None:
         raise ToymillError(_refusal(directory, running))
@@ -259,7 +263,7 @@ def _read_lock(lock: Path) -> Run | None:
     """The run that a lock names; None if there is no lock."""
     try:
         return TypeAdapter(Run).validate_json(lock.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     except ValidationError:
         return Run(host="an unknown machine", pid=0, started=0.0)
