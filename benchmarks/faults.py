@@ -453,7 +453,7 @@ def no_directory(ground: Ground, draw: random.Random) -> None:  # noqa: ARG001
     """A results directory that cannot be made: a file has its name."""
     folder = ground.folder("no-directory")
     (folder / "results").write_text("in the way")
-    refused(run(folder), f"{RESULTS} cannot be written", "Make it writable")
+    refused(run(folder), f"{RESULTS} cannot be written: results is a file. Move it")
     (folder / "results").unlink()
     ground.complete(folder)
 

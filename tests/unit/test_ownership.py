@@ -88,10 +88,17 @@ def test_the_lock_of_another_machine_is_believed(directory):
         check(directory)
 
 
-def test_a_directory_that_cannot_be_made_is_one_message(directory):
+def test_a_directory_that_cannot_be_made_is_one_message(directory, monkeypatch):
     directory.folder.parent.write_text("in the way")
-    check(directory)
-    with pytest.raises(ToymillError, match=r"cannot be written .* Make it writable"):
+    with pytest.raises(ToymillError, match=r"cannot be written: .*results is a file"):
+        check(directory)
+    directory.folder.parent.unlink()
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(directory.folder), "mkdir", refused)
+    with pytest.raises(ToymillError, match=r"cannot be written .*Permission denied.* Make it writable"):
         take(directory, [], [])
 
 
