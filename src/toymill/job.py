@@ -88,13 +88,18 @@ def reported(logs: Sequence[str]) -> Iterator[None]:
         yield
     except ToymillError as error:
         text = f"toymill: {error}\n"
-        for log in logs:
-            Path(log).write_text(text, encoding="utf-8")
+        _log(logs, text)
         sys.stderr.write(text)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception:
-        for log in logs:
-            Path(log).write_text(traceback.format_exc(), encoding="utf-8")
+        _log(logs, traceback.format_exc())
         raise
+
+
+def _log(logs: Sequence[str], text: str) -> None:
+    """Write a text to logs, if the disk has room for it."""
+    for log in logs:
+        with contextlib.suppress(OSError):
+            Path(log).write_text(text, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 from toymill.report import of_comparison, of_ensemble, of_study
 from toymill.results.audit import Audit
+from toymill.results.files import write_bytes
 from toymill.results.summary import ComparisonSummary, Summary
 
 
@@ -40,8 +42,10 @@ def draw(
         mpl.rcParams.update({"xtick.labelsize": 11, "ytick.labelsize": 11, "svg.fonttype": "path"})
         for name, path in outputs.items():
             figure = _figure(summary, name, audits or {}, ensemble)
-            figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=Path(path).suffix[1:], bbox_inches="tight", metadata={"Date": None})
             plt.close(figure)
+            write_bytes(path, drawn.getvalue())
 
 
 def _figure(

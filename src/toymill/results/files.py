@@ -52,10 +52,12 @@ def writing(path: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "errno" not in str(error):  # HDF5 tells some of the system's errors so
+    except ToymillError:
+        raise
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        told = re.search("errno = [0-9]+, error message = '([^']+)'", str(error))  # the system's error in HDF5's words
+        if told is None and not isinstance(error, OSError):
             raise
-        told = re.search("error message = '([^']+)'", str(error))  # in the words of HDF5
         reason = told[1] if told else str(error)
         msg = f"{path} could not be written ({reason}). Make room for it, or make its folder writable, and run again."
         raise ToymillError(msg) from None
@@ -135,14 +137,19 @@ def write_yaml(path: str | Path, content: Mapping[str, object]) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file whole: under a temporary name, then renamed."""
+    """Write a text file whole, as ``write_bytes`` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file whole: under a temporary name, then renamed."""
     path = Path(path)
     temporary = temporary_name(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("x", encoding="utf-8") as file:
-                file.write(text)
+            with temporary.open("xb") as file:
+                file.write(content)
             put_in_place(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -68,7 +68,7 @@ class atomically:  # noqa: N801 - reads as a word in a with statement
                 try:
                     self.file.close()
                 finally:
-                    if isinstance(error, OSError):
+                    if isinstance(error, Exception):
                         raise error
                 if kind is None:
                     _seal(self.temporary)

@@ -15,7 +15,7 @@ import requests
 
 from toymill.config.model import FETCHED, Remote
 from toymill.errors import ToymillError, nearest
-from toymill.results.files import put_in_place, temporary_name, write_text, writing
+from toymill.results.files import write_bytes, write_text
 
 LARGEST_MEMBER = 2**30
 """Bytes of a member of an archive, uncompressed; published workspaces have some 10⁸ at most."""
@@ -57,13 +57,7 @@ def fetch(remote: Remote, output: str | Path) -> None:
         raise ToymillError(msg) from None
     content = path.read_bytes() if member is None else _member(path, member, url)
     write_text(output.with_name(f"{output.name}.sha256"), hashlib.sha256(content).hexdigest())
-    temporary = temporary_name(output)
-    with writing(output):
-        try:
-            temporary.write_bytes(content)
-            put_in_place(temporary, output)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_bytes(output, content)
 
 
 def _download(url: str, digest: str, tries: int = 3) -> Path:
