@@ -83,7 +83,9 @@ def check(directory: Directory) -> None:
     """
     for path in [directory.folder, *directory.folder.parents]:
         if path.exists() and not path.is_dir():
-            msg = f"{directory.folder} cannot be written: {path} is a file. Move it, or run in another working directory."
+            msg = (
+                f"{directory.folder} cannot be written: {path} is a file. Move it, or run in another working directory."
+            )
             raise ToymillError(msg)
     running = _other_run(directory.lock)
     if running is not None:

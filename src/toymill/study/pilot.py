@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 
-import numpy as np
 import psutil
 
 from toymill._version import __version__
@@ -81,10 +80,11 @@ def seconds_a_toy(study: Study, model: Model, ensemble: str) -> tuple[float, flo
             pass
         return time.perf_counter() - begin
 
-    first = seconds(count)
-    spent = seconds(count)
-    compiling = max(first - spent, 0.0)
-    while spent < MEASURED and count < toys:
-        count = int(np.clip(count * math.ceil(MEASURED / max(spent, 0.25)), 2 * count, toys))
-        spent = seconds(count)
+    compiling, spent = 0.0, 0.0
+    while True:
+        first, spent = seconds(count), seconds(count)  # the same toys again: rare ones need programs of their own
+        compiling += max(first - spent, 0.0)
+        if spent >= MEASURED or count == toys:
+            break
+        count = min(toys, count * max(2, math.ceil(MEASURED / max(spent, 0.25))))
     return spent / count, compiling
