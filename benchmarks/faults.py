@@ -341,12 +341,15 @@ def second_run(ground: Ground, draw: random.Random) -> None:
     folder = ground.folder("second-run")
     first = begun(folder)
     time.sleep(draw.random() * 0.6 * ground.run_seconds)
-    second = subprocess.run(
-        words(), cwd=folder, env=environment(), capture_output=True, text=True, timeout=None, check=False
-    )
+    second = subprocess.run(words(), cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     if first.wait() == 0:  # whichever took the directory is whole; a second one after its end has nothing to do
         if second.returncode != 0:
-            refused(second, "is being written by another run of this study")
+            refused(second)
+            told = (
+                "is being written by another run of this study",
+                "Directory cannot be locked",
+            )  # ours, and Snakemake's
+            assert any(sentence in second.stderr for sentence in told), second.stderr[-3000:]
     else:
         succeed(second)
     ground.compare(folder)
