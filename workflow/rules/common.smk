@@ -135,6 +135,8 @@ if workflow.is_main_process:
 
     try:
         ownership.check(own_directory())
+        if STUDY.shard == "auto" and Path(f"{RESULTS}/plan.json").exists():
+            planned_in(f"{RESULTS}/plan.json")
     except ToymillError as error:
         raise WorkflowError(str(error)) from None
 

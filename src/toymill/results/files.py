@@ -81,23 +81,29 @@ def made_anew(path: str | Path) -> str:
     return f"Add '--forcerun {path}' to the snakemake command: this file alone is made anew, and what depends on it."
 
 
+REMOVE = "Remove it and run again: it is made anew when it is needed, and stored fits are used."
+"""What to do about a file that is read before Snakemake knows what to make anew."""
+
+
 def write_record(path: str | Path, record: FileRecord) -> None:
     """Write a record as JSON, with the digest of its content."""
     content = record.model_dump(mode="json", exclude={"sha256"})
     write_json(path, {"sha256": _digest(content), **content})
 
 
-def read_record(path: str | Path, kind: TypeAdapter[Content]) -> Content:
+def read_record(path: str | Path, kind: TypeAdapter[Content], todo: str | None = None) -> Content:
     """Read a record from JSON.
 
     Args:
         path: the file.
         kind: what it is: a class of records, or a union of such classes.
+        todo: what to do about a file that cannot be used; as ``made_anew`` says by default.
 
     Raises:
         ToymillError: a file that is not of this kind, with the key that is wrong, or whose content is not what was
             written.
     """
+    todo = made_anew(path) if todo is None else todo
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         digest = content.pop("sha256", "")
@@ -106,13 +112,13 @@ def read_record(path: str | Path, kind: TypeAdapter[Content]) -> Content:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"])
-        msg = f"{path}: {key}: {first['msg']}. This version of toymill writes no such file. {made_anew(path)}"
+        msg = f"{path}: {key}: {first['msg']}. This version of toymill writes no such file. {todo}"
         raise ToymillError(msg) from None
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        msg = f"{path} cannot be read as JSON ({error}). {made_anew(path)}"
+        msg = f"{path} cannot be read as JSON ({error}). {todo}"
         raise ToymillError(msg) from None
     if not whole:
-        msg = f"{path} is not what was written: its content has another SHA-256 than it says. {made_anew(path)}"
+        msg = f"{path} is not what was written: its content has another SHA-256 than it says. {todo}"
         raise ToymillError(msg)
     return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from toymill.record import EnsembleName, FileRecord, Record
-from toymill.results.files import read_record
+from toymill.results.files import REMOVE, read_record
 
 
 class EnsemblePlan(Record):
@@ -40,4 +40,4 @@ def read_plan(path: str | Path) -> Plan:
     Raises:
         ToymillError: a file that is not one of this version, or is not what was written.
     """
-    return read_record(path, TypeAdapter(Plan))
+    return read_record(path, TypeAdapter(Plan), REMOVE)

@@ -24,7 +24,7 @@ from toymill.config.dependencies import fits_job
 from toymill.config.study import Study
 from toymill.errors import ToymillError
 from toymill.record import EnsembleName, FileRecord, Record
-from toymill.results.files import read_record, temporary_name, write_record
+from toymill.results.files import REMOVE, read_record, temporary_name, write_record
 from toymill.study.layout import range_of, superseded
 
 CACHES = Path(".snakemake/toymill/jax-cache/jobs")
@@ -220,14 +220,14 @@ def _empty(folder: Path, kept: Container[Path]) -> None:
 
 def _claimed(directory: Directory) -> dict[str, dict[str, Any]]:
     """What the fits that are stored of each ensemble depend on."""
-    return read_record(directory.claim, TypeAdapter(Claim)).ensembles if directory.claim.exists() else {}
+    return read_record(directory.claim, TypeAdapter(Claim), REMOVE).ensembles if directory.claim.exists() else {}
 
 
 def _differences(directory: Directory) -> Iterator[str]:
     """What makes stored fits useless for the study, a line each."""
     if not directory.claim.exists():
         return
-    kind = read_record(directory.claim, TypeAdapter(Claim)).kind
+    kind = read_record(directory.claim, TypeAdapter(Claim), REMOVE).kind
     if kind != directory.study.kind:
         yield f"kind: it was {kind}, and is now {directory.study.kind}"
         return
