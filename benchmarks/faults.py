@@ -76,7 +76,7 @@ class Ground:
         self.expected = contents(self.reference)
         folder = self.folder("job")
         begin = time.monotonic()
-        assert job(folder).wait() == 0 or study is not STUDY
+        assert ended(job(folder)) == 0 or study is not STUDY
         self.job_seconds = time.monotonic() - begin
         self._large: Ground | None = None
 
@@ -180,6 +180,12 @@ def job(folder: Path, limit: tuple[int, int] | None = None) -> subprocess.Popen[
     )
 
 
+def ended(process: subprocess.Popen[str]) -> int:
+    """The exit code of a job, when it has ended; what it told is read."""
+    process.communicate()
+    return process.returncode
+
+
 def contents(folder: Path) -> Mapping[str, bytes]:
     """The bytes of all results, but for files that tell when they were made."""
     results = folder / RESULTS
@@ -244,7 +250,7 @@ def killed_job(ground: Ground, draw: random.Random) -> None:
         time.sleep(draw.random() * 1.1 * ground.job_seconds)
     process.kill()
     process.communicate()
-    assert job(folder).wait() == 0
+    assert ended(job(folder)) == 0
     found = {path: value for path, value in contents(folder).items() if not path.endswith(".part")}
     name = SHARD.removeprefix(f"{RESULTS}/")
     assert found == {name: ground.expected[name]}, f"{folder}: {sorted(found)}"
