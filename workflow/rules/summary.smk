@@ -1,27 +1,4 @@
 # From shards to numbers and figures. An ensemble of many toys is counted in parts, each a job.
-def is_divided(ensemble):
-    """Whether an ensemble's toys are counted in several parts."""
-    return len(parts(STUDY, ensemble)) > 1
-
-
-def counted_at_once():
-    """The shards of the ensembles that are counted by one job."""
-    every = shard_files(f"{RESULTS}/fits")
-    return [
-        path for name, files in every.items() if not is_divided(name) for path in files
-    ]
-
-
-def tallies():
-    """The parts of the others."""
-    return [
-        f"{SCRATCH}/tallies/{name}/{number}.h5"
-        for name in STUDY.ensembles
-        if is_divided(name)
-        for number in range(len(parts(STUDY, name)))
-    ]
-
-
 rule tally:
     input:
         fits=lambda wildcards: files_of_part(
