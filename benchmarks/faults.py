@@ -21,7 +21,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +76,7 @@ class Ground:
         self.expected = contents(self.reference)
         folder = self.folder("job")
         begin = time.monotonic()
-        assert study is not STUDY or done_job(folder)
+        assert ended(job(folder)) == 0 or study is not STUDY
         self.job_seconds = time.monotonic() - begin
         self._large: Ground | None = None
 
@@ -180,11 +180,10 @@ def job(folder: Path, limit: tuple[int, int] | None = None) -> subprocess.Popen[
     )
 
 
-def done_job(folder: Path) -> bool:
-    """Run a fit job of the first shard to its end; whether it succeeded."""
-    process = job(folder)
+def ended(process: subprocess.Popen[str]) -> int:
+    """The exit code of a job, when it has ended; what it told is read."""
     process.communicate()
-    return process.returncode == 0
+    return process.returncode
 
 
 def contents(folder: Path) -> Mapping[str, bytes]:
@@ -251,7 +250,7 @@ def killed_job(ground: Ground, draw: random.Random) -> None:
         time.sleep(draw.random() * 1.1 * ground.job_seconds)
     process.kill()
     process.communicate()
-    assert done_job(folder)
+    assert ended(job(folder)) == 0
     found = {path: value for path, value in contents(folder).items() if not path.endswith(".part")}
     name = SHARD.removeprefix(f"{RESULTS}/")
     assert found == {name: ground.expected[name]}, f"{folder}: {sorted(found)}"
@@ -264,12 +263,9 @@ def killed_job_of_run(ground: Ground, draw: random.Random) -> None:
     victim = one_fit_job(folder, process, draw)
     time.sleep(draw.random() * 0.8 * ground.job_seconds)
     assert victim is not None
-    try:
+    with suppress(ProcessLookupError):  # it had ended before
         os.kill(victim, signal.SIGKILL)
-    except ProcessLookupError:
-        process.wait()  # the job had ended before
-    else:
-        process.wait()
+    process.wait()
     ground.complete(folder)
 
 
