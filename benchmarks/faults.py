@@ -21,7 +21,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -262,12 +262,10 @@ def killed_job_of_run(ground: Ground, draw: random.Random) -> None:
     process = begun(folder)
     victim = one_fit_job(folder, process, draw)
     time.sleep(draw.random() * 0.8 * ground.job_seconds)
-    try:
-        os.kill(victim or 0, signal.SIGKILL) if victim else None
-    except ProcessLookupError:
-        process.wait()  # it had ended before
-    else:
-        assert process.wait() != 0 or victim is None
+    assert victim is not None
+    with suppress(ProcessLookupError):  # it had ended before
+        os.kill(victim, signal.SIGKILL)
+    process.wait()
     ground.complete(folder)
 
 
