@@ -12,5 +12,4 @@ from toymill.study.summarize import summarize  # noqa: E402
 with reported(snakemake.log):
     study, description = read_study(snakemake.config), read_description(snakemake.input.model)
     fits, tallies = by_ensemble(snakemake.input.fits), by_ensemble(snakemake.input.tallies)
-    summary = summarize(study, description, fits, tallies)
-    write_summary(snakemake.output.json, snakemake.output.hdf5, summary)
+    write_summary(snakemake.output.json, snakemake.output.hdf5, summarize(study, description, fits, tallies))

@@ -3,7 +3,6 @@
 from toymill.config.study import read_study
 from toymill.job import reported
 from toymill.results.audit import read_audits
-from toymill.results.description import read_description
 from toymill.results.files import write_record
 from toymill.results.provenance import provenance
 from toymill.results.summary import read_summary
@@ -12,7 +11,7 @@ from toymill.study.failures import refuse_failures
 with reported(snakemake.log):
     summary, audits = read_summary(snakemake.input.summary), read_audits(snakemake.input.audits)
     refuse_failures(read_study(snakemake.config), summary, audits)
-    model = read_description(snakemake.input.model)
-    named = dict(snakemake.input.items())
-    files = {name: named[name] for name in ("config", "model", "summary")}
-    write_record(snakemake.output[0], provenance(model, files, snakemake.params.benchmarks))
+    write_record(
+        snakemake.output[0],
+        provenance(snakemake.input.config, snakemake.input.model, snakemake.input.summary, snakemake.params.benchmarks),
+    )

@@ -9,5 +9,5 @@ from toymill.results.audit import read_audits
 from toymill.results.summary import read_summary
 
 with reported(snakemake.log):
-    summary, audits = read_summary(snakemake.input[0]), read_audits(snakemake.input.get("audits", []))
+    summary, audits = read_summary(snakemake.input[0]), read_audits(snakemake.input.get("audits"))
     draw(summary, dict(snakemake.output.items()), audits, ensemble=snakemake.wildcards.get("ensemble"))

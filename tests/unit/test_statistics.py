@@ -20,7 +20,7 @@ def fits(nll, mu, fixed=None, status=None):
         parameters=np.stack([np.zeros(count), np.broadcast_to(mu, count)], axis=1),
         errors=np.ones((count, 2)),
         nll=np.asarray(nll, dtype=float),
-        status=np.zeros(count, dtype=int) if status is None else np.asarray(status),
+        status=np.full(count, Status.CERTIFIED) if status is None else np.asarray(status),
         edm=np.zeros(count),
         iterations=np.ones(count, dtype=int),
     )
@@ -40,7 +40,7 @@ def test_definitions():
 
 
 def test_a_toy_that_is_not_certified_has_no_statistic():
-    failed = fits([13.0, 10.4, 11.0], 1.0, fixed=1.0, status=[0, Status.NOT_CONVERGED, Status.AT_BOUND])
+    failed = fits([13.0, 10.4, 11.0], 1.0, fixed=1.0, status=[Status.CERTIFIED, Status.NOT_CONVERGED, Status.AT_BOUND])
     for t in (toymill.t_mu(FREE, failed), toymill.q_mu(FREE, failed), toymill.qtilde_mu(FREE, failed, AT_0)):
         assert np.isnan(t).tolist() == [False, True, False]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pydantic import TypeAdapter
 
 from toymill.inference.audit import AuditSummary
 from toymill.record import FileRecord, NumberOrNone, Record
-from toymill.results.files import read_record
+from toymill.results.files import read_record, write_record, write_text
 
 
 class AuditedToy(Record):
@@ -67,10 +68,20 @@ class Audit(FileRecord):
         )
 
 
-def read_audits(paths: Iterable[str | Path]) -> dict[str, Audit]:
-    """Read the audit of each ensemble, from a file of the ensemble's name.
+def read_audits(paths: Iterable[str | Path] | None) -> dict[str, Audit]:
+    """Read the audit of each ensemble, from a file of the ensemble's name; none if there are none.
 
     Raises:
         ToymillError: a file that is not one of this version, or is not what was written.
     """
-    return {Path(path).stem: read_record(path, TypeAdapter(Audit)) for path in paths}
+    return {Path(path).stem: read_record(path, TypeAdapter(Audit)) for path in paths or ()}
+
+
+def write_audit(path: str | Path, audit: Audit, logs: Iterable[str | Path]) -> None:
+    """Write an audit; missed minima are told on stderr and in the job's log too."""
+    write_record(path, audit)
+    if audit.summary.missed:
+        told = f"toymill: ensemble {audit.ensemble!r}: {audit.sentence}\n"
+        sys.stderr.write(told)
+        for log in logs:
+            write_text(log, told)

@@ -7,13 +7,12 @@ import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
 from toymill._version import __version__
 from toymill.record import FileRecord, Record
-from toymill.results.description import Description
+from toymill.results.description import read_description
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "h5py", "iminuit", "snakemake", "pydantic", "matplotlib", "mplhep")
 
@@ -52,14 +51,16 @@ class Provenance(FileRecord):
     """Wall-clock seconds of each job that was measured."""
 
 
-def provenance(model: Description, files: Mapping[str, str], benchmarks: str | Path) -> Provenance:
+def provenance(config: str | Path, model: str | Path, summary: str | Path, benchmarks: str | Path) -> Provenance:
     """Where a study's results came from.
 
     Args:
-        model: the description of its model.
-        files: results whose digests are recorded, by name.
+        config: its resolved configuration, of which the digest is recorded, as of the next two.
+        model: its ``model.json``.
+        summary: its ``summary.json``.
         benchmarks: folder of Snakemake's benchmark tables, one a job.
     """
+    files = {"config": config, "model": model, "summary": summary}
     return Provenance(
         toymill=__version__,
         command=os.environ.get("TOYMILL_COMMAND", "unknown: the job ran on another machine"),
@@ -68,7 +69,7 @@ def provenance(model: Description, files: Mapping[str, str], benchmarks: str | P
         python=platform.python_version(),
         platform=platform.platform(),
         packages={name: _version(name) for name in _PACKAGES},
-        inputs=model.inputs,
+        inputs=read_description(model).inputs,
         digests={name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in files.items()},
         seconds=_seconds(Path(benchmarks)),
     )

@@ -22,9 +22,10 @@ from toymill.inference.likelihood_ratios import t_mu
 from toymill.results.description import Description
 from toymill.results.files import made_anew
 from toymill.results.hdf5 import ShardKey
-from toymill.results.store import Part, ShardReader, reading_shard
+from toymill.results.store import Part, ShardReader, reading_shard, write_part
 from toymill.results.tally import BLOCK, Tally
 from toymill.study.layout import PART, files_of_part, keeps_values, parts
+from toymill.study.model import derived_of_study
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -107,6 +108,19 @@ def count_part(
                 for found, fits in zip(values, tests, strict=True):
                     found.append(np.maximum(t_mu(free, fits)[ok], 0.0))
     return Part(names, tally, [np.concatenate(lots) for lots in values if lots], codes)
+
+
+def tally_part(
+    study: Study,
+    description: Description,
+    ensemble: str,
+    number: int,
+    files: Sequence[str | Path],
+    path: str | Path,
+) -> None:
+    """Count the toys of one part, and write its file."""
+    part = count_part(study, description, ensemble, number, files, derived_of_study(study))
+    write_part(path, part_key(study, description, ensemble, number), part)
 
 
 def collect(
