@@ -39,7 +39,7 @@ def read(content):
         study = read_study(content)
         check_inputs(study)
         for name in study.ensembles:
-            assert list(shards(study, name))
+            assert list(shards(study, name, planned=10**6))
         assert read_study(study.model_dump(mode="json")) == study
     except toymill.ToymillError as error:
         refused(error)

@@ -191,9 +191,9 @@ def test_no_events_at_a_bound(spec):
 def test_upper_bound_inside(spec):
     model = counting(spec, bounds=[-0.4, 0.5])
     found = toymill.profile_interval(model, [[9.0], [2.0], [30.0]])
-    assert found.high_status.tolist() == [[1, 1], [0, 0], [1, 1]]
+    assert found.high_status.tolist() == [[2, 2], [1, 1], [2, 2]]
     assert found.high[0].tolist() == [0.5, 0.5]
-    assert found.low_status.tolist() == [[0, 0], [1, 1], [0, 0]]
+    assert found.low_status.tolist() == [[1, 1], [2, 2], [1, 1]]
     assert found.free.parameter("mu")[2] == 0.5
     np.testing.assert_allclose(found.low[0], [(poisson_ends(9, level)[0] - 5) / 10 for level in LEVELS], rtol=3e-6)
 

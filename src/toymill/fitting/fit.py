@@ -64,7 +64,7 @@ def fit(
         >>> model = toymill.read_workspace("tests/data/onoff.json")
         >>> fits = toymill.fit(model, model.observed)
         >>> round(float(fits.parameters[0, model.poi_index]), 6), int(fits.status[0])
-        (1.0, 0)
+        (1.0, 1)
     """
     problem, starts = state_problem(
         model, data, fixed, start=start, index=index, tolerance=tolerance, covariance=covariance, along=along

@@ -165,7 +165,7 @@ def profile_interval(
         >>> model = toymill.read_workspace("tests/data/onoff.json")
         >>> found = toymill.profile_interval(model, model.observed, levels=[1.0])
         >>> found.low.round(4).tolist(), found.high.round(4).tolist(), found.high_status.tolist()
-        ([[0.6848]], [[1.3179]], [[0]])
+        ([[0.6848]], [[1.3179]], [[1]])
     """
     name = model.parameters.names[model.poi_index] if parameter is None else parameter
     position = model.parameters.index(name)
