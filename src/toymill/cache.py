@@ -15,6 +15,9 @@ import shutil
 import socket
 from pathlib import Path
 
+JOBS = "jobs"
+"""The folder, in the one that all jobs share, in which each has one of its own, named by host and process."""
+
 _DIGEST = 32  # bytes of a SHA-256 before the content of an entry
 
 
@@ -31,7 +34,7 @@ def open_cache(folder: Path) -> Path | None:
         The folder; None if it cannot be made.
     """
     shared = folder / _processor()
-    own = folder / "jobs" / f"{socket.gethostname()}.{os.getpid()}"
+    own = folder / JOBS / f"{socket.gethostname()}.{os.getpid()}"
     try:
         shutil.rmtree(own, ignore_errors=True)
         own.mkdir(parents=True)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -168,7 +169,7 @@ class _Kind(Strict):
         """The inputs that have to be downloaded."""
         return [item for item in self.sources.values() if isinstance(item, Remote)]
 
-    @property
+    @cached_property
     def contents(self) -> list[str]:
         """What tells the content of each file: its SHA-256, or for a download that of the configuration, and the member.
 

@@ -24,7 +24,7 @@ Content = TypeVar("Content")
 
 
 def temporary_name(path: Path) -> Path:
-    """A name in the folder of ``path`` that no other writer has; ``writer_of`` tells whose it is."""
+    """A name in the folder of ``path`` that no other writer has: with its machine, its process and a token."""
     return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:12]}.part")
 
 

@@ -82,8 +82,7 @@ def count_part(
     """
     about = description.ensembles[ensemble]
     names = description.names
-    truth = [about.truth[name] for name in names]
-    tally = Tally.empty(truth, about.tests, study.levels, [about.derived[name] for name in derived])
+    tally = _no_toys(study, description, ensemble, derived)
     codes: set[str] = set()
 
     def readers() -> Iterator[ShardReader]:
@@ -135,11 +134,9 @@ def collect(
         found: the parts.
         derived: the quantities that the model derives from its parameters.
     """
-    about = description.ensembles[ensemble]
-    truth = [about.truth[name] for name in description.names]
-    tally = Tally.empty(truth, about.tests, study.levels, [about.derived[name] for name in derived])
+    tally = _no_toys(study, description, ensemble, derived)
     codes: set[str] = set()
-    values: list[list[Float[np.ndarray, " toy"]]] = [[] for _ in about.tests]
+    values: list[list[Float[np.ndarray, " toy"]]] = [[] for _ in tally.tests]
     for part in found:
         tally.merge(part.tally)
         codes |= part.codes
@@ -157,6 +154,13 @@ def counted(
     """The parts of an ensemble one after the other, counted here from all its shards."""
     for number in range(len(parts(study, ensemble))):
         yield count_part(study, description, ensemble, number, files, derived)
+
+
+def _no_toys(study: Study, description: Description, ensemble: str, derived: Derived) -> Tally:
+    """The tally of an ensemble before any toy is counted."""
+    about = description.ensembles[ensemble]
+    truth = [about.truth[name] for name in description.names]
+    return Tally.empty(truth, about.tests, study.levels, [about.derived[name] for name in derived])
 
 
 def _require_tests(reader: ShardReader, tests: Sequence[float]) -> None:

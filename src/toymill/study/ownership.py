@@ -20,16 +20,17 @@ import psutil
 from pydantic import TypeAdapter, ValidationError
 
 from toymill._version import __version__
+from toymill.cache import JOBS
 from toymill.config.dependencies import fits_job
 from toymill.config.study import Study
 from toymill.errors import ToymillError
+from toymill.job import COMPILATION_CACHE
 from toymill.record import EnsembleName, FileRecord, Record
 from toymill.results.files import REMOVE, read_record, temporary_name, write_record
 from toymill.study.layout import range_of, superseded
 
-CACHES = Path(".snakemake/toymill/jax-cache/jobs")
+CACHES = COMPILATION_CACHE / JOBS
 """Where jobs have folders of their own, named by host and process."""
-
 
 _SAME = 1.5
 """Seconds by which two readings of a process's start may differ: the machine's own start is known to the second."""
@@ -136,8 +137,9 @@ def _settings(study: Study) -> dict[str, dict[str, Any]]:
 
 def _with_other_tests(directory: Directory) -> Iterator[Path]:
     """The shards of ensembles whose test points are others now: jobs take from them the fits that stay."""
+    claim = _claimed(directory)
     now = _settings(directory.study)
-    for name, before in _claimed(directory).items():
+    for name, before in (claim.ensembles if claim else {}).items():
         if name in now and before["tests"] != now[name]["tests"]:
             yield from (directory.folder / "fits" / name).glob("*.h5")
 
@@ -218,21 +220,21 @@ def _empty(folder: Path, kept: Container[Path]) -> None:
             path.unlink()
 
 
-def _claimed(directory: Directory) -> dict[str, dict[str, Any]]:
-    """What the fits that are stored of each ensemble depend on."""
-    return read_record(directory.claim, TypeAdapter(Claim), REMOVE).ensembles if directory.claim.exists() else {}
+def _claimed(directory: Directory) -> Claim | None:
+    """What the fits in the directory depend on; None if it has none."""
+    return read_record(directory.claim, TypeAdapter(Claim), REMOVE) if directory.claim.exists() else None
 
 
 def _differences(directory: Directory) -> Iterator[str]:
     """What makes stored fits useless for the study, a line each."""
-    if not directory.claim.exists():
+    claim = _claimed(directory)
+    if claim is None:
         return
-    kind = read_record(directory.claim, TypeAdapter(Claim), REMOVE).kind
-    if kind != directory.study.kind:
-        yield f"kind: it was {kind}, and is now {directory.study.kind}"
+    if claim.kind != directory.study.kind:
+        yield f"kind: it was {claim.kind}, and is now {directory.study.kind}"
         return
     now = _settings(directory.study)
-    for name, before in _claimed(directory).items():
+    for name, before in claim.ensembles.items():
         if name in now:
             for path, was, has in _changes({**before, "tests": None}, {**now[name], "tests": None}, ""):
                 yield f"ensembles.{name}: {path} was {was}, and is now {has}"
