@@ -78,6 +78,7 @@ def test_smallest_study_has_every_default():
         (ensemble(tosy=5), ["ensembles.one.tosy: unknown key", "Did you mean 'toys'"]),
         ({"model": {"path": "x", "patch": []}}, ["model.patch: unknown key", "'patches'"]),
         (ensemble(toys=0), ["ensembles.one.toys", "greater than or equal to 1", "got 0"]),
+        (ensemble(toys=10**10 + 1), ["ensembles.one.toys", "less than or equal to 10000000000", "got 10000000001"]),
         (ensemble(toys="1e4"), ["ensembles.one.toys", 'got "1e4"', "YAML reads 1e4 as text"]),
         (ensemble(toys=10.5), ["ensembles.one.toys", "got 10.5"]),
         ({"seed": -1}, ["seed", "got -1"]),
@@ -101,8 +102,8 @@ def test_smallest_study_has_every_default():
         ({"ensembles": []}, ["ensembles: expected a mapping"]),
         (ensemble(tests=0.0), ["ensembles.one.tests: expected a list, as [value]; got 0.0"]),
         (
-            ensemble(toys=10**11) | {"shard": 10000},
-            ["shard: 10000 toys a job makes 10000000 jobs; expected at most 20000"],
+            ensemble(toys=10**10) | {"shard": 1000},
+            ["shard: 1000 toys a job makes 10000000 jobs; expected at most 20000"],
         ),
         ({"ensembles": {"A": {"truth": {"mu": 0}}, "a": {"truth": {"mu": 0}}}}, ["differ only in case"]),
         ({"model": {"path": {"url": "https://x.org/a", "sha256": "12"}}}, ["model.path", "sha256"]),

@@ -30,14 +30,17 @@ from toymill.formats.workspace import ModifierSettings, NormSysSettings, Prune, 
 MOST_SHARDS = 20000
 """Snakemake plans hundreds of jobs in seconds, tens of thousands in minutes."""
 
+MOST_TOYS = 10**10
+"""Toys of an ensemble: they are added up in parts of a million, each a job (``study.layout.PART``)."""
+
 
 class Ensemble(Strict):
     """All toys of one truth point."""
 
     truth: dict[str, Number] = {}
     """Parameter values that the toys are thrown at, by name; the others as `nuisances` says."""
-    toys: Annotated[int, Field(ge=1, strict=True)] = 10000
-    """Number of toys."""
+    toys: Annotated[int, Field(ge=1, le=MOST_TOYS, strict=True)] = 10000
+    """Number of toys, ten thousand million at most."""
     tests: list[Number] = []
     """Values of the parameter of interest tested on every toy; the truth's own is always added."""
     throw: Literal["frequentist", "main-only", "hybrid"] = "frequentist"
