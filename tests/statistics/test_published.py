@@ -54,7 +54,7 @@ def test_atlas_minimum_is_pyhfs_too(atlas, root):
     assert abs(units - round(units)) * PYHF_QUANTUM < 1e-5
 
 
-@pytest.mark.parametrize(("toys", "compared"), [(500, 5), pytest.param(2000, 25, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("toys", "compared"), [(500, 5), pytest.param(1000, 12, marks=pytest.mark.long)])
 def test_atlas_toys_are_certified_and_agree_with_iminuit(atlas, toys, compared):
     """Toys at μ = 1: at least 99.9 % certified, none with t < -1e-6, some no higher than iminuit's minimum."""
     _, model = atlas

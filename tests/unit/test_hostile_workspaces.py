@@ -69,13 +69,13 @@ def count(cases):
     assert not all(found)
 
 
-@pytest.mark.parametrize(("first", "last"), [(0, 60), pytest.param(60, 3000, marks=long)])
+@pytest.mark.parametrize(("first", "last"), [(0, 60), pytest.param(60, 1200, marks=long)])
 def test_changed_content(first, last):
     rngs = [generator("tree", number) for number in range(first, last)]
     count(opened(changed(rng, GOOD[rng.choice(list(GOOD))])) for rng in rngs)
 
 
-@pytest.mark.parametrize(("first", "last"), [(0, 60), pytest.param(60, 1500, marks=long)])
+@pytest.mark.parametrize(("first", "last"), [(0, 60), pytest.param(60, 700, marks=long)])
 def test_damaged_files(first, last, tmp_path):
     def case(rng):
         (tmp_path / "ws.json").write_bytes(damaged(rng, as_json(GOOD[rng.choice(list(GOOD))])))
@@ -84,7 +84,7 @@ def test_damaged_files(first, last, tmp_path):
     count(case(generator("text", number)) for number in range(first, last))
 
 
-@pytest.mark.parametrize(("first", "last"), [(0, 100), pytest.param(100, 2000, marks=long)])
+@pytest.mark.parametrize(("first", "last"), [(0, 100), pytest.param(100, 900, marks=long)])
 def test_patches(first, last, tmp_path):
     def case(rng):
         made = patch(rng)
@@ -112,7 +112,7 @@ def fitted(content, number):
     return free
 
 
-@pytest.mark.parametrize(("first", "last"), [(4, 7), pytest.param(7, 30, marks=long)])
+@pytest.mark.parametrize(("first", "last"), [(4, 7), pytest.param(7, 18, marks=long)])
 def test_fits_of_other_numbers_end_in_statuses(first, last):
     """Yields and uncertainties from the smallest number to the largest."""
     small, large = ["onoff"], ["onoff", "every-modifier", "hww", "root-6.40-gauss-poisson"]

@@ -98,13 +98,12 @@ def test_every_length_and_a_flip_in_every_byte_is_found(path):
 
 
 @pytest.mark.long  # the test above has a seventh of them
-def test_every_bit_is_looked_at(path):
+def test_every_byte_is_looked_at(path):
     content = path.read_bytes()
     for place in range(len(content)):
-        for bit in range(8):
-            flipped = bytearray(content)
-            flipped[place] ^= 1 << bit
-            damaged(path, flipped)
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        damaged(path, flipped)
         damaged(path, content[:place])
 
 
