@@ -1,4 +1,8 @@
-"""The steps of Fisher scoring: H = Jᵀ W J + D factorised in the smaller of two spaces.
+"""The steps of Fisher scoring: H = Jᵀ W J + D, factorised in the smaller of two spaces.
+
+The parameters of one bin are eliminated first: they leave the others with another weight of that bin,
+
+    W' = w - w² jᵀ (D_b + w j jᵀ)⁻¹ j,    w = 1/ν_b.
 
 Published workspaces have more parameters than bins (69 and 4, 184 and 41). Woodbury's identity then solves a system of as
 many equations as there are bins, bordered by the unconstrained parameters. Toys are the last axis of every array.
@@ -6,19 +10,23 @@ many equations as there are bins, bordered by the unconstrained parameters. Toys
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 
+from toymill.arrow import Arrow, in_blocks, of_rows, own_blocks
 from toymill.linalg import (
     PAIRS,
     TERMS,
     apart,
+    cholesky_written_out,
     factorised,
+    inverse_written_out,
     outer,
     substituted,
     sum_of,
+    total,
     weighted_sum,
     weighted_total,
     with_diagonal,
@@ -31,59 +39,121 @@ if TYPE_CHECKING:
     from toymill.models.base import Solve
 
 
-def scoring_matrix(
-    always: ArrayLike,
-    jacobian: Float[Array, "place bin lane"],
-    several: int,
-    rates: Float[Array, "bin lane"],
-    diagonal: Float[Array, "place lane"],
-    unconstrained: Int[Array, " unconstrained"],
-    free: Bool[Array, "place lane"],
-) -> Solve:
-    """H = Jᵀ W J + D over the free parameters, with W = 1/ν, factorised: from g to H⁻¹ g, 0 for the others.
+class Information(NamedTuple):
+    """H = Jᵀ W J + D, with W = 1/ν. Its rows are those of the several, then those of the own parameters.
+
+    Attributes:
+        jacobian: J = ∂ν_b/∂θ_p of parameters that may change several bins, finite.
+        own: that of the others, in their bin.
+        rates: ν, positive.
+        diagonal: D, 0 for a parameter without a constraint.
+        blocks: which of the own parameters are in each bin, and in blocks after these; padded with their number.
+        own_bin: the bin of each own parameter.
+        unconstrained: which of the several have no constraint.
+    """
+
+    jacobian: Float[Array, "several bin lane"]
+    own: Float[Array, "own lane"]
+    rates: Float[Array, "bin lane"]
+    diagonal: Float[Array, "parameter lane"]
+    blocks: Int[Array, "row block"]
+    own_bin: Int[Array, " own"]
+    unconstrained: Int[Array, " unconstrained"]
+
+
+def information_matrix(information: Information) -> Arrow:
+    """H itself."""
+    weight = 1 / information.rates
+    several = information.jacobian.shape[0]
+    weighted = information.jacobian * weight[None]
+    matrix = with_diagonal(outer(weighted, information.jacobian), information.diagonal[:several])
+    border = weighted[:, information.own_bin] * information.own[None]
+    own = own_blocks(information.blocks, information.own, weight, information.diagonal[several:])
+    return Arrow(matrix, border, own, information.blocks)
+
+
+def scoring_matrix(always: ArrayLike, information: Information, free: Bool[Array, "parameter lane"]) -> Solve:
+    """H over the free parameters, factorised: from g to H⁻¹ g, 0 for the others.
 
     Args:
         always: True; see ``linalg.apart``.
-        jacobian: J = ∂ν_b/∂θ_p, finite.
-        several: how many parameters, the first, may change several bins; each of the others changes one.
-        rates: ν, positive.
-        diagonal: D, 0 for a parameter without a constraint.
-        unconstrained: indices of these.
+        information: H.
         free: False for parameters that are not to move.
     """
-    size, bins, _ = jacobian.shape
-    if size <= bins + unconstrained.shape[0]:
-        return _by_parameters(always, jacobian, rates, diagonal, free)
-    return _by_bins(always, jacobian, several, rates, diagonal, unconstrained, free)
+    several, bins, _ = information.jacobian.shape
+    size = information.own.shape[0]
+    first, last = free[:several], free[several:]
+    alone = apart(always, _own_part, information, last)
+    scaled = apart(
+        always,
+        lambda jacobian, weight: jnp.where(first[:, None], jacobian * jnp.sqrt(weight)[None], 0.0),
+        information.jacobian,
+        alone.weight,
+    )
+    diagonal = information.diagonal[:several]
+    by_parameters = several <= bins + information.unconstrained.shape[0]
+    inner = (
+        _by_parameters(always, scaled, diagonal, first)
+        if by_parameters
+        else _by_bins(always, scaled, diagonal, information.unconstrained, first)
+    )
+    if not size:
+        return lambda gradient: inner(gradient)
+
+    def solve(gradient: Array) -> Array:
+        right = jnp.where(last, gradient[several:], 0.0)
+        half = in_blocks(information.blocks, right, 0.0)
+        half = jnp.sum(alone.root * half[None], axis=1)
+        step = of_rows(information.blocks, jnp.sum(alone.root * half[:, None], axis=0), size)
+        if not several:
+            return step
+        moved = total(in_blocks(information.blocks[:, :bins], information.own * step, 0.0)) / information.rates
+        rest = jnp.where(first, gradient[:several] - weighted_sum(information.jacobian, moved), 0.0)
+        found = inner(rest)
+        follow = weighted_total(always, information.jacobian, found)
+        return jnp.concatenate([found, step - alone.follow * follow[information.own_bin]])
+
+    return lambda gradient: apart(always, solve, gradient)
 
 
-def _by_parameters(always: ArrayLike, jacobian: Array, rates: Array, diagonal: Array, free: Array) -> Solve:
-    """As many equations as there are parameters."""
+class _Own(NamedTuple):
+    """What the own parameters leave: L⁻¹ of their blocks, how they follow a change of their bin, and the weight of each bin."""
 
-    def scaled(jacobian: Array, rates: Array) -> tuple[Array, Array]:
-        rows = jnp.where(free[:, None], jacobian, 0.0)
-        return rows / rates[None], rows
+    root: Float[Array, "row row block lane"]
+    follow: Float[Array, "own lane"]
+    weight: Float[Array, "bin lane"]
 
-    matrix = apart(always, outer, *apart(always, scaled, jacobian, rates))
+
+def _own_part(information: Information, free: Bool[Array, "own lane"]) -> _Own:
+    rows, (bins, lanes), size = information.blocks, information.rates.shape, information.own.shape[0]
+    weight = 1 / information.rates
+    if not size:
+        return _Own(jnp.zeros((0, 0, rows.shape[1], lanes)), information.own, weight)
+    slope = jnp.where(free, information.own, 0.0)
+    matrix = own_blocks(rows, slope, weight, jnp.where(free, information.diagonal[-size:], 1.0))
+    root = jnp.stack(inverse_written_out(*cholesky_written_out(matrix)))
+    half = jnp.sum(root * in_blocks(rows, slope * weight[information.own_bin], 0.0)[None], axis=1)
+    follow = of_rows(rows, jnp.sum(root * half[:, None], axis=0), size)
+    left = 1 - total(in_blocks(rows[:, :bins], slope * follow, 0.0))
+    return _Own(root, follow, weight * jnp.maximum(left, 0.0))
+
+
+def _by_parameters(always: ArrayLike, jacobian: Array, diagonal: Array, free: Array) -> Solve:
+    """J Jᵀ + D, as many equations as there are parameters."""
+    if not free.shape[0]:
+        return lambda gradient: gradient
+    matrix = apart(always, outer, jacobian, jacobian)
     matrix = with_diagonal(matrix, jnp.where(free, diagonal, 1.0))
     factor = apart(always, factorised, matrix)
     return lambda gradient: substituted(always, factor, jnp.where(free, gradient, 0.0)[:, None])[:, 0]
 
 
-def _by_bins(
-    always: ArrayLike,
-    jacobian: Array,
-    several: int,
-    rates: Array,
-    diagonal: Array,
-    unconstrained: Array,
-    free: Array,
-) -> Solve:
-    """As many equations as there are bins and unconstrained parameters.
+def _by_bins(always: ArrayLike, jacobian: Array, diagonal: Array, unconstrained: Array, free: Array) -> Solve:
+    """J Jᵀ + D, as many equations as there are bins and unconstrained parameters.
 
-    With K = ν + J D⁻¹ Jᵀ over the constrained parameters and J_u those of the unconstrained ones,
+    With K = 1 + Jᵀ D⁻¹ J over the constrained parameters and J_u those of the unconstrained ones,
 
-        s_u = (J_uᵀ K⁻¹ J_u)⁻¹ (g_u - J_uᵀ K⁻¹ J D⁻¹ g),    s = D⁻¹ (g - Jᵀ K⁻¹ (J D⁻¹ g + J_u s_u)).
+        s_u = (J_u K⁻¹ J_uᵀ)⁻¹ (g_u - J_u K⁻¹ Jᵀ D⁻¹ g),    s = D⁻¹ (g - J K⁻¹ (Jᵀ D⁻¹ g + J_uᵀ s_u)).
     """
     bins = jacobian.shape[1]
     inverse = apart(
@@ -91,14 +161,14 @@ def _by_bins(
         lambda diagonal: jnp.where(free & (diagonal > 0), 1 / jnp.where(diagonal > 0, diagonal, 1.0), 0.0),
         diagonal,
     )
-    single = rates + weighted_total(always, jacobian[several:] ** 2, inverse[several:])
 
     def covariance(jacobian: Array, inverse: Array) -> Array:
-        return factorised(with_diagonal(_across(always, several, jacobian, inverse), single))
+        matrix = _across(always, jacobian, inverse)
+        return factorised(with_diagonal(matrix, jnp.ones(matrix.shape[1:])))
 
     factor = apart(always, covariance, jacobian, inverse)
     free_u = free[unconstrained]
-    jacobian_u = jnp.swapaxes(jnp.where(free_u[:, None], jacobian[unconstrained], 0.0), 0, 1)  # J_u, (bin, u, lane)
+    jacobian_u = jnp.swapaxes(jacobian[unconstrained], 0, 1)  # J_u, (bin, u, lane)
     solved = substituted(always, factor, jacobian_u) if jacobian_u.shape[1] else jacobian_u  # K⁻¹ J_u, (bin, u, lane)
 
     def border(jacobian_u: Array, solved: Array) -> Array:
@@ -123,20 +193,18 @@ def _by_bins(
 
 
 def _across(
-    always: ArrayLike,
-    several: int,
-    jacobian: Float[Array, "place bin lane"],
-    weights: Float[Array, "place lane"],
+    always: ArrayLike, jacobian: Float[Array, "several bin lane"], weights: Float[Array, "several lane"]
 ) -> Float[Array, "bin bin lane"]:
-    """Σ_p w_p J_p J_pᵀ over the first parameters, the ``several`` ones."""
-    if several <= TERMS and jacobian.shape[1] ** 2 <= PAIRS:
-        weighted = apart(always, lambda jacobian: jacobian[:several] * weights[:several, None], jacobian)
+    """Σ_p w_p J_p J_pᵀ."""
+    several, bins, _ = jacobian.shape
+    if several <= TERMS and bins**2 <= PAIRS:
+        weighted = apart(always, lambda jacobian: jacobian * weights[:, None], jacobian)
         return apart(
             always,
             lambda weighted, jacobian: sum_of(weighted[p][:, None] * jacobian[p][None] for p in range(several)),
             weighted,
             jacobian,
         )
-    first = apart(always, lambda jacobian: jacobian[:several].T, jacobian)  # (lane, bin, place)
-    scaled = first * weights[:several].T[:, None]
+    first = apart(always, lambda jacobian: jacobian.T, jacobian)  # (lane, bin, place)
+    scaled = first * weights.T[:, None]
     return jnp.moveaxis(jnp.einsum("tbp,tcp->tbc", scaled, first), 0, -1)
