@@ -112,14 +112,34 @@ class _Roots(NamedTuple):
     Attributes:
         own: L_D⁻¹ by blocks.
         border: U by blocks.
-        several: L_S⁻¹, (several, several, lane).
+        several: L_S⁻¹, toys first if it is LAPACK's.
         positive: whether the matrix is positive definite.
     """
 
     own: Float[Array, "row row block lane"]
     border: Float[Array, "several row block lane"]
-    several: Float[Array, "several several lane"]
+    several: Float[Array, " ..."]
     positive: Bool[Array, " lane"]
+
+    def _times(self, columns: Float[Array, "several lane"], *, turned: bool) -> Float[Array, "several lane"]:
+        """L_S⁻¹ or its transpose times a column."""
+        if len(columns) > UNROLLED:
+            return jnp.einsum("tij,it->jt" if turned else "tij,jt->it", self.several, columns)
+        if turned:
+            return jnp.sum(self.several * columns[:, None], axis=0)
+        return jnp.sum(self.several * columns[None], axis=1)
+
+    def solved(
+        self, rows: Int[Array, "row block"], size: int, right: Float[Array, "parameter lane"]
+    ) -> Float[Array, "parameter lane"]:
+        """H⁻¹ b, with ``size`` own rows."""
+        several = self.border.shape[0]
+        first, last = right[:several], in_blocks(rows, right[several:], 0.0)
+        half = jnp.sum(self.own * last[None], axis=1)  # L_D⁻¹ b, by blocks
+        first = first - jnp.sum(self.border * half[None], axis=(1, 2))
+        first = self._times(self._times(first, turned=False), turned=True)
+        half = half - jnp.sum(self.border * first[:, None, None], axis=0)
+        return jnp.concatenate([first, of_rows(rows, jnp.sum(self.own * half[:, None], axis=0), size)])
 
 
 def inverse(
@@ -145,12 +165,13 @@ def inverse(
     several, size = hessian.border.shape[:2]
     scaled, unit = _scaled(hessian, free)
     roots = _roots(scaled)
-    newton = unit * _solved(roots, scaled.rows, size, jnp.where(free, gradient, 0.0) * unit)
+    newton = unit * roots.solved(scaled.rows, size, jnp.where(free, gradient, 0.0) * unit)
     one = (jnp.arange(several + size) == along)[:, None] * unit
-    column = unit * _solved(roots, scaled.rows, size, one)
+    column = unit * roots.solved(scaled.rows, size, one)
     across = _across(roots)
     own = jnp.sum(roots.own**2, axis=0) + jnp.sum(across**2, axis=0)
-    variances = jnp.concatenate([jnp.sum(roots.several**2, axis=0), of_rows(scaled.rows, own, size)]) * unit * unit
+    first = jnp.sum(roots.several**2, axis=1).T if several > UNROLLED else jnp.sum(roots.several**2, axis=0)
+    variances = jnp.concatenate([first, of_rows(scaled.rows, own, size)]) * unit * unit
     newton, variances, column = (jnp.where(roots.positive[None], item, jnp.nan) for item in (newton, variances, column))
     covariance = _covariance(roots, across, scaled.rows, size, unit) if full else None
     return Inverse(newton, roots.positive, variances, column, covariance)
@@ -188,8 +209,8 @@ def _roots(matrix: Arrow) -> _Roots:
         flat = border.reshape(several, depth * blocks, lanes)
         schur = schur - outer(flat, flat)
     if several > UNROLLED:
-        root = jnp.moveaxis(lower_inverse(schur.T), 0, -1)
-        pivots = jnp.concatenate([pivots, jnp.diagonal(root, axis1=0, axis2=1).T])
+        root = lower_inverse(schur.T)
+        pivots = jnp.concatenate([pivots, jnp.diagonal(root, axis1=1, axis2=2).T])
     elif several:
         factor, pivot = cholesky_written_out(schur)
         root = jnp.stack(inverse_written_out(factor, pivot))
@@ -197,20 +218,6 @@ def _roots(matrix: Arrow) -> _Roots:
     else:
         root = schur
     return _Roots(own, border, root, jnp.all(pivots * pivots < 1 / SMALLEST_PIVOT, axis=0))
-
-
-def _solved(
-    roots: _Roots, rows: Int[Array, "row block"], size: int, right: Float[Array, "parameter lane"]
-) -> Float[Array, "parameter lane"]:
-    """H⁻¹ b."""
-    several = roots.several.shape[0]
-    first, last = right[:several], in_blocks(rows, right[several:], 0.0)
-    half = jnp.sum(roots.own * last[None], axis=1)  # L_D⁻¹ b, by blocks
-    first = first - jnp.sum(roots.border * half[None], axis=(1, 2))
-    first = jnp.sum(roots.several * jnp.sum(roots.several * first[None], axis=1)[:, None], axis=0)
-    half = half - jnp.sum(roots.border * first[:, None, None], axis=0)
-    last = jnp.sum(roots.own * half[:, None], axis=0)
-    return jnp.concatenate([first, of_rows(rows, last, size)])
 
 
 def _across(roots: _Roots) -> Float[Array, "several row block lane"]:
@@ -221,8 +228,12 @@ def _across(roots: _Roots) -> Float[Array, "several row block lane"]:
     weighed = jnp.stack(
         [sum_of(roots.border[:, i] * roots.own[i, j][None] for i in range(j, depth)) for j in range(depth)], axis=1
     )
-    flat = outer(roots.several, jnp.swapaxes(weighed.reshape(several, depth * blocks, lanes), 0, 1))
-    return flat.reshape(several, depth, blocks, lanes)
+    flat = weighed.reshape(several, depth * blocks, lanes)
+    if several > UNROLLED:
+        found = jnp.moveaxis(roots.several @ jnp.moveaxis(flat, -1, 0), 0, -1)
+    else:
+        found = outer(roots.several, jnp.swapaxes(flat, 0, 1))
+    return found.reshape(several, depth, blocks, lanes)
 
 
 def _covariance(
@@ -234,7 +245,7 @@ def _covariance(
 ) -> Float[Array, "lane parameter parameter"]:
     """H⁻¹ = L⁻ᵀ L⁻¹, toys first; NaN where H is not positive definite."""
     several, depth, blocks, lanes = across.shape
-    first = jnp.moveaxis(roots.several, -1, 0)  # (lane, several, several)
+    first = roots.several if several > UNROLLED else jnp.moveaxis(roots.several, -1, 0)  # (lane, several, several)
     flat = across.reshape(several, depth * blocks, lanes)
     place = jnp.zeros(size + 1, dtype=rows.dtype).at[rows.reshape(-1)].set(jnp.arange(depth * blocks))[:size]
     border = jnp.moveaxis(flat[:, place], -1, 0)  # (lane, several, own)

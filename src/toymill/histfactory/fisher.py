@@ -1,10 +1,10 @@
 """The steps of Fisher scoring: H = Jᵀ W J + D, factorised in the smaller of two spaces.
 
-The parameters of one bin are eliminated first: they leave the others with another weight of that bin,
+The parameters of one bin are eliminated first. With their slopes j and x = g they leave the others with
 
-    W' = w - w² jᵀ (D_b + w j jᵀ)⁻¹ j,    w = 1/ν_b.
+    W = 1/K,    K = ν + Σ j²/D,    g - J t/K,    t = Σ j x/D,
 
-Published workspaces have more parameters than bins (69 and 4, 184 and 41). Woodbury's identity then solves a system of as
+and follow them with s = (x - j (t + Jᵀ s)/K)/D. Published workspaces have more parameters than bins (69 and 4, 184 and 41). Woodbury's identity then solves a system of as
 many equations as there are bins, bordered by the unconstrained parameters. Toys are the last axis of every array.
 """
 
@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from toymill.arrow import Arrow, in_blocks, of_rows, own_blocks
+from toymill.arrow import Arrow, in_blocks, own_blocks
 from toymill.linalg import (
     PAIRS,
     TERMS,
     apart,
-    cholesky_written_out,
     factorised,
-    inverse_written_out,
     outer,
     substituted,
     sum_of,
@@ -31,6 +29,8 @@ from toymill.linalg import (
     weighted_total,
     with_diagonal,
 )
+
+_UNCONSTRAINED = 1e-8  # D of an own parameter without a constraint, in units of what the data say
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
@@ -81,14 +81,13 @@ def scoring_matrix(always: ArrayLike, information: Information, free: Bool[Array
         free: False for parameters that are not to move.
     """
     several, bins, _ = information.jacobian.shape
-    size = information.own.shape[0]
     first, last = free[:several], free[several:]
-    alone = apart(always, _own_part, information, last)
+    alone = apart(always, _alone, information, last)
     scaled = apart(
         always,
-        lambda jacobian, weight: jnp.where(first[:, None], jacobian * jnp.sqrt(weight)[None], 0.0),
+        lambda jacobian, spread: jnp.where(first[:, None], jacobian / jnp.sqrt(spread)[None], 0.0),
         information.jacobian,
-        alone.weight,
+        alone.spread,
     )
     diagonal = information.diagonal[:several]
     by_parameters = several <= bins + information.unconstrained.shape[0]
@@ -97,45 +96,37 @@ def scoring_matrix(always: ArrayLike, information: Information, free: Bool[Array
         if by_parameters
         else _by_bins(always, scaled, diagonal, information.unconstrained, first)
     )
-    if not size:
-        return lambda gradient: inner(gradient)
+    if not information.own.shape[0]:
+        return inner
+    of_bins = information.blocks[:, :bins]
 
     def solve(gradient: Array) -> Array:
         right = jnp.where(last, gradient[several:], 0.0)
-        half = in_blocks(information.blocks, right, 0.0)
-        half = jnp.sum(alone.root * half[None], axis=1)
-        step = of_rows(information.blocks, jnp.sum(alone.root * half[:, None], axis=0), size)
-        if not several:
-            return step
-        moved = total(in_blocks(information.blocks[:, :bins], information.own * step, 0.0)) / information.rates
-        rest = jnp.where(first, gradient[:several] - weighted_sum(information.jacobian, moved), 0.0)
-        found = inner(rest)
-        follow = weighted_total(always, information.jacobian, found)
-        return jnp.concatenate([found, step - alone.follow * follow[information.own_bin]])
+        moved = total(in_blocks(of_bins, information.own * alone.inverse * right, 0.0)) / alone.spread
+        found = gradient[:several]
+        if several:
+            found = inner(jnp.where(first, found - weighted_sum(information.jacobian, moved), 0.0))
+            moved = moved + weighted_total(always, information.jacobian, found) / alone.spread
+        return jnp.concatenate([found, alone.inverse * (right - information.own * moved[information.own_bin])])
 
     return lambda gradient: apart(always, solve, gradient)
 
 
-class _Own(NamedTuple):
-    """What the own parameters leave: L⁻¹ of their blocks, how they follow a change of their bin, and the weight of each bin."""
+class _Alone(NamedTuple):
+    """The own parameters by themselves: 1/D, and ν + Σ j²/D of each bin, which takes the place of ν for the others."""
 
-    root: Float[Array, "row row block lane"]
-    follow: Float[Array, "own lane"]
-    weight: Float[Array, "bin lane"]
+    inverse: Float[Array, "own lane"]
+    spread: Float[Array, "bin lane"]
 
 
-def _own_part(information: Information, free: Bool[Array, "own lane"]) -> _Own:
-    rows, (bins, lanes), size = information.blocks, information.rates.shape, information.own.shape[0]
-    weight = 1 / information.rates
+def _alone(information: Information, free: Bool[Array, "own lane"]) -> _Alone:
+    rates, own, size = information.rates, information.own, information.own.shape[0]
     if not size:
-        return _Own(jnp.zeros((0, 0, rows.shape[1], lanes)), information.own, weight)
-    slope = jnp.where(free, information.own, 0.0)
-    matrix = own_blocks(rows, slope, weight, jnp.where(free, information.diagonal[-size:], 1.0))
-    root = jnp.stack(inverse_written_out(*cholesky_written_out(matrix)))
-    half = jnp.sum(root * in_blocks(rows, slope * weight[information.own_bin], 0.0)[None], axis=1)
-    follow = of_rows(rows, jnp.sum(root * half[:, None], axis=0), size)
-    left = 1 - total(in_blocks(rows[:, :bins], slope * follow, 0.0))
-    return _Own(root, follow, weight * jnp.maximum(left, 0.0))
+        return _Alone(own, rates)
+    seen = own * own / rates[information.own_bin]
+    diagonal = jnp.maximum(information.diagonal[-size:], jnp.maximum(_UNCONSTRAINED * seen, 1e-300))
+    inverse = jnp.where(free, 1 / diagonal, 0.0)
+    return _Alone(inverse, rates + total(in_blocks(information.blocks[:, : len(rates)], own * own * inverse, 0.0)))
 
 
 def _by_parameters(always: ArrayLike, jacobian: Array, diagonal: Array, free: Array) -> Solve:

@@ -112,7 +112,7 @@ def tuning_of(templates: Templates[np.ndarray], *, fast: bool) -> Tuning:
     several = len(templates.order.interpolating) + len(templates.multipliers.multi_present)
     rows = several if fast else parameters
     return Tuning(
-        block=max(rows * max(rows, templates.nominal.size), templates.nominal.size, parameters),
+        block=max(4 * rows * parameters, rows * templates.nominal.size, parameters),
         matrix=rows * max(rows, parameters),
         scanned=len(SCANNED),
         hessian_is_cheap=parameters <= UNROLLED,
