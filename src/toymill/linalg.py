@@ -7,7 +7,7 @@ one for every row. docs/performance.md has the times.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, TypeVarTuple, cast
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jax import Array, lax
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Float
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -125,7 +125,7 @@ def factorised(matrix: Float[Array, "row row lane"]) -> Float[Array, " ..."]:
     """
     size = matrix.shape[0]
     if size <= UNROLLED:
-        return jnp.stack(_inverse_written_out(*cholesky_written_out(matrix)))
+        return jnp.stack(inverse_written_out(*cholesky_written_out(matrix)))
     inverse = lower_inverse(matrix.T)
     return jnp.moveaxis(inverse, 0, -1) if size <= TERMS else inverse
 
@@ -155,7 +155,7 @@ def cholesky_written_out(matrix: Float[Array, "row row lane"]) -> tuple[list[lis
     return factor, pivot
 
 
-def _inverse_written_out(factor: list[list[Array]], pivot: list[Array]) -> list[Float[Array, "row lane"]]:
+def inverse_written_out(factor: list[list[Array]], pivot: list[Array]) -> list[Float[Array, "row lane"]]:
     """Rows of L⁻¹."""
     size = len(pivot)
     zero = jnp.zeros_like(pivot[0])
@@ -164,74 +164,6 @@ def _inverse_written_out(factor: list[list[Array]], pivot: list[Array]) -> list[
         row = [-pivot[i] * sum_of(factor[i][k] * rows[k][j] for k in range(j, i)) for j in range(i)]
         rows.append([*row, pivot[i], *[zero] * (size - i - 1)])
     return [jnp.stack(row) for row in rows]
-
-
-class Inverse(NamedTuple):
-    """What the inverse of a Hessian over the free parameters says; see ``inverse``.
-
-    Zero for parameters that are not free, NaN where the Hessian is not positive definite.
-
-    Attributes:
-        newton: H⁻¹ g.
-        positive: whether H is positive definite.
-        variances: the diagonal of H⁻¹.
-        column: one column of H⁻¹.
-        covariance: H⁻¹ itself, or None.
-    """
-
-    newton: Float[Array, "parameter lane"]
-    positive: Bool[Array, " lane"]
-    variances: Float[Array, "parameter lane"]
-    column: Float[Array, "parameter lane"]
-    covariance: Float[Array, "lane parameter parameter"] | None
-
-
-def inverse(
-    hessian: Float[Array, "parameter parameter lane"],
-    gradient: Float[Array, "parameter lane"],
-    free: Bool[Array, "parameter lane"],
-    along: Int[Array, ""],
-    *,
-    full: bool,
-) -> Inverse:
-    """The inverse of a Hessian over the free parameters.
-
-    A degenerate matrix may pass a Cholesky factorisation by rounding alone, so its pivots are tested: each of them, for
-    XLA's largest of many numbers is not NaN where one of them is.
-
-    Args:
-        hessian: H.
-        gradient: g.
-        free: False for parameters that are left out.
-        along: index of the parameter of ``Inverse.column``.
-        full: whether the whole covariance is wanted.
-    """
-    size = hessian.shape[0]
-    diagonal = jnp.abs(jnp.diagonal(hessian, axis1=0, axis2=1).T)
-    unit = jnp.where(free, lax.rsqrt(jnp.maximum(diagonal, 1e-100)), 0.0)
-    scaled = with_diagonal(hessian * unit[:, None] * unit[None], jnp.where(free, 0.0, 1.0))
-    right = jnp.where(free, gradient, 0.0)
-    if size <= UNROLLED:
-        factor, pivot = cholesky_written_out(scaled)
-        pivots = jnp.stack(pivot)
-        positive = jnp.all(pivots * pivots < 1 / SMALLEST_PIVOT, axis=0)
-        half = jnp.stack(_inverse_written_out(factor, pivot)) * unit[None]  # L⁻¹, (parameter, parameter, lane)
-        newton = jnp.sum(half * jnp.sum(half * right[None], axis=1)[:, None], axis=0)
-        variances = jnp.sum(half * half, axis=0)
-        column = jnp.sum(half * lax.dynamic_index_in_dim(half, along, 1), axis=0)
-        first = jnp.moveaxis(half, -1, 0)
-    else:
-        first = lower_inverse(scaled.T)  # (lane, parameter, parameter)
-        positive = jnp.all(jnp.diagonal(first, axis1=1, axis2=2) ** 2 < 1 / SMALLEST_PIVOT, axis=1)
-        first = first * unit.T[:, None]
-        newton = jnp.einsum("tij,ti->jt", first, jnp.einsum("tij,jt->ti", first, right))
-        variances = jnp.sum(first * first, axis=1).T
-        column = jnp.einsum("tij,ti->jt", first, lax.dynamic_index_in_dim(first, along, 2, keepdims=False))
-    covariance = None
-    if full:
-        covariance = jnp.where(positive[:, None, None], jnp.swapaxes(first, 1, 2) @ first, jnp.nan)
-    newton, variances, column = (jnp.where(positive[None], item, jnp.nan) for item in (newton, variances, column))
-    return Inverse(newton, positive, variances, column, covariance)
 
 
 def lower_inverse(matrix: Float[Array, "lane row row"]) -> Float[Array, "lane row row"]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import toymill
 from toymill.formats.reader import read_specification
 from toymill.histfactory.arrays import Histosys, Multipliers, Normsys, Order
-from toymill.histfactory.compiler import compile_specification
+from toymill.histfactory.compiler import compile_specification, own_blocks
 from toymill.histfactory.expectation import expectation
 from toymill.histfactory.kernel import KERNEL
 from toymill.histfactory.rates import by_kind, by_model, main_nll, main_offset, rates_at
@@ -263,6 +263,7 @@ def test_published_gradient_and_hessian(root, patch):
 
 # Random workspaces. Their arrays are padded to one shape, so that one compilation serves them all.
 
+MOST_IN_A_BIN = 12
 SIZES = {
     "S": 3,
     "B": 9,
@@ -379,6 +380,10 @@ def padded(compiled):
         known = [(d - bins + b, place_of[q], v) for d, q, v in zip(datum, parameter, width, strict=True)]
         return known + [(spare_datum, new - 1, 1.0)] * (count - len(known))
 
+    own = new - SIZES["interpolating"] - SIZES["multi"]
+    blocks = own_blocks(factors.single_bin, b, own)
+    fill = [(0, MOST_IN_A_BIN - len(blocks)), (0, b + own - blocks.shape[1])]
+    blocks = np.pad(blocks, fill, constant_values=own)
     everywhere = np.ones((a, s, c), dtype=bool)
     channel, linear, even = pad(t.bin_channel, b), pad(histosys.linear, a, s, b), pad(histosys.even, a, s, b)
     polynomial = np.moveaxis(pad(np.moveaxis(normsys.polynomial, 0, -1), a, s, c, 6, before=first), -1, 0)
@@ -400,6 +405,7 @@ def padded(compiled):
             factor,
             pad(factors.multi_present, SIZES["multi"], s, b),
             pad(factors.single_bin, SIZES["single"]),
+            blocks,
             pad(factors.single_present, SIZES["single"], s),
         ),
         constraints=constraints_of(

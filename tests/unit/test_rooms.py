@@ -20,6 +20,7 @@ ROOMS = [
     "toys",
     "models",
     "parameters",
+    "arrow",
     "linalg",
     "budget",
     "job",

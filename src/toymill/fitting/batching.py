@@ -29,10 +29,9 @@ def block_size(model: Model) -> int:
 
     Fewer than 16 only where their data or temporaries would fill the memory.
     """
-    per_toy = 8 * len(model.parameters) * max(len(model.parameters), model.tuning.width)
+    per_toy = 8 * max(model.tuning.block, len(model.data_names))
     cached, fitting = (
-        2 ** int(np.log2(max(limit // max(per_toy, 8 * len(model.data_names)), 1)))
-        for limit in (budget.CACHE_BLOCK, budget.MOST_OF_BLOCK)
+        2 ** int(np.log2(max(limit // per_toy, 1))) for limit in (budget.CACHE_BLOCK, budget.MOST_OF_BLOCK)
     )
     return int(min(np.clip(cached, 16, 256), fitting))
 

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from toymill import budget
+from toymill.arrow import inverse
 from toymill.fitting.newton import ROUGH_EDM, Domain
 from toymill.fitting.results import Ends
 from toymill.fitting.scoring import Queues, Rough, Rules, Space, score
 from toymill.fitting.status import Status
-from toymill.linalg import apart, inverse
+from toymill.linalg import apart
 from toymill.models.base import Kernel, Tuning
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def fit_lanes(program: Program, arrays: PyTree, queues: Queues, domain: Domain, 
     rough = score(space, inner, program.tuning, rules)
     empty = _empty(queues.start, rough, covariance=program.covariance)
 
-    lanes = _together(*queues.start.shape[1:])
+    lanes = _together(queues.start.shape[1], program.tuning.matrix)
     parts = queues.start.shape[1] // lanes
 
     def block(number: Int[Array, ""], ends: Ends) -> Ends:
@@ -145,7 +146,7 @@ def _empty(start: Float[Array, "place lane parameter"], rough: Rough, *, covaria
 
 def _together(lanes: int, size: int) -> int:
     """How many toys' Hessians are computed at once: as many as stay in cache, 8 or more."""
-    while lanes > 8 and lanes % 2 == 0 and 8 * size * size * lanes > budget.HESSIANS:
+    while lanes > 8 and lanes % 2 == 0 and 8 * size * lanes > budget.HESSIANS:
         lanes //= 2
     return lanes
 

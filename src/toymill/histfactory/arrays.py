@@ -7,10 +7,12 @@ Parameters come in two orders, in all of ``histfactory``:
   first those with a histosys and last those with a normsys (in the middle those with both); then the multi-bin factors
   (normfactor, lumi, and others that multiply yields in several bins); then the single-bin factors (staterror, shapesys,
   shapefactor); then the parameters that do nothing. What a kind does is then a slice. A place is an index in this order.
+  The first two kinds are the ``several``, for they may change several bins; the others are the ``own``, see ``arrow``.
 
 A parameter that both interpolates and multiplies is at two places: there are then more places than parameters.
 
-The other axes: sample (a slot: the largest number of samples in a channel), bin (of all channels), channel, interpolating,
+The other axes: several and own (places of either), row and block (the own places by block: one block for each bin, with
+its factors, then one for each parameter that does nothing), sample (a slot: the largest number of samples in a channel), bin (of all channels), channel, interpolating,
 histosys, normsys, multi (bin factors), single (bin factors), sum and term (of sparse sums, see ``terms``), scanned (values
 of a parameter, see ``second_minima``). A cell is a sample in a bin, or for a normsys a sample in a channel. The expectation
 of a bin is the sum over its samples; an empty slot has zero yield.
@@ -166,12 +168,14 @@ class Multipliers(NamedTuple, Generic[A]):
             constant 1.
         multi_present: 1 where a multi-bin factor multiplies a yield.
         single_bin: the bin of each single-bin factor.
+        blocks: which of the own places are in each block, padded with their number.
         single_present: 1 where a single-bin factor multiplies a sample's yield in its bin.
     """
 
     places: Int[A, "depth sample bin"]
     multi_present: Float[A, "multi sample bin"]
     single_bin: Int[A, " single"]
+    blocks: Int[A, "row block"]
     single_present: Float[A, "single sample"]
 
 

@@ -5,7 +5,7 @@ What the model means is in CERN-OPEN-2012-016; ``codes`` has the interpolations,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from toymill.parameters import Constraints, Parameters, Trial, constraints_of, w
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
+_MOST_IN_A_BIN = 12  # single-bin factors that are eliminated as a block: its equations are written out
 _SMALLEST = 1e-10  # of a parameter with a Poisson constraint, whose logarithm is taken
 
 
@@ -171,10 +172,9 @@ class _Modifiers:
         source: where the specification was read from, for messages.
         index: the index of each parameter, by its name.
         nominal: nominal yields.
-        linear: what α times this adds to a yield.
-        even: what g(α) times this adds to a yield.
-        log_hi: logarithm of a normsys factor at α = +1.
-        log_lo: logarithm of a normsys factor at α = -1.
+        channels: how many there are.
+        shifts: what α and g(α) times add to a yield, by parameter, (2, sample, bin).
+        scales: logarithms of a normsys factor at α = +1 and at α = -1, by parameter, (2, sample, channel).
         factors: the parameters that multiply a yield, by sample and bin.
         histosys_codes: the interpolation of each parameter with a histosys, by its name.
         normsys_codes: the interpolation of each parameter with a normsys, by its name.
@@ -183,10 +183,9 @@ class _Modifiers:
     source: str
     index: dict[str, int]
     nominal: Float[np.ndarray, "sample bin"]
-    linear: Float[np.ndarray, "sample bin parameter"]
-    even: Float[np.ndarray, "sample bin parameter"]
-    log_hi: Float[np.ndarray, "parameter sample channel"]
-    log_lo: Float[np.ndarray, "parameter sample channel"]
+    channels: int
+    shifts: dict[int, Float[np.ndarray, "2 sample bin"]] = field(default_factory=dict)
+    scales: dict[int, Float[np.ndarray, "2 sample channel"]] = field(default_factory=dict)
     factors: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     histosys_codes: dict[str, str] = field(default_factory=dict)
     normsys_codes: dict[str, str] = field(default_factory=dict)
@@ -197,8 +196,9 @@ class _Modifiers:
         for shift in sample.histosys:
             self._note(self.histosys_codes, shift.parameter, shift.code, channel, sample)
             up, down = np.array(shift.hi) - data, data - np.array(shift.lo)
-            self.linear[slot, bins, self.index[shift.parameter]] += (up + down) / 2
-            self.even[slot, bins, self.index[shift.parameter]] += (up - down) / 2
+            shifts = self.shifts.setdefault(self.index[shift.parameter], np.zeros((2, *self.nominal.shape)))
+            shifts[0, slot, bins] += (up + down) / 2
+            shifts[1, slot, bins] += (up - down) / 2
 
     def add_normsys(self, channel: Channel, sample: Sample, slot: int, number: int) -> None:
         """Note the scales of a sample, in its slot and the channel of that number."""
@@ -211,12 +211,12 @@ class _Modifiers:
                 )
                 raise ToymillError(msg)
             self._note(self.normsys_codes, scale.parameter, scale.code, channel, sample)
-            cell = self.index[scale.parameter], slot, number
-            if self.log_hi[cell] or self.log_lo[cell]:
+            empty = np.zeros((2, len(self.nominal), self.channels))
+            scales = self.scales.setdefault(self.index[scale.parameter], empty)
+            if scales[:, slot, number].any():
                 msg = f"{where}: a normsys of this parameter stands there twice. Combine them into one."
                 raise ToymillError(msg)
-            self.log_hi[cell] = np.log(scale.hi)
-            self.log_lo[cell] = np.log(scale.lo)
+            scales[:, slot, number] = np.log(scale.hi), np.log(scale.lo)
 
     def add_factors(self, channel: Channel, sample: Sample, slot: int, first: int) -> None:
         """Note what multiplies a sample, in its slot and from the first bin of its channel on."""
@@ -240,16 +240,7 @@ class _Modifiers:
 def _modifiers(specification: Specification, bins: int) -> _Modifiers:
     index = {item.name: i for i, item in enumerate(specification.parameters)}
     slots = max(len(channel.samples) for channel in specification.channels)
-    channels = len(specification.channels)
-    found = _Modifiers(
-        source=specification.source,
-        index=index,
-        nominal=np.zeros((slots, bins)),
-        linear=np.zeros((slots, bins, len(index))),
-        even=np.zeros((slots, bins, len(index))),
-        log_hi=np.zeros((len(index), slots, channels)),
-        log_lo=np.zeros((len(index), slots, channels)),
-    )
+    found = _Modifiers(specification.source, index, np.zeros((slots, bins)), len(specification.channels))
     first = 0
     for number, channel in enumerate(specification.channels):
         here = slice(first, first + len(channel.observed))
@@ -265,54 +256,97 @@ def _modifiers(specification: Specification, bins: int) -> _Modifiers:
 def _templates(specification: Specification, bins: int) -> Templates[np.ndarray]:
     given = _modifiers(specification, bins)
     names = [item.name for item in specification.parameters]
-    hist = np.any(given.linear, axis=(0, 1)) | np.any(given.even, axis=(0, 1))
-    norm = np.any(given.log_hi, axis=(1, 2)) | np.any(given.log_lo, axis=(1, 2))
-    hist_only, both, norm_only = (np.flatnonzero(which) for which in (hist & ~norm, hist & norm, norm & ~hist))
-    interpolating = np.concatenate([hist_only, both, norm_only])
-    present = np.zeros((len(names), *given.nominal.shape))
-    for (slot, bin_), items in given.factors.items():
-        present[items, slot, bin_] = 1.0
-    bins_of = np.any(present, axis=1).sum(axis=1)
-    multi, single = np.flatnonzero(bins_of > 1), np.flatnonzero(bins_of == 1)
-    order = np.concatenate([interpolating, multi, single])
-    order = np.concatenate([order, np.setdiff1d(np.arange(len(names)), order)])
+    hist = {p for p, shifts in given.shifts.items() if shifts.any()}
+    norm = {p for p, scales in given.scales.items() if scales.any()}
+    hist_only, both, norm_only = sorted(hist - norm), sorted(hist & norm), sorted(norm - hist)
+    interpolating = hist_only + both + norm_only
+    cells = _cells_of_factors(given)
+    multi, single = _multi_and_single(cells)
+    effective = {*interpolating, *multi, *single}
+    order = np.array(interpolating + multi + single + [p for p in range(len(names)) if p not in effective])
     place_of = np.full(len(names), -1)
     place_of[order] = np.arange(len(order))  # a parameter of two kinds: where it multiplies
-    single_bin = np.argmax(np.any(present[single], axis=1), axis=1)
-    free = [i for i, item in enumerate(specification.parameters) if item.constraint == "none"]
+    several = len(interpolating) + len(multi)
+    free = {i for i, item in enumerate(specification.parameters) if item.constraint == "none"}
     sizes = [len(channel.observed) for channel in specification.channels]
     bin_channel = np.repeat(np.arange(len(sizes)), sizes)
+    multi_present = np.zeros((len(multi), *given.nominal.shape))
+    for row, parameter in enumerate(multi):
+        multi_present[row][tuple(np.transpose(cells[parameter]))] = 1.0
+    single_bin = np.array([cells[parameter][0][1] for parameter in single], dtype=np.int64)
+    single_present = np.zeros((len(single), len(given.nominal)))
+    for row, parameter in enumerate(single):
+        single_present[row, [slot for slot, _ in cells[parameter]]] = 1.0
     return Templates(
         nominal=given.nominal,
         bin_channel=bin_channel,
-        order=Order(order, _places(order, len(names)), interpolating, place_of[free]),
-        histosys=_histosys(given, np.concatenate([hist_only, both]), names),
-        normsys=_normsys(given, np.concatenate([both, norm_only]), names, bin_channel),
+        order=Order(
+            order,
+            _places(order, len(names)),
+            np.array(interpolating, dtype=np.int64),
+            np.array([k for k, p in enumerate(order[:several]) if p in free], dtype=np.int64),
+        ),
+        histosys=_histosys(given, hist_only + both, names),
+        normsys=_normsys(given, both + norm_only, names, bin_channel),
         multipliers=Multipliers(
             _multiplying_places(given, place_of, len(order)),
-            present[multi],
+            multi_present,
             single_bin,
-            present[single, :, single_bin],
+            own_blocks(single_bin, bins, len(order) - several),
+            single_present,
         ),
         constraints=_constraints(specification.parameters, bins, place_of, len(order)),
         scan=no_scan(bins, len(given.nominal)),
     )
 
 
-def _histosys(given: _Modifiers, which: Int[np.ndarray, " histosys"], names: Sequence[str]) -> Histosys[np.ndarray]:
-    linear, even = (np.moveaxis(item[:, :, which], -1, 0).copy() for item in (given.linear, given.even))
+def _cells_of_factors(given: _Modifiers) -> dict[int, list[tuple[int, int]]]:
+    """The cells, (sample, bin), that each parameter multiplies."""
+    cells: dict[int, list[tuple[int, int]]] = {}
+    for cell, items in given.factors.items():
+        for parameter in items:
+            cells.setdefault(parameter, []).append(cell)
+    return cells
+
+
+def _multi_and_single(cells: Mapping[int, Sequence[tuple[int, int]]]) -> tuple[list[int], list[int]]:
+    """The multi-bin and the single-bin factors. Of a bin's, those above ``_MOST_IN_A_BIN`` count as multi-bin."""
+    multi: list[int] = []
+    single: list[int] = []
+    in_bin: dict[int, int] = {}
+    for parameter in sorted(cells):
+        bins = {bin_ for _, bin_ in cells[parameter]}
+        count = in_bin[min(bins)] = in_bin.get(min(bins), 0) + (len(bins) == 1)
+        (single if len(bins) == 1 and count <= _MOST_IN_A_BIN else multi).append(parameter)
+    return multi, single
+
+
+def own_blocks(single_bin: Int[np.ndarray, " single"], bins: int, own: int) -> Int[np.ndarray, "row block"]:
+    """``Multipliers.blocks``, for ``own`` places of which the first are single-bin factors."""
+    order = np.argsort(single_bin, kind="stable")
+    row = np.empty(len(single_bin), dtype=np.int64)
+    row[order] = np.arange(len(single_bin)) - np.searchsorted(single_bin[order], single_bin[order])
+    idle = own - len(single_bin)
+    blocks = np.full((max(row.max(initial=-1) + 1, int(idle > 0)), bins + idle), own)
+    blocks[row, single_bin] = np.arange(len(single_bin))
+    if idle:
+        blocks[0, bins:] = np.arange(len(single_bin), own)
+    return blocks
+
+
+def _histosys(given: _Modifiers, which: Sequence[int], names: Sequence[str]) -> Histosys[np.ndarray]:
+    shifts = np.array([given.shifts[p] for p in which]).reshape(-1, 2, *given.nominal.shape)
+    linear, even = shifts[:, 0], shifts[:, 1]
     codes = [given.histosys_codes.get(names[p], "code4p") for p in which]
     shape = np.array([EVEN_SHAPES[code] for code in codes]).reshape(-1, 6).T
     return Histosys(linear, even, shape, *shift_terms((linear != 0) | (even != 0), linear, even))
 
 
 def _normsys(
-    given: _Modifiers,
-    which: Int[np.ndarray, " normsys"],
-    names: Sequence[str],
-    bin_channel: Int[np.ndarray, " bin"],
+    given: _Modifiers, which: Sequence[int], names: Sequence[str], bin_channel: Int[np.ndarray, " bin"]
 ) -> Normsys[np.ndarray]:
-    log_hi, log_lo = given.log_hi[which], given.log_lo[which]
+    scales = np.array([given.scales[p] for p in which]).reshape(-1, 2, len(given.nominal), given.channels)
+    log_hi, log_lo = scales[:, 0], scales[:, 1]
     edge = np.array([NORM_EDGES[given.normsys_codes.get(names[p], "code4")] for p in which])
     terms = scale_terms((log_hi != 0) | (log_lo != 0), bin_channel)
     return Normsys(log_hi, log_lo, code4_polynomial(log_hi, log_lo), edge, *terms)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from toymill.histfactory.arrays import Templates
-from toymill.histfactory.fisher import scoring_matrix
+from toymill.histfactory.fisher import Information, scoring_matrix
 from toymill.histfactory.rates import (
     Cells,
     always,
@@ -27,6 +27,7 @@ from toymill.histfactory.rates import (
     main_nll,
     multiplying,
     over_interpolating,
+    own_bin,
 )
 from toymill.linalg import TERMS, apart, sum_of, total, weighted_sum
 from toymill.models.densities import (
@@ -71,7 +72,8 @@ class Slopes(NamedTuple):
         nll: with the constraints.
         rates: expected main data ν_b, not below the floor.
         residual: 1 - n_b/ν_b, 0 where the floor holds a bin.
-        jacobian: ∂ν_b/∂θ_p; 0 where the floor holds.
+        jacobian: ∂ν_b/∂θ_p of the parameters that may change several bins; 0 where the floor holds.
+        own: ∂ν_b/∂θ_p of the others in their bin; 0 where the floor holds, and for those that do nothing.
         gradient: of the nll.
     """
 
@@ -79,7 +81,8 @@ class Slopes(NamedTuple):
     nll: Float[Array, " lane"]
     rates: Float[Array, "bin lane"]
     residual: Float[Array, "bin lane"]
-    jacobian: Float[Array, "place bin lane"]
+    jacobian: Float[Array, "several bin lane"]
+    own: Float[Array, "own lane"]
     gradient: Float[Array, "place lane"]
 
 
@@ -98,27 +101,26 @@ def slopes_at(
 ) -> Slopes:
     """The nll, the Jacobian of the rates, and the gradient."""
     cells, nll, safe, held, residual = _value(templates, theta, data)
-    jacobian = apart(always(templates), partial(_jacobian, templates), cells, held)
-    gradient = weighted_sum(jacobian, residual) + constraint_gradient(templates.constraints, theta, data)
-    return Slopes(cells, nll, safe, residual, jacobian, gradient)
+    jacobian, own = apart(always(templates), partial(_jacobian, templates), cells, held)
+    main = jnp.concatenate([weighted_sum(jacobian, residual), own * residual[own_bin(templates)]])
+    gradient = main + constraint_gradient(templates.constraints, theta, data)
+    return Slopes(cells, nll, safe, residual, jacobian, own, gradient)
 
 
 def _jacobian(
     templates: Templates[Array], cells: Cells, held: Bool[Array, "bin lane"]
-) -> Float[Array, "place bin lane"]:
+) -> tuple[Float[Array, "several bin lane"], Float[Array, "own lane"]]:
     kinds, factors = kinds_of(templates), templates.multipliers
-    samples, bins, lanes = cells.value.shape
+    samples, _, lanes = cells.value.shape
     interpolating = apart(always(templates), partial(_by_interpolation, templates), cells)
     multi_theta, single_theta = multiplying(kinds, cells.theta)
     multi = sum_of(factors.multi_present[:, s, :, None] * cells.value[None, s] for s in range(samples))
     multi = multi / multi_theta[:, None]
     in_bin = sum_of(factors.single_present[:, s, None] * cells.value[s, factors.single_bin] for s in range(samples))
-    in_bin = in_bin / single_theta
-    here = factors.single_bin[:, None] == jnp.arange(bins)[None]
-    single = jnp.where(here[..., None], in_bin[:, None], 0.0)
-    idle = jnp.zeros((cells.theta.shape[0] - kinds.effective, bins, lanes))
-    jacobian = jnp.concatenate([interpolating, multi, single, idle])
-    return jnp.where(held[None], 0.0, jacobian)
+    in_bin = jnp.where(held[factors.single_bin], 0.0, in_bin / single_theta)
+    idle = jnp.zeros((cells.theta.shape[0] - kinds.effective, lanes))
+    jacobian = jnp.concatenate([interpolating, multi])
+    return jnp.where(held[None], 0.0, jacobian), jnp.concatenate([in_bin, idle])
 
 
 def _by_interpolation(templates: Templates[Array], cells: Cells) -> Float[Array, "interpolating bin lane"]:
@@ -226,6 +228,19 @@ def over_cells(
     return linear, even
 
 
+def information_of(templates: Templates[Array], slopes: Slopes, diagonal: Float[Array, "place lane"]) -> Information:
+    """The Fisher information, from first derivatives and that of the constraints."""
+    return Information(
+        jacobian=slopes.jacobian,
+        own=slopes.own,
+        rates=slopes.rates,
+        diagonal=diagonal,
+        blocks=templates.multipliers.blocks,
+        own_bin=own_bin(templates),
+        unconstrained=templates.order.unconstrained,
+    )
+
+
 def scoring_at(
     templates: Templates[Array], theta: Float[Array, "place lane"], data: Float[Array, "datum lane"]
 ) -> tuple[Float[Array, " lane"], Float[Array, "place lane"], Callable[[Bool[Array, "place lane"]], Solve]]:
@@ -235,7 +250,6 @@ def scoring_at(
     diagonal = constraint_information(templates.constraints, slopes.cells.theta)
 
     def matrix(free: Bool[Array, "place lane"]) -> Solve:
-        several, unconstrained = kinds_of(templates).several, templates.order.unconstrained
-        return scoring_matrix(once, slopes.jacobian, several, slopes.rates, diagonal, unconstrained, free)
+        return scoring_matrix(once, information_of(templates, slopes, diagonal), free)
 
     return slopes.nll, slopes.gradient, matrix

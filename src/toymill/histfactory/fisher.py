@@ -1,16 +1,21 @@
-"""The steps of Fisher scoring: H = Jᵀ W J + D factorised in the smaller of two spaces.
+"""The steps of Fisher scoring: H = Jᵀ W J + D, factorised in the smaller of two spaces.
 
-Published workspaces have more parameters than bins (69 and 4, 184 and 41). Woodbury's identity then solves a system of as
+The parameters of one bin are eliminated first. With their slopes j and x = g they leave the others with
+
+    W = 1/K,    K = ν + Σ j²/D,    g - J t/K,    t = Σ j x/D,
+
+and follow them with s = (x - j (t + Jᵀ s)/K)/D. Published workspaces have more parameters than bins (69 and 4, 184 and 41). Woodbury's identity then solves a system of as
 many equations as there are bins, bordered by the unconstrained parameters. Toys are the last axis of every array.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 
+from toymill.arrow import Arrow, in_blocks, own_blocks
 from toymill.linalg import (
     PAIRS,
     TERMS,
@@ -19,10 +24,13 @@ from toymill.linalg import (
     outer,
     substituted,
     sum_of,
+    total,
     weighted_sum,
     weighted_total,
     with_diagonal,
 )
+
+_UNCONSTRAINED = 1e-8  # D of an own parameter without a constraint, in units of what the data say
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
@@ -31,59 +39,112 @@ if TYPE_CHECKING:
     from toymill.models.base import Solve
 
 
-def scoring_matrix(
-    always: ArrayLike,
-    jacobian: Float[Array, "place bin lane"],
-    several: int,
-    rates: Float[Array, "bin lane"],
-    diagonal: Float[Array, "place lane"],
-    unconstrained: Int[Array, " unconstrained"],
-    free: Bool[Array, "place lane"],
-) -> Solve:
-    """H = Jᵀ W J + D over the free parameters, with W = 1/ν, factorised: from g to H⁻¹ g, 0 for the others.
+class Information(NamedTuple):
+    """H = Jᵀ W J + D, with W = 1/ν. Its rows are those of the several, then those of the own parameters.
+
+    Attributes:
+        jacobian: J = ∂ν_b/∂θ_p of parameters that may change several bins, finite.
+        own: that of the others, in their bin.
+        rates: ν, positive.
+        diagonal: D, 0 for a parameter without a constraint.
+        blocks: which of the own parameters are in each bin, and in blocks after these; padded with their number.
+        own_bin: the bin of each own parameter.
+        unconstrained: which of the several have no constraint.
+    """
+
+    jacobian: Float[Array, "several bin lane"]
+    own: Float[Array, "own lane"]
+    rates: Float[Array, "bin lane"]
+    diagonal: Float[Array, "parameter lane"]
+    blocks: Int[Array, "row block"]
+    own_bin: Int[Array, " own"]
+    unconstrained: Int[Array, " unconstrained"]
+
+
+def information_matrix(information: Information) -> Arrow:
+    """H itself."""
+    weight = 1 / information.rates
+    several = information.jacobian.shape[0]
+    weighted = information.jacobian * weight[None]
+    matrix = with_diagonal(outer(weighted, information.jacobian), information.diagonal[:several])
+    border = weighted[:, information.own_bin] * information.own[None]
+    own = own_blocks(information.blocks, information.own, weight, information.diagonal[several:])
+    return Arrow(matrix, border, own, information.blocks)
+
+
+def scoring_matrix(always: ArrayLike, information: Information, free: Bool[Array, "parameter lane"]) -> Solve:
+    """H over the free parameters, factorised: from g to H⁻¹ g, 0 for the others.
 
     Args:
         always: True; see ``linalg.apart``.
-        jacobian: J = ∂ν_b/∂θ_p, finite.
-        several: how many parameters, the first, may change several bins; each of the others changes one.
-        rates: ν, positive.
-        diagonal: D, 0 for a parameter without a constraint.
-        unconstrained: indices of these.
+        information: H.
         free: False for parameters that are not to move.
     """
-    size, bins, _ = jacobian.shape
-    if size <= bins + unconstrained.shape[0]:
-        return _by_parameters(always, jacobian, rates, diagonal, free)
-    return _by_bins(always, jacobian, several, rates, diagonal, unconstrained, free)
+    several, bins, _ = information.jacobian.shape
+    first, last = free[:several], free[several:]
+    alone = apart(always, _alone, information, last)
+    scaled = apart(
+        always,
+        lambda jacobian, spread: jnp.where(first[:, None], jacobian / jnp.sqrt(spread)[None], 0.0),
+        information.jacobian,
+        alone.spread,
+    )
+    diagonal = information.diagonal[:several]
+    by_parameters = several <= bins + information.unconstrained.shape[0]
+    inner = (
+        _by_parameters(always, scaled, diagonal, first)
+        if by_parameters
+        else _by_bins(always, scaled, diagonal, information.unconstrained, first)
+    )
+    if not information.own.shape[0]:
+        return inner
+    of_bins = information.blocks[:, :bins]
+
+    def solve(gradient: Array) -> Array:
+        right = jnp.where(last, gradient[several:], 0.0)
+        moved = total(in_blocks(of_bins, information.own * alone.inverse * right, 0.0)) / alone.spread
+        found = gradient[:several]
+        if several:
+            found = inner(jnp.where(first, found - weighted_sum(information.jacobian, moved), 0.0))
+            moved = moved + weighted_total(always, information.jacobian, found) / alone.spread
+        return jnp.concatenate([found, alone.inverse * (right - information.own * moved[information.own_bin])])
+
+    return lambda gradient: apart(always, solve, gradient)
 
 
-def _by_parameters(always: ArrayLike, jacobian: Array, rates: Array, diagonal: Array, free: Array) -> Solve:
-    """As many equations as there are parameters."""
+class _Alone(NamedTuple):
+    """The own parameters by themselves: 1/D, and ν + Σ j²/D of each bin, which takes the place of ν for the others."""
 
-    def scaled(jacobian: Array, rates: Array) -> tuple[Array, Array]:
-        rows = jnp.where(free[:, None], jacobian, 0.0)
-        return rows / rates[None], rows
+    inverse: Float[Array, "own lane"]
+    spread: Float[Array, "bin lane"]
 
-    matrix = apart(always, outer, *apart(always, scaled, jacobian, rates))
+
+def _alone(information: Information, free: Bool[Array, "own lane"]) -> _Alone:
+    rates, own, size = information.rates, information.own, information.own.shape[0]
+    if not size:
+        return _Alone(own, rates)
+    seen = own * own / rates[information.own_bin]
+    diagonal = jnp.maximum(information.diagonal[-size:], jnp.maximum(_UNCONSTRAINED * seen, 1e-300))
+    inverse = jnp.where(free, 1 / diagonal, 0.0)
+    return _Alone(inverse, rates + total(in_blocks(information.blocks[:, : len(rates)], own * own * inverse, 0.0)))
+
+
+def _by_parameters(always: ArrayLike, jacobian: Array, diagonal: Array, free: Array) -> Solve:
+    """J Jᵀ + D, as many equations as there are parameters."""
+    if not free.shape[0]:
+        return lambda gradient: gradient
+    matrix = apart(always, outer, jacobian, jacobian)
     matrix = with_diagonal(matrix, jnp.where(free, diagonal, 1.0))
     factor = apart(always, factorised, matrix)
     return lambda gradient: substituted(always, factor, jnp.where(free, gradient, 0.0)[:, None])[:, 0]
 
 
-def _by_bins(
-    always: ArrayLike,
-    jacobian: Array,
-    several: int,
-    rates: Array,
-    diagonal: Array,
-    unconstrained: Array,
-    free: Array,
-) -> Solve:
-    """As many equations as there are bins and unconstrained parameters.
+def _by_bins(always: ArrayLike, jacobian: Array, diagonal: Array, unconstrained: Array, free: Array) -> Solve:
+    """J Jᵀ + D, as many equations as there are bins and unconstrained parameters.
 
-    With K = ν + J D⁻¹ Jᵀ over the constrained parameters and J_u those of the unconstrained ones,
+    With K = 1 + Jᵀ D⁻¹ J over the constrained parameters and J_u those of the unconstrained ones,
 
-        s_u = (J_uᵀ K⁻¹ J_u)⁻¹ (g_u - J_uᵀ K⁻¹ J D⁻¹ g),    s = D⁻¹ (g - Jᵀ K⁻¹ (J D⁻¹ g + J_u s_u)).
+        s_u = (J_u K⁻¹ J_uᵀ)⁻¹ (g_u - J_u K⁻¹ Jᵀ D⁻¹ g),    s = D⁻¹ (g - J K⁻¹ (Jᵀ D⁻¹ g + J_uᵀ s_u)).
     """
     bins = jacobian.shape[1]
     inverse = apart(
@@ -91,14 +152,14 @@ def _by_bins(
         lambda diagonal: jnp.where(free & (diagonal > 0), 1 / jnp.where(diagonal > 0, diagonal, 1.0), 0.0),
         diagonal,
     )
-    single = rates + weighted_total(always, jacobian[several:] ** 2, inverse[several:])
 
     def covariance(jacobian: Array, inverse: Array) -> Array:
-        return factorised(with_diagonal(_across(always, several, jacobian, inverse), single))
+        matrix = _across(always, jacobian, inverse)
+        return factorised(with_diagonal(matrix, jnp.ones(matrix.shape[1:])))
 
     factor = apart(always, covariance, jacobian, inverse)
     free_u = free[unconstrained]
-    jacobian_u = jnp.swapaxes(jnp.where(free_u[:, None], jacobian[unconstrained], 0.0), 0, 1)  # J_u, (bin, u, lane)
+    jacobian_u = jnp.swapaxes(jacobian[unconstrained], 0, 1)  # J_u, (bin, u, lane)
     solved = substituted(always, factor, jacobian_u) if jacobian_u.shape[1] else jacobian_u  # K⁻¹ J_u, (bin, u, lane)
 
     def border(jacobian_u: Array, solved: Array) -> Array:
@@ -123,20 +184,18 @@ def _by_bins(
 
 
 def _across(
-    always: ArrayLike,
-    several: int,
-    jacobian: Float[Array, "place bin lane"],
-    weights: Float[Array, "place lane"],
+    always: ArrayLike, jacobian: Float[Array, "several bin lane"], weights: Float[Array, "several lane"]
 ) -> Float[Array, "bin bin lane"]:
-    """Σ_p w_p J_p J_pᵀ over the first parameters, the ``several`` ones."""
-    if several <= TERMS and jacobian.shape[1] ** 2 <= PAIRS:
-        weighted = apart(always, lambda jacobian: jacobian[:several] * weights[:several, None], jacobian)
+    """Σ_p w_p J_p J_pᵀ."""
+    several, bins, _ = jacobian.shape
+    if several <= TERMS and bins**2 <= PAIRS:
+        weighted = apart(always, lambda jacobian: jacobian * weights[:, None], jacobian)
         return apart(
             always,
             lambda weighted, jacobian: sum_of(weighted[p][:, None] * jacobian[p][None] for p in range(several)),
             weighted,
             jacobian,
         )
-    first = apart(always, lambda jacobian: jacobian[:several].T, jacobian)  # (lane, bin, place)
-    scaled = first * weights[:several].T[:, None]
+    first = apart(always, lambda jacobian: jacobian.T, jacobian)  # (lane, bin, place)
+    scaled = first * weights.T[:, None]
     return jnp.moveaxis(jnp.einsum("tbp,tcp->tbc", scaled, first), 0, -1)

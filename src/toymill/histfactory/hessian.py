@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 from jax import Array
 
+from toymill.arrow import Arrow, in_blocks, own_blocks
 from toymill.histfactory.arrays import Templates
 from toymill.histfactory.derivatives import over_cells, slopes_at
 from toymill.histfactory.rates import (
@@ -29,6 +30,7 @@ from toymill.histfactory.rates import (
     multiplying,
     norm_curvature,
     over_interpolating,
+    own_bin,
 )
 from toymill.linalg import apart, outer, sum_of, total, with_diagonal
 from toymill.models.densities import at_floor, constraint_curvature
@@ -39,40 +41,38 @@ if TYPE_CHECKING:
 
 def hessian_at(
     templates: Templates[Array], theta: Float[Array, "place lane"], data: Float[Array, "datum lane"]
-) -> tuple[
-    Float[Array, " lane"],
-    Float[Array, "place lane"],
-    Float[Array, "place place lane"],
-    tuple[Bool[Array, " lane"], Bool[Array, " lane"]],
-]:
+) -> tuple[Float[Array, " lane"], Float[Array, "place lane"], Arrow, tuple[Bool[Array, " lane"], Bool[Array, " lane"]]]:
     """nll, gradient, exact Hessian, and ``Kernel.at_floor``; see ``Fast.hessian``."""
-    once = always(templates)
+    once, kinds = always(templates), kinds_of(templates)
     slopes = apart(once, partial(slopes_at, templates), theta, data)
     weight = data[: slopes.rates.shape[0]] / slopes.rates**2
     weighted = apart(once, lambda jacobian: jacobian * weight[None], slopes.jacobian)
     first = apart(once, outer, weighted, slopes.jacobian)
-    second = _second(templates, slopes.cells, slopes.residual)
+    several, border, single = _second(templates, slopes.cells, slopes.residual)
     diagonal = constraint_curvature(templates.constraints, slopes.cells.theta, data)
+    bins = own_bin(templates)
+    idle = theta.shape[0] - kinds.effective
+    border = jnp.pad(border, ((0, 0), (0, idle), (0, 0))) + weighted[:, bins] * slopes.own[None]
+    blocks = templates.multipliers.blocks
+    own = single + own_blocks(blocks, slopes.own, weight, diagonal[kinds.several :])
+    hessian = Arrow(with_diagonal(first + several, diagonal[: kinds.several]), border, own, blocks)
     floor = at_floor(total(slopes.cells.value), data[: slopes.rates.shape[0]])
-    return slopes.nll, slopes.gradient, with_diagonal(first + second, diagonal), floor
+    return slopes.nll, slopes.gradient, hessian, floor
 
 
 def _second(
     templates: Templates[Array], cells: Cells, residual: Float[Array, "bin lane"]
-) -> Float[Array, "place place lane"]:
-    """Σ_b r_b ∂²ν_b/∂θ∂θ'."""
+) -> tuple[
+    Float[Array, "several several lane"], Float[Array, "several single lane"], Float[Array, "row row block lane"]
+]:
+    """Σ_b r_b ∂²ν_b/∂θ∂θ': of the several, between them and the single-bin factors, and of these by blocks."""
     once = always(templates)
     between = apart(once, partial(_interpolating, templates), cells, residual)
     to_multi, to_single = apart(once, partial(_interpolating_factors, templates), cells, residual)
     multi, multi_single, single = apart(once, partial(_factors, templates), cells, residual)
-    rows = [
-        [between, to_multi, to_single],
-        [jnp.swapaxes(to_multi, 0, 1), multi, multi_single],
-        [jnp.swapaxes(to_single, 0, 1), jnp.swapaxes(multi_single, 0, 1), single],
-    ]
+    rows = [[between, to_multi], [jnp.swapaxes(to_multi, 0, 1), multi]]
     matrix = apart(once, lambda rows: jnp.concatenate([jnp.concatenate(row, axis=1) for row in rows]), rows)
-    idle = cells.theta.shape[0] - matrix.shape[0]
-    return jnp.pad(matrix, ((0, idle), (0, idle), (0, 0))) if idle else matrix
+    return matrix, jnp.concatenate([to_single, multi_single]), single
 
 
 def _everywhere(
@@ -113,27 +113,44 @@ def _interpolating_factors(
 
 def _factors(
     templates: Templates[Array], cells: Cells, residual: Float[Array, "bin lane"]
-) -> tuple[Float[Array, "multi multi lane"], Float[Array, "multi single lane"], Float[Array, "single single lane"]]:
-    """Σ_b r_b ∂²ν_b between factors: multi-bin with multi-bin, multi-bin with single-bin, single-bin with single-bin."""
+) -> tuple[Float[Array, "multi multi lane"], Float[Array, "multi single lane"], Float[Array, "row row block lane"]]:
+    """Σ_b r_b ∂²ν_b between factors: multi-bin with multi-bin, multi-bin with single-bin, and single-bin by blocks."""
     factors = templates.multipliers
     multi_theta, single_theta = multiplying(kinds_of(templates), cells.theta)
     value = residual[None] * cells.value  # (sample, bin, lane)
     single_present = factors.single_present.T[..., None]  # (sample, single, 1)
     multi: Array | float = 0.0
     multi_single: Array | float = 0.0
-    single: Array | float = 0.0
     for s in range(value.shape[0]):
         present = factors.multi_present[:, s]  # (multi, bin)
         multi = multi + jnp.einsum("wb,vb,bt->wvt", present, present, value[s])
         in_bin = single_present[s] * value[s][factors.single_bin]  # (single, lane)
         multi_single = multi_single + present[:, factors.single_bin, None] * in_bin[None]
-        single = single + in_bin[:, None] * single_present[None, s]
-    together = (factors.single_bin[:, None] == factors.single_bin[None])[..., None]
     return (
         _off_diagonal(multi / multi_theta[:, None] / multi_theta[None]),
         multi_single / multi_theta[:, None] / single_theta[None],
-        _off_diagonal(jnp.where(together, single / single_theta[:, None] / single_theta[None], 0.0)),
+        _together(templates, single_theta, value),
     )
+
+
+def _together(
+    templates: Templates[Array], theta: Float[Array, "single lane"], value: Float[Array, "sample bin lane"]
+) -> Float[Array, "row row block lane"]:
+    """Σ_s r_b ν_bs / (γ γ') of the single-bin factors γ ≠ γ' that multiply the same sample of a bin, by blocks."""
+    factors = templates.multipliers
+    depth, blocks = factors.blocks.shape
+    samples, bins, lanes = value.shape
+    if depth <= 1:
+        return jnp.zeros((depth, depth, blocks, lanes))
+    of_bins = factors.blocks[:, :bins]
+    present = jnp.pad(factors.single_present, ((0, blocks - bins + 1), (0, 0)))[of_bins]  # (row, bin, sample)
+    gamma = in_blocks(of_bins, jnp.pad(theta, ((0, blocks - bins), (0, 0)), constant_values=1.0), 1.0)
+    shared = sum_of(
+        (present[:, None, :, s] * present[None, :, :, s])[..., None] * value[s][None, None] for s in range(samples)
+    )
+    apart_from = ~jnp.eye(depth, dtype=bool)[:, :, None, None]
+    pairs = jnp.where(apart_from, shared / gamma[:, None] / gamma[None], 0.0)
+    return jnp.pad(pairs, ((0, 0), (0, 0), (0, blocks - bins), (0, 0)))
 
 
 def _interpolating(

@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from toymill.arrow import dense
 from toymill.histfactory.arrays import Templates
-from toymill.histfactory.derivatives import gradient_at, scoring_at, slopes_at
+from toymill.histfactory.derivatives import gradient_at, information_of, scoring_at, slopes_at
+from toymill.histfactory.fisher import information_matrix
 from toymill.histfactory.hessian import hessian_at
 from toymill.histfactory.profiles import ProfiledMinima, profiled_minima
 from toymill.histfactory.rates import by_kind, by_model, main_nll, main_offset, rates_at
-from toymill.linalg import outer, with_diagonal
 from toymill.models.base import Fast, Kernel
 from toymill.models.densities import (
     at_floor,
@@ -70,17 +71,17 @@ def _quadratic(
 ) -> tuple[Float[Array, " lane"], Float[Array, "parameter lane"], Float[Array, "lane parameter parameter"]]:
     """nll, gradient and the matrix of Fisher scoring; see ``scoring_at``."""
     slopes = slopes_at(templates, by_kind(templates, x), data)
-    curvature = outer(slopes.jacobian / slopes.rates[None], slopes.jacobian)
     diagonal = constraint_information(templates.constraints, slopes.cells.theta)
     gradient = by_model(templates, slopes.gradient)
-    return slopes.nll, gradient, _matrix_by_model(templates, with_diagonal(curvature, diagonal))
+    matrix = information_matrix(information_of(templates, slopes, diagonal))
+    return slopes.nll, gradient, _matrix_by_model(templates, dense(matrix))
 
 
 def _exact(
     templates: Templates[Array], x: Array, data: Array
 ) -> tuple[Float[Array, " lane"], Float[Array, "parameter lane"], Float[Array, "lane parameter parameter"]]:
     nll, gradient, hessian, _ = hessian_at(templates, by_kind(templates, x), data)
-    return nll, by_model(templates, gradient), _matrix_by_model(templates, hessian)
+    return nll, by_model(templates, gradient), _matrix_by_model(templates, dense(hessian))
 
 
 def _matrix_by_model(

@@ -103,14 +103,17 @@ def read_workspace(
     return from_compiled(compile_specification(specification))
 
 
-def tuning_of(templates: Templates[np.ndarray]) -> Tuning:
+def tuning_of(templates: Templates[np.ndarray], *, fast: bool) -> Tuning:
     """What batches of fits are shaped by; small systems of equations are written out, and cost little.
 
     A matrix of Fisher scoring costs less than a gradient where there are few bins.
     """
     bins, parameters = templates.nominal.shape[1], len(templates.order.places[0])
+    several = len(templates.order.interpolating) + len(templates.multipliers.multi_present)
+    rows = several if fast else parameters
     return Tuning(
-        width=templates.nominal.size,
+        block=max(4 * rows * parameters, rows * templates.nominal.size, parameters),
+        matrix=rows * max(rows, parameters),
         scanned=len(SCANNED),
         hessian_is_cheap=parameters <= UNROLLED,
         matrix_reuse=2 if bins > UNROLLED else 0,
@@ -133,6 +136,7 @@ def from_compiled(compiled: Compiled) -> HistFactory:
     scale = np.ones(size)
     scale[constraints.poisson_datum] = constraints.poisson_tau
     observed = np.where(parameter >= 0, compiled.observed, np.nan)
+    of_one_kind = len(order) == len(compiled.parameters)
     return HistFactory(
         parameters=compiled.parameters,
         poi=compiled.poi,
@@ -140,12 +144,12 @@ def from_compiled(compiled: Compiled) -> HistFactory:
         data_names=compiled.data_names,
         sampling=Sampling(poisson, sigma, parameter >= 0, parameter, scale, observed),
         arrays=templates,
-        kernel=kernel.KERNEL if len(order) == len(compiled.parameters) else kernel.PLAIN,
+        kernel=kernel.KERNEL if of_one_kind else kernel.PLAIN,
         digest=compiled.digest,
         two_minima=compiled.two_minima,
         trials=compiled.trials,
         kinks=compiled.kinks,
-        tuning=tuning_of(templates),
+        tuning=tuning_of(templates, fast=of_one_kind and not compiled.kinks.any()),
         starts=np.empty((0, len(compiled.parameters))),
         draw=None,
         information=None,

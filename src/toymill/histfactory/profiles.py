@@ -23,9 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from toymill.arrow import in_blocks
 from toymill.histfactory.arrays import Templates
 from toymill.histfactory.derivatives import Slopes
-from toymill.histfactory.rates import kinds_of
+from toymill.histfactory.rates import kinds_of, own_bin
 from toymill.histfactory.second_minima import SCANNED
 from toymill.linalg import lower_inverse, sum_of
 from toymill.models.densities import constraint_gradient, constraint_information
@@ -116,12 +117,18 @@ def _near(templates: Templates[Array], slopes: Slopes, theta: Array, data: Array
     found = constraint_information(templates.constraints, theta)
     constrained = found > 0
     information = jnp.where(constrained, found, 1.0)
-    slope = constraint_gradient(templates.constraints, theta, data)
+    slope, bins = constraint_gradient(templates.constraints, theta, data), own_bin(templates)
     pull = jnp.where(constrained & ~fixed[:, None], slope / information, 0.0)
-    seen = jnp.maximum(jnp.sum(jacobian**2 / rates[None], axis=1), 1e-300)
+    seen = jnp.concatenate([jnp.sum(jacobian**2 / rates[None], axis=1), slopes.own**2 / rates[bins]])
+    seen = jnp.maximum(seen, 1e-300)
     variance = jnp.where(fixed[:, None], 0.0, jnp.where(constrained, 1 / information, _UNCONSTRAINED / seen))
-    residual = data[: rates.shape[0]] - rates + jnp.einsum("pbt,pt->bt", jacobian, pull)
-    toys_first = covariance_solver(jacobian * jnp.sqrt(variance)[:, None], rates)
+    several, of_bins = len(jacobian), templates.multipliers.blocks[:, : len(rates)]
+    own_pull, own_variance = (
+        jnp.sum(in_blocks(of_bins, values, 0.0), axis=0)
+        for values in (slopes.own * pull[several:], slopes.own**2 * variance[several:])
+    )
+    residual = data[: rates.shape[0]] - rates + jnp.einsum("pbt,pt->bt", jacobian, pull[:several]) + own_pull
+    toys_first = covariance_solver(jacobian * jnp.sqrt(variance[:several])[:, None], rates + own_variance)
 
     def weigh(columns: Array) -> Array:
         return jnp.moveaxis(toys_first(jnp.moveaxis(columns, -1, 0)), 0, -1)

@@ -89,6 +89,13 @@ def multiplying(kinds: Kinds, theta: Array) -> tuple[Float[Array, "multi lane"],
     return theta[kinds.interpolating : kinds.several], theta[kinds.several : kinds.effective]
 
 
+def own_bin(templates: Templates[Array]) -> Int[Array, " own"]:
+    """The bin of each parameter that changes no more than one; any bin for one that does nothing."""
+    single = templates.multipliers.single_bin
+    idle = templates.order.parameters.shape[0] - kinds_of(templates).effective
+    return jnp.concatenate([single, jnp.zeros(idle, dtype=single.dtype)])
+
+
 class EvenPart(NamedTuple):
     """g(α) of the histosys interpolation and g'; see ``arrays.Histosys.shape``."""
 

@@ -127,68 +127,129 @@ def one_sided(
     if not np.all(np.isfinite(nominal) & (nominal >= _LEAST_RATE)):
         return found
     variance = _variances(templates, 0.0)
-    jacobian = _jacobian(templates, init, nominal, variance)
+    jacobian, own = _jacobians(templates, init, nominal, variance)
+    several = len(jacobian)
+    covariance = _Covariance.of(np.sqrt(variance[:several])[:, None] * jacobian, nominal + own**2 @ variance[several:])
+    alone = own[:, variance[several:] == 0]
+    held = np.concatenate([jacobian[templates.order.unconstrained], alone.T[np.any(alone, axis=0)]])
+    if covariance is None:
+        return found
     for parameter in doubtful:
         place = int(np.flatnonzero(templates.order.interpolating == parameter)[0])
         rates = np.sum(along(templates, init, place, _FINELY), axis=1)
-        others = np.sqrt(np.where(np.arange(len(variance)) == place, 0.0, variance))[:, None] * jacobian
-        covariance = np.diag(nominal) + others.T @ others
-        if variance[place] > 0 and np.all(np.isfinite(covariance)) and np.all(np.isfinite(rates)):
-            loose = jacobian[templates.order.unconstrained]
-            found[parameter] = _always_one_minimum(rates, covariance, loose, float(variance[place]))
+        if variance[place] > 0 and np.all(np.isfinite(rates)):
+            vectors = np.concatenate([rates - nominal, held])
+            products = covariance.without(jacobian[place], float(variance[place]), vectors)
+            found[parameter] = _always_one_minimum(products, len(rates), float(variance[place]))
     return found
 
 
-def _always_one_minimum(
-    rates: Float[np.ndarray, "value bin"],
-    covariance: Float[np.ndarray, "bin bin"],
-    unconstrained: Float[np.ndarray, "unconstrained bin"],
-    variance: float,
-) -> bool:
-    """Whether the nll along one parameter has one minimum for all data, from the rates at ``_FINELY``; see ``one_sided``."""
-    try:
-        factor = np.linalg.cholesky(covariance)
-    except np.linalg.LinAlgError:  # of yields so different that rounding leaves nothing of the smaller ones
-        return False
-    root = scipy.linalg.solve_triangular(factor, np.eye(len(covariance)), lower=True)
+class _Covariance(NamedTuple):
+    """K = Aᵀ A + diag(d), whose inverse is taken in the smaller of the two spaces.
+
+    Attributes:
+        spread: A, (parameter, bin).
+        diagonal: d, (bin,).
+        root: L⁻¹ of the Cholesky factor of A d⁻¹ Aᵀ + 1 or, if that has more rows, of K.
+    """
+
+    spread: Float[np.ndarray, "parameter bin"]
+    diagonal: Float[np.ndarray, " bin"]
+    root: Float[np.ndarray, "row row"]
+
+    @classmethod
+    def of(cls, spread: np.ndarray, diagonal: np.ndarray) -> _Covariance | None:
+        """The covariance with A and d; None if it is not finite, or not positive definite by rounding."""
+        by_bins = spread.shape[1] <= spread.shape[0]
+        matrix = (
+            spread.T @ spread + np.diag(diagonal) if by_bins else spread / diagonal @ spread.T + np.eye(len(spread))
+        )
+        try:
+            factor = np.linalg.cholesky(matrix) if np.all(np.isfinite(matrix)) else None
+        except np.linalg.LinAlgError:  # of yields so different that rounding leaves nothing of the smaller ones
+            return None
+        if factor is None:
+            return None
+        return cls(spread, diagonal, scipy.linalg.solve_triangular(factor, np.eye(len(factor)), lower=True))
+
+    def products(
+        self, left: Float[np.ndarray, "row bin"], right: Float[np.ndarray, "column bin"]
+    ) -> Float[np.ndarray, "row column"]:
+        """The products u K⁻¹ vᵀ of two sets of vectors."""
+        if len(self.root) == len(self.diagonal):
+            found: np.ndarray = (left @ self.root.T) @ (right @ self.root.T).T
+            return found
+        scaled = self.spread / self.diagonal
+        inside: np.ndarray = left / self.diagonal @ right.T
+        inside -= (left @ scaled.T @ self.root.T) @ (right @ scaled.T @ self.root.T).T
+        return inside
+
+    def without(
+        self, slope: Float[np.ndarray, " bin"], variance: float, vectors: Float[np.ndarray, "vector bin"]
+    ) -> Float[np.ndarray, "vector vector"]:
+        """The products of vectors with a parameter left out of K, by the Sherman-Morrison formula."""
+        along_it = self.products(vectors, slope[None])
+        left = max(1 - variance * float(self.products(slope[None], slope[None])[0, 0]), 1e-12)
+        found: np.ndarray = self.products(vectors, vectors) + variance / left * along_it @ along_it.T
+        return found
+
+
+def _always_one_minimum(products: Float[np.ndarray, "vector vector"], count: int, variance: float) -> bool:
+    """Whether the nll along one parameter has one minimum for all data; see ``one_sided``.
+
+    Args:
+        products: u K⁻¹ vᵀ of the rates at ``_FINELY`` less the nominal ones, and of what unconstrained parameters do.
+        count: of these rates.
+        variance: of the parameter.
+    """
+    every = np.eye(len(products))  # vectors in terms of those of ``products``
+    rates, held = every[:count], every[count:]
 
     def length(vectors: np.ndarray) -> np.ndarray:
-        """√(vᵀ K⁻¹ v), (…, bin) to (…)."""
-        lengths: np.ndarray = np.linalg.norm(vectors @ root.T, axis=-1)
+        squares = np.einsum("...u,uv,...v->...", vectors, products, vectors)
+        lengths: np.ndarray = np.maximum(np.sqrt(np.maximum(squares, 0.0)), 1e-300)
         return lengths
 
     bent = np.diff(rates, 2, axis=0)
     directions = bent[np.array([int(np.argmax(length(bent))), len(bent) // 2])]
-    directions = directions / np.maximum(length(directions), 1e-300)[:, None]
+    directions = directions / length(directions)[:, None]
     off = np.linspace(-_FLUCTUATION, _FLUCTUATION, 5)
     shifts = np.concatenate([off[:, None] * direction for direction in directions])
-    unconstrained = unconstrained / np.maximum(length(unconstrained), 1e-300)[:, None]
-    bins = rates.shape[1]
-    away = np.concatenate([_FLUCTUATION * unconstrained, -_FLUCTUATION * unconstrained, np.zeros((1, bins))])
-    shifts = (shifts[:, None] + away).reshape(-1, bins)
-    data = (rates[5:26:4, None] + shifts).reshape(-1, bins)
-    main = 0.5 * length(data[:, None] - rates) ** 2  # (data, α)
+    held = _FLUCTUATION * held / length(held)[:, None]
+    away = np.concatenate([held, -held, np.zeros((1, len(products)))])
+    data = (rates[5:26:4, None, None] + shifts[:, None] + away).reshape(-1, len(products))
+    square = [np.einsum("iu,uv,iv->i", item, products, item) for item in (data, rates)]
+    main = 0.5 * (square[0][:, None] + square[1] - 2 * data @ products @ rates.T)  # (data, α)
     sigma = np.sqrt(variance)
     auxiliary = 0.5 * ((_FINELY - np.linspace(-3.0, 3.0, 7)[:, None]) / sigma) ** 2
-    nll = main[:, None] + auxiliary
-    slope = np.sign(np.diff(nll, axis=-1))
+    slope = np.sign(np.diff(main[:, None] + auxiliary, axis=-1))
     return bool(np.all(np.sum(np.diff(slope, axis=-1) > 0, axis=-1) <= 1))
 
 
-def _jacobian(
+def _jacobians(
     templates: Templates[np.ndarray], init: np.ndarray, nominal: np.ndarray, variance: np.ndarray
-) -> Float[np.ndarray, "place bin"]:
-    """∂ν/∂θ at the initial values by differences, 0 for a parameter whose constraint lets it not vary."""
+) -> tuple[Float[np.ndarray, "several bin"], Float[np.ndarray, "bin own"]]:
+    """∂ν/∂θ at the initial values by differences: of the several, 0 for one whose constraint lets it not vary; of the own.
+
+    Own parameters of different bins are moved at once.
+    """
+    order, blocks = templates.order, templates.multipliers.blocks
+    several, bins = len(order.interpolating) + len(templates.multipliers.multi_present), len(nominal)
     step = np.sqrt(variance) * 1e-3
-    step[templates.order.unconstrained] = 1e-3
-    chosen = step > 0
-    moved = [
-        expectation(templates, init + np.eye(len(init))[templates.order.parameters[place]] * step[place])
-        for place in np.flatnonzero(chosen)
-    ]
-    rows = np.zeros((len(step), len(nominal)))
-    rows[chosen] = (np.array(moved) - nominal) / step[chosen, None]
-    return rows
+    step[variance == 0] = 1e-3
+    rows = np.zeros((several, bins))
+    free = np.isin(np.arange(several), order.unconstrained)
+    for place in np.flatnonzero((variance[:several] > 0) | free):
+        x = init.copy()
+        x[order.parameters[place]] += step[place]
+        rows[place] = (expectation(templates, x) - nominal) / step[place]
+    own = np.zeros((bins, len(order.parameters) - several))
+    for row in blocks[:, :bins]:
+        here = np.flatnonzero(row < own.shape[1])
+        places, x = several + row[here], init.copy()
+        x[order.parameters[places]] += step[places]
+        own[here, row[here]] = (expectation(templates, x) - nominal)[here] / step[places]
+    return rows, own
 
 
 def _variances(templates: Templates[np.ndarray], unconstrained: float) -> Float[np.ndarray, " place"]:
@@ -249,9 +310,9 @@ def trials(templates: Templates[np.ndarray], parameters: Parameters, loose: int)
     init, (low, high) = parameters.init, parameters.bounds.T
     normsys, interpolating = templates.normsys, templates.order.interpolating
     place = int(np.flatnonzero(templates.order.parameters == loose)[-1])
-    cells = np.any(templates.multipliers.places == place, axis=0) & (templates.nominal > 0)
-    factors = np.stack([normsys.log_hi, normsys.log_lo])[..., templates.bin_channel]
-    largest = np.max(factors, axis=(2, 3), where=cells, initial=-np.inf)  # (direction, normsys)
+    cells = np.nonzero(np.any(templates.multipliers.places == place, axis=0) & (templates.nominal > 0))
+    factors = np.stack([normsys.log_hi, normsys.log_lo])[..., cells[0], templates.bin_channel[cells[1]]]
+    largest = np.max(factors, axis=2, initial=-np.inf)  # (direction, normsys)
     least = max(_WORTHWHILE, 1 / (8 * max(_spread(templates, parameters, place, cells), 1e-9)))
     if least > 0.5 * _FLUCTUATION**2:
         return
@@ -270,18 +331,21 @@ def trials(templates: Templates[np.ndarray], parameters: Parameters, loose: int)
         yield Trial(loose, point, least)
 
 
-def _spread(templates: Templates[np.ndarray], parameters: Parameters, place: int, cells: np.ndarray) -> float:
-    """κ²: the largest relative variance of some cells, (sample, bin), by all parameters but that at a place.
+def _spread(
+    templates: Templates[np.ndarray], parameters: Parameters, place: int, cells: tuple[np.ndarray, ...]
+) -> float:
+    """κ²: the largest relative variance of some cells, their samples and bins, by all parameters but that at a place.
 
     Infinite if one of these is free.
     """
     order, normsys, histosys = templates.order, templates.normsys, templates.histosys
     interpolating, variance = len(order.interpolating), _variances(templates, np.inf)
-    norm = np.maximum(np.abs(normsys.log_hi), np.abs(normsys.log_lo))[:, :, templates.bin_channel]
-    hist = np.abs(histosys.linear) + np.abs(histosys.even)
-    slopes = np.zeros((len(order.parameters), int(cells.sum())))
-    slopes[:interpolating] = over_interpolating(templates, hist[:, cells] / templates.nominal[cells], norm[:, cells])
-    for factors in templates.multipliers.places[:, cells]:
+    sample, bin_ = cells
+    scales = (np.abs(item[:, sample, templates.bin_channel[bin_]]) for item in (normsys.log_hi, normsys.log_lo))
+    hist = np.abs(histosys.linear[:, sample, bin_]) + np.abs(histosys.even[:, sample, bin_])
+    slopes = np.zeros((len(order.parameters), len(bin_)))
+    slopes[:interpolating] = over_interpolating(templates, hist / templates.nominal[cells], np.maximum(*scales))
+    for factors in templates.multipliers.places[:, sample, bin_]:
         here = np.flatnonzero(factors < len(slopes))
         slopes[factors[here], here] = 1 / np.maximum(np.abs(parameters.init[order.parameters[factors[here]]]), 1e-3)
     others = ~parameters.fixed[order.parameters] & (np.arange(len(slopes)) != place)

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, PyTree
     from numpy.typing import ArrayLike
 
+    from toymill.arrow import Arrow
+
     # All take the model's constants first, then parameters and data with toys last.
     Values = Callable[..., Array]
     Derivatives = Callable[..., tuple[Array, Array, Array]]
     Solve = Callable[[Array], Array]
     Scoring = Callable[[PyTree, Array, Array], tuple[Array, Array, Callable[[Array], Solve]]]
-    Hessian = Callable[[PyTree, Array, Array], tuple[Array, Array, Array, tuple[Array, Array]]]
+    Hessian = Callable[[PyTree, Array, Array], tuple[Array, Array, Arrow, tuple[Array, Array]]]
     SecondMinima = Callable[[PyTree, Array, Array, Array, Array], tuple[Array, Array, Array]]
 
 
@@ -39,7 +41,7 @@ class Fast(NamedTuple):
         gradient: nll (T,) and its gradient (P, T), from ``(arrays, x, data)``.
         scoring: the same, and the Fisher information H as a function of which parameters are free, (P, T), that returns
             one from g to H⁻¹ g over these, 0 for the others, both (P, T).
-        hessian: nll (T,), its gradient (P, T), its exact Hessian, (P, P, T), and what ``Kernel.at_floor`` says, from
+        hessian: nll (T,), its gradient (P, T), its exact Hessian, an ``Arrow``, and what ``Kernel.at_floor`` says, from
             ``(arrays, x, data)``.
     """
 
@@ -83,7 +85,8 @@ class Tuning(NamedTuple):
     """What batches of a model's fits are shaped by; hashable, so that jit sees a static argument.
 
     Attributes:
-        width: length of the largest axis, beside parameters and toys, of the kernel's temporaries.
+        block: numbers in the largest temporary of a toy.
+        matrix: numbers in the exact Hessian of a toy, as it is computed.
         scanned: values of a parameter at which the kernel's ``second_minima`` computes the nll.
         hessian_is_cheap: True where the exact Hessian costs about as much as a step of Fisher scoring.
         matrix_reuse: for how many more steps a matrix of Fisher scoring serves; 0 where it costs less than a gradient.
@@ -91,7 +94,8 @@ class Tuning(NamedTuple):
             steps and more where these are many.
     """
 
-    width: int
+    block: int
+    matrix: int
     scanned: int = 0
     hessian_is_cheap: bool = True
     matrix_reuse: int = 0

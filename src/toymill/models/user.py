@@ -205,6 +205,7 @@ def define_model(
     else:
         assert logpdf is not None
         main_logpdf = shaped_logpdf(logpdf, shape)
+    size, width = len(checked), min(math.prod(shape), _PER_BLOCK) if terms is not None else math.prod(shape)
     statement = [list(parameters), [list(map(str, item)) for item in parameters.values()], shape, poi, name]
     return UserModel(
         parameters=checked,
@@ -218,7 +219,7 @@ def define_model(
         two_minima=np.zeros(len(checked), dtype=bool),
         trials=(),
         kinks=np.zeros(len(checked), dtype=bool),
-        tuning=Tuning(width=min(math.prod(shape), _PER_BLOCK) if terms is not None else math.prod(shape)),
+        tuning=Tuning(block=size * max(size, width), matrix=size * size),
         starts=points,
         draw=None if throw is None else flattened(throw),
         information=information,

@@ -1,0 +1,265 @@
+"""Symmetric matrices of many toys of which a large part is diagonal but for small blocks, and their inverses.
+
+Let rows come in two parts, H = [A B; Bᵀ D], with D made of small blocks: a factor on one bin meets other such factors only
+if they are on the same bin. The Cholesky factor of H with D's rows first has that of D, of its blocks, in one corner, and
+that of the Schur complement S = A - B D⁻¹ Bᵀ in the other:
+
+    L = [L_D 0; U L_S],    U = B L_D⁻ᵀ,    L_S L_Sᵀ = A - U Uᵀ.
+
+The cost is that of as many equations as A has rows. Toys are the last axis.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from toymill.linalg import (
+    SMALLEST_PIVOT,
+    UNROLLED,
+    cholesky_written_out,
+    inverse_written_out,
+    lower_inverse,
+    outer,
+    sum_of,
+    with_diagonal,
+)
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int, Shaped
+
+
+class Arrow(NamedTuple):
+    """A symmetric matrix H = [A B; Bᵀ D]; its rows are first the ``several``, then the ``own`` ones.
+
+    Attributes:
+        several: A.
+        border: B.
+        own: the blocks of D; ones on the diagonal for rows that are padding.
+        rows: the own rows of each block, padded with their number.
+    """
+
+    several: Float[Array, "several several lane"]
+    border: Float[Array, "several own lane"]
+    own: Float[Array, "row row block lane"]
+    rows: Int[Array, "row block"]
+
+
+class Inverse(NamedTuple):
+    """What the inverse of a Hessian over the free parameters says; see ``inverse``.
+
+    Zero for parameters that are not free, NaN where the Hessian is not positive definite.
+
+    Attributes:
+        newton: H⁻¹ g.
+        positive: whether H is positive definite.
+        variances: the diagonal of H⁻¹.
+        column: one column of H⁻¹.
+        covariance: H⁻¹ itself, or None.
+    """
+
+    newton: Float[Array, "parameter lane"]
+    positive: Bool[Array, " lane"]
+    variances: Float[Array, "parameter lane"]
+    column: Float[Array, "parameter lane"]
+    covariance: Float[Array, "lane parameter parameter"] | None
+
+
+def in_blocks(
+    rows: Int[Array, "row block"], values: Shaped[Array, "own lane"], padding: float
+) -> Shaped[Array, "row block lane"]:
+    """Values of own rows, by block."""
+    return jnp.concatenate([values, jnp.full_like(values, padding, shape=(1, values.shape[1]))])[rows]
+
+
+def of_rows(
+    rows: Int[Array, "row block"], values: Float[Array, "row block lane"], size: int
+) -> Float[Array, "own lane"]:
+    """The inverse of ``in_blocks``, to ``size`` own rows."""
+    flat = values.reshape(-1, values.shape[-1])
+    return jnp.zeros((size + 1, values.shape[-1]), values.dtype).at[rows.reshape(-1)].set(flat)[:size]
+
+
+def own_blocks(
+    rows: Int[Array, "row block"],
+    slope: Float[Array, "own lane"],
+    weight: Float[Array, "bin lane"],
+    diagonal: Float[Array, "own lane"],
+) -> Float[Array, "row row block lane"]:
+    """Blocks w_b j jᵀ + diag(d), of which the first are of bins, and the others, of rows that do nothing, have no weight."""
+    alone, at = in_blocks(rows, slope, 0.0), in_blocks(rows, diagonal, 1.0)
+    every = jnp.concatenate([weight, jnp.zeros((rows.shape[1] - len(weight), weight.shape[1]))])
+    return alone[:, None] * (every[None] * alone)[None] + jnp.eye(len(rows))[:, :, None, None] * at[:, None]
+
+
+def dense(arrow: Arrow) -> Float[Array, "parameter parameter lane"]:
+    """The matrix itself."""
+    several, size = arrow.border.shape[:2]
+    if not size:
+        return arrow.several
+    left, right = (jnp.broadcast_to(rows, arrow.own.shape[:3]) for rows in (arrow.rows[:, None], arrow.rows[None]))
+    blocks = jnp.zeros((size + 1, size + 1, arrow.own.shape[-1])).at[left, right].set(arrow.own)[:size, :size]
+    above = jnp.concatenate([arrow.several, arrow.border], axis=1)
+    below = jnp.concatenate([jnp.swapaxes(arrow.border, 0, 1), blocks], axis=1)
+    return jnp.concatenate([above, below]) if several else blocks
+
+
+class _Roots(NamedTuple):
+    """The inverses of the Cholesky factor's parts; see the module.
+
+    Attributes:
+        own: L_D⁻¹ by blocks.
+        border: U by blocks.
+        several: L_S⁻¹, toys first if it is LAPACK's.
+        positive: whether the matrix is positive definite.
+    """
+
+    own: Float[Array, "row row block lane"]
+    border: Float[Array, "several row block lane"]
+    several: Float[Array, " ..."]
+    positive: Bool[Array, " lane"]
+
+    def _times(self, columns: Float[Array, "several lane"], *, turned: bool) -> Float[Array, "several lane"]:
+        """L_S⁻¹ or its transpose times a column."""
+        if len(columns) > UNROLLED:
+            return jnp.einsum("tij,it->jt" if turned else "tij,jt->it", self.several, columns)
+        if turned:
+            return jnp.sum(self.several * columns[:, None], axis=0)
+        return jnp.sum(self.several * columns[None], axis=1)
+
+    def solved(
+        self, rows: Int[Array, "row block"], size: int, right: Float[Array, "parameter lane"]
+    ) -> Float[Array, "parameter lane"]:
+        """H⁻¹ b, with ``size`` own rows."""
+        several = self.border.shape[0]
+        first, last = right[:several], in_blocks(rows, right[several:], 0.0)
+        half = jnp.sum(self.own * last[None], axis=1)  # L_D⁻¹ b, by blocks
+        first = first - jnp.sum(self.border * half[None], axis=(1, 2))
+        first = self._times(self._times(first, turned=False), turned=True)
+        half = half - jnp.sum(self.border * first[:, None, None], axis=0)
+        return jnp.concatenate([first, of_rows(rows, jnp.sum(self.own * half[:, None], axis=0), size)])
+
+
+def inverse(
+    hessian: Arrow,
+    gradient: Float[Array, "parameter lane"],
+    free: Bool[Array, "parameter lane"],
+    along: Int[Array, ""],
+    *,
+    full: bool,
+) -> Inverse:
+    """The inverse of a Hessian over the free parameters.
+
+    A degenerate matrix may pass a Cholesky factorisation by rounding alone, so its pivots are tested: each of them, for
+    XLA's largest of many numbers is not NaN where one of them is.
+
+    Args:
+        hessian: H.
+        gradient: g.
+        free: False for parameters that are left out.
+        along: index of the parameter of ``Inverse.column``.
+        full: whether the whole covariance is wanted.
+    """
+    several, size = hessian.border.shape[:2]
+    scaled, unit = _scaled(hessian, free)
+    roots = _roots(scaled)
+    newton = unit * roots.solved(scaled.rows, size, jnp.where(free, gradient, 0.0) * unit)
+    one = (jnp.arange(several + size) == along)[:, None] * unit
+    column = unit * roots.solved(scaled.rows, size, one)
+    across = _across(roots)
+    own = jnp.sum(roots.own**2, axis=0) + jnp.sum(across**2, axis=0)
+    first = jnp.sum(roots.several**2, axis=1).T if several > UNROLLED else jnp.sum(roots.several**2, axis=0)
+    variances = jnp.concatenate([first, of_rows(scaled.rows, own, size)]) * unit * unit
+    newton, variances, column = (jnp.where(roots.positive[None], item, jnp.nan) for item in (newton, variances, column))
+    covariance = _covariance(roots, across, scaled.rows, size, unit) if full else None
+    return Inverse(newton, roots.positive, variances, column, covariance)
+
+
+def _scaled(hessian: Arrow, free: Bool[Array, "parameter lane"]) -> tuple[Arrow, Float[Array, "parameter lane"]]:
+    """H over the free parameters in units where its diagonal is 1, and these units, 0 for the others."""
+    count = hessian.several.shape[0]
+    rows, size = hessian.rows, hessian.border.shape[1]
+    by_block = jnp.moveaxis(jnp.diagonal(hessian.own, axis1=0, axis2=1), -1, 0)  # (row, block, lane)
+    diagonal = jnp.concatenate([jnp.diagonal(hessian.several, axis1=0, axis2=1).T, of_rows(rows, by_block, size)])
+    unit = jnp.where(free, lax.rsqrt(jnp.maximum(jnp.abs(diagonal), 1e-100)), 0.0)
+    first, last = unit[:count], unit[count:]
+    last_by_block, held = in_blocks(rows, last, 0.0), 1.0 - in_blocks(rows, free[count:].astype(unit.dtype), 0.0)
+    own = hessian.own * last_by_block[:, None] * last_by_block[None]
+    own = own + jnp.eye(len(rows))[:, :, None, None] * held[:, None]
+    several = with_diagonal(hessian.several * first[:, None] * first[None], jnp.where(free[:count], 0.0, 1.0))
+    return Arrow(several, hessian.border * first[:, None] * last[None], own, rows), unit
+
+
+def _roots(matrix: Arrow) -> _Roots:
+    several, size, lanes = matrix.border.shape
+    depth, blocks = matrix.rows.shape
+    own, border, schur = matrix.own, jnp.zeros((several, 0, blocks, lanes)), matrix.several
+    pivots = jnp.zeros((0, lanes))
+    if size:
+        factor, pivot = cholesky_written_out(matrix.own)
+        own = jnp.stack(inverse_written_out(factor, pivot))
+        pivots = jnp.concatenate(pivot)
+        padded = jnp.concatenate([matrix.border, jnp.zeros((several, 1, lanes))], axis=1)
+        by_block = padded[:, matrix.rows]  # (several, row, block, lane)
+        border = jnp.stack(
+            [sum_of(own[i, j][None] * by_block[:, j] for j in range(i + 1)) for i in range(depth)], axis=1
+        )
+        flat = border.reshape(several, depth * blocks, lanes)
+        schur = schur - outer(flat, flat)
+    if several > UNROLLED:
+        root = lower_inverse(schur.T)
+        pivots = jnp.concatenate([pivots, jnp.diagonal(root, axis1=1, axis2=2).T])
+    elif several:
+        factor, pivot = cholesky_written_out(schur)
+        root = jnp.stack(inverse_written_out(factor, pivot))
+        pivots = jnp.concatenate([pivots, jnp.stack(pivot)])
+    else:
+        root = schur
+    return _Roots(own, border, root, jnp.all(pivots * pivots < 1 / SMALLEST_PIVOT, axis=0))
+
+
+def _across(roots: _Roots) -> Float[Array, "several row block lane"]:
+    """L_S⁻¹ U L_D⁻¹: less the part of L⁻¹ that is neither L_S⁻¹ nor L_D⁻¹."""
+    several, depth, blocks, lanes = roots.border.shape
+    if not several or not depth:
+        return roots.border
+    weighed = jnp.stack(
+        [sum_of(roots.border[:, i] * roots.own[i, j][None] for i in range(j, depth)) for j in range(depth)], axis=1
+    )
+    flat = weighed.reshape(several, depth * blocks, lanes)
+    if several > UNROLLED:
+        found = jnp.moveaxis(roots.several @ jnp.moveaxis(flat, -1, 0), 0, -1)
+    else:
+        found = outer(roots.several, jnp.swapaxes(flat, 0, 1))
+    return found.reshape(several, depth, blocks, lanes)
+
+
+def _covariance(
+    roots: _Roots,
+    across: Float[Array, "several row block lane"],
+    rows: Int[Array, "row block"],
+    size: int,
+    unit: Float[Array, "parameter lane"],
+) -> Float[Array, "lane parameter parameter"]:
+    """H⁻¹ = L⁻ᵀ L⁻¹, toys first; NaN where H is not positive definite."""
+    several, depth, blocks, lanes = across.shape
+    first = roots.several if several > UNROLLED else jnp.moveaxis(roots.several, -1, 0)  # (lane, several, several)
+    flat = across.reshape(several, depth * blocks, lanes)
+    place = jnp.zeros(size + 1, dtype=rows.dtype).at[rows.reshape(-1)].set(jnp.arange(depth * blocks))[:size]
+    border = jnp.moveaxis(flat[:, place], -1, 0)  # (lane, several, own)
+    turned = jnp.swapaxes(first, 1, 2)
+    to_own = -turned @ border
+    inner = jnp.sum(roots.own[:, :, None] * roots.own[:, None], axis=0) if depth else roots.own
+    alone = dense(Arrow(jnp.zeros((0, 0, lanes)), jnp.zeros((0, size, lanes)), inner, rows))
+    own = jnp.swapaxes(border, 1, 2) @ border + jnp.moveaxis(alone, -1, 0)
+    whole = jnp.concatenate(
+        [
+            jnp.concatenate([turned @ first, to_own], axis=2),
+            jnp.concatenate([jnp.swapaxes(to_own, 1, 2), own], axis=2),
+        ],
+        axis=1,
+    )
+    whole = whole * unit.T[:, :, None] * unit.T[:, None]
+    return jnp.where(roots.positive[:, None, None], whole, jnp.nan)
