@@ -57,15 +57,18 @@ def wait_for(what, process):
     return found
 
 
-def scripts(folder, name):
-    """The processes of jobs in a folder that run a script, whose name ends so."""
-    found = []
+def processes(folder):
+    """The processes that work in a folder, and the last word of the command of each."""
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it is over
             words = (path / "cmdline").read_bytes().decode().split("\0")
-            if words[-2:-1] and words[-2].endswith(name) and (path / "cwd").resolve() == folder.resolve():
-                found.append(int(path.name))
-    return found
+            if words[-2:-1] and (path / "cwd").resolve() == folder.resolve():
+                yield int(path.name), words[-2]
+
+
+def scripts(folder, name):
+    """The processes of jobs in a folder that run a script, whose name ends so."""
+    return [number for number, last in processes(folder) if last.endswith(name)]
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,9 @@ def start(cluster):  # noqa: ARG001 -- whatever is started may need it
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        for number, _ in list(processes(process.folder)):  # what a node that was down goes on with
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
 
 
 def finish(process):
