@@ -287,3 +287,44 @@ def test_a_bin_without_events_may_expect_none(onoff):
     assert fits.ok[0]
     assert fits.parameter("b")[0] == 0
     assert fits.parameter("mu")[0] == pytest.approx(7 / 50)
+
+
+ROOTS = {-3.0: 0, -2.0: 0, -1.0: 0, -0.9: 0.00382, -0.5: 0.27575, -0.1: 0.86056, 0.0: 1, 0.5: 1.48933, 1.0: 2, 2.0: 4}
+"""The factor of a normsys with hi = 2, lo = 0 in ROOT 6.40 (FlexibleInterpVar, codes 4 and 5)."""
+
+
+def vanishing(hi, lo):
+    """One bin: a signal of 5, and a background of 20 with a normsys."""
+    u = {"name": "u", "type": "normsys", "data": {"hi": hi, "lo": lo}}
+    samples = [
+        {"name": "signal", "data": [5.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
+        {"name": "background", "data": [20.0], "modifiers": [u]},
+    ]
+    return {
+        "channels": [{"name": "c", "samples": samples}],
+        "observations": [{"name": "c", "data": [22.0]}],
+        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+        "version": "1.0.0",
+    }
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_a_normsys_of_100_percent(up):
+    """On either side; derivatives are numbers everywhere, and toys are fitted to certified minima."""
+    model = toymill.read_workspace(vanishing(2.0, 0.0) if up else vanishing(0.0, 2.0))
+    alphas = np.array(list(ROOTS)) * (1 if up else -1)
+    x = np.array([model.parameters.values({"mu": 1.0, "u": alpha}) for alpha in alphas])
+    factors = (np.asarray(model.expected_data(x))[:, 0] - 5) / 20
+    np.testing.assert_allclose(factors, list(ROOTS.values()), atol=6e-6)
+    data = np.repeat(model.observed[:, None], len(x), axis=1)
+    _, gradient, hessian = KERNEL.exact(model.arrays, x.T, data)
+    assert np.isfinite(gradient).all()
+    assert np.isfinite(hessian).all()
+    fits = toymill.fit(model, toymill.throw(model, model.parameters.values({"mu": 1.0}), 200, seed=1))
+    assert fits.ok.all()
+
+
+def test_a_normsys_of_100_percent_has_no_limit_in_code_1():
+    with pytest.raises(toymill.ToymillError, match="exponential on either side of 0"):
+        codes = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
+        toymill.read_workspace(vanishing(2.0, 0.0), modifier_settings=codes)

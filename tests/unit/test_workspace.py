@@ -106,8 +106,8 @@ def test_negative_uncertainty(spec):
 
 
 def test_normsys_must_be_positive(spec):
-    modifier(spec, "signal_region", "fakes", "fake_norm", "normsys")["data"]["lo"] = 0.0
-    assert "normsys 'fake_norm' has hi = 1.3, lo = 0; both must be positive" in refusal(spec)
+    modifier(spec, "signal_region", "fakes", "fake_norm", "normsys")["data"]["lo"] = -0.1
+    assert "normsys 'fake_norm' has hi = 1.3, lo = -0.1; both must be positive" in refusal(spec)
 
 
 def test_shapesys_belongs_to_one_sample(spec):

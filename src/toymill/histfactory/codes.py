@@ -26,6 +26,10 @@ as in ROOT; the printed formula, which pyhf has taken over, leaves out a constan
 NORM_EDGES = {"code1": 0.0, "code4": 1.0}
 """The |α| from which a normsys factor is exponential, by interpolation."""
 
+VANISHING = 1e-30
+"""What a normsys factor of 0 at α = ±1 is taken as. The limit of code 4 exists, a factor of 0 beyond and a polynomial that
+joins it with slope and curvature 0 inside, for x ln² x goes to 0 with x; ROOT has it so, too. Here it is 7e-29."""
+
 
 def code4_polynomial(
     log_hi: Float[np.ndarray, " ..."], log_lo: Float[np.ndarray, " ..."]

@@ -14,7 +14,7 @@ import numpy as np
 from toymill.errors import ToymillError
 from toymill.formats.specification import Channel, ParameterSpec, Sample, Specification, location
 from toymill.histfactory.arrays import Histosys, Multipliers, Normsys, Order, Templates
-from toymill.histfactory.codes import EVEN_SHAPES, NORM_EDGES, code4_polynomial
+from toymill.histfactory.codes import EVEN_SHAPES, NORM_EDGES, VANISHING, code4_polynomial
 from toymill.histfactory.expectation import expectation, over_interpolating
 from toymill.histfactory.second_minima import candidates, no_scan
 from toymill.histfactory.terms import scale_terms, shift_terms
@@ -204,10 +204,11 @@ class _Modifiers:
         """Note the scales of a sample, in its slot and the channel of that number."""
         for scale in sample.normsys:
             where = location(self.source, channel.name, sample.name, f"normsys {scale.parameter!r}")
-            if min(scale.hi, scale.lo) <= 0:
+            least, joined = min(scale.hi, scale.lo), NORM_EDGES[scale.code] > 0
+            if least < 0 or (least == 0 and not joined):
                 msg = (
                     f"{where} has hi = {scale.hi:g}, lo = {scale.lo:g}; both must be positive, for the factor is "
-                    "exponential. A yield that vanishes is a histosys."
+                    f"exponential{'' if joined else ' on either side of 0'}. A yield that vanishes is a histosys."
                 )
                 raise ToymillError(msg)
             self._note(self.normsys_codes, scale.parameter, scale.code, channel, sample)
@@ -216,7 +217,7 @@ class _Modifiers:
             if scales[:, slot, number].any():
                 msg = f"{where}: a normsys of this parameter stands there twice. Combine them into one."
                 raise ToymillError(msg)
-            scales[:, slot, number] = np.log(scale.hi), np.log(scale.lo)
+            scales[:, slot, number] = np.log(np.maximum((scale.hi, scale.lo), VANISHING))
 
     def add_factors(self, channel: Channel, sample: Sample, slot: int, first: int) -> None:
         """Note what multiplies a sample, in its slot and from the first bin of its channel on."""

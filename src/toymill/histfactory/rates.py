@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from toymill.histfactory.arrays import Normsys, ScaleGroup, ShiftGroup, ShiftSums, Templates
+from toymill.histfactory.codes import VANISHING
 from toymill.linalg import TERMS, apart, sum_of, total
 from toymill.models.densities import bins_nll, poisson_offset
 
@@ -146,6 +147,7 @@ def norm_factors(templates: Templates[Array], alpha: Float[Array, "normsys lane"
             value = value * at + coefficient
         first = first * at + value
         value = 1 + value * at
+        value = jnp.where(value == 0, VANISHING, value)  # by rounding, of a factor that vanishes at ±1
         rate, inside = _outside(normsys, at)
         return jnp.where(inside, value, jnp.exp(rate * at)), jnp.where(inside, first / value, rate)
 
