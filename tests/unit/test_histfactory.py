@@ -325,6 +325,6 @@ def test_a_normsys_of_100_percent(up):
 
 
 def test_a_normsys_of_100_percent_has_no_limit_in_code_1():
+    codes = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
     with pytest.raises(toymill.ToymillError, match="exponential on either side of 0"):
-        codes = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
         toymill.read_workspace(vanishing(2.0, 0.0), modifier_settings=codes)
