@@ -98,14 +98,6 @@ def counting(spec, signal, background, observed=0.0):
     }
 
 
-def test_floor_is_said(spec):
-    """No events: μ̂ is pushed until the expectation is below zero."""
-    model = toymill.read_workspace(counting(spec, signal=10.0, background=5.0))
-    fits = toymill.fit(model, model.observed, covariance=False)
-    assert not fits.ok[0]
-    assert fits.status[0] == Status.AT_FLOOR
-
-
 def test_conditional_fits_never_lie_below_free_ones(hww):
     data = toymill.throw(hww, hww.parameters.values({"mu": 0.0}), 300, seed=5)
     free, conditional = together.fit_tests(hww, data, [{"mu": -0.5}, {"mu": 0.0}, {"mu": 3.0}])

@@ -299,21 +299,26 @@ def test_a_second_run_of_a_study_is_refused(run, root, finished):
 
 
 def test_too_many_failures_refuse_the_study_but_keep_its_summary(run, root, tmp_path):
-    """n = 0 with a negative expectation allowed: every such toy ends at the floor."""
+    """Two factors on one signal, which no data tell apart: no toy has a minimum."""
     spec = json.loads((root / "tests/data/onoff.json").read_text())
     spec["channels"] = [channel for channel in spec["channels"] if channel["name"] == "on"]
+    factors = ("mu", "efficiency")
     spec["channels"][0]["samples"] = [
         {"name": "background", "data": [0.5], "modifiers": []},
-        {"name": "signal", "data": [1.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
+        {
+            "name": "signal",
+            "data": [9.0],
+            "modifiers": [{"name": n, "type": "normfactor", "data": None} for n in factors],
+        },
     ]
     (tmp_path / "ws.json").write_text(json.dumps(spec))
-    done = run(study(root, model="ws.json", ensembles={"one": {"truth": {"mu": 0.0}, "toys": 50}}))
+    done = run(study(root, model="ws.json", ensembles={"one": {"truth": {"mu": 1.0}, "toys": 50}}))
     assert done.returncode != 0
     assert "The study is refused" in done.stderr
-    assert "at_floor" in done.stderr
+    assert "hessian_not_positive" in done.stderr
     assert "Traceback (most recent call last)" not in done.stderr
     summary = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
-    assert summary["failed"]["at_floor"] == summary["toys"] - summary["certified"] > 10
+    assert summary["failed"]["hessian_not_positive"] == summary["toys"] - summary["certified"] > 10
     assert not (tmp_path / "results/small/provenance.json").exists()
 
 

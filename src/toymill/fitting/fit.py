@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from toymill.fitting.at_zero import minimise_at_zero
 from toymill.fitting.minuit import minuit_fit
 from toymill.fitting.problem import EDM_TOLERANCE, FitProblem, state_problem
 from toymill.fitting.results import REPAIR, Fits, keep_lower
@@ -74,6 +75,7 @@ def fit(
         _improve(problem, fits)
     for other in model.starts:
         _follow(problem, fits, propose_from(problem, fits, np.where(problem.fixed, starts, other)))
+    minimise_at_zero(problem, fits)
     _rescue(problem, fits)
     return fits
 

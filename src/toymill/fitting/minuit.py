@@ -39,6 +39,13 @@ def nll_and_gradient(kernel: Kernel) -> tuple[Any, Any]:
     return jax.jit(nll), jax.jit(jax.grad(nll))
 
 
+def comparable_nll(model: Model, data: Float[np.ndarray, " datum"], fit: MinuitFit) -> float:
+    """The nll of iminuit's fit; NaN if it ended where an expectation is negative, and the likelihood is not the model's."""
+    arrays, x = jax.tree.map(jax.numpy.asarray, model.arrays), jax.numpy.asarray(fit.parameters)
+    beyond, _ = model.kernel.at_floor(arrays, x[:, None], jax.numpy.asarray(data)[:, None])
+    return float("nan") if bool(beyond[0]) else fit.nll
+
+
 def minuit_fit(model: Model, data: Float[np.ndarray, " datum"], fixed: Mapping[str, Held] | None = None) -> MinuitFit:
     """Fit one dataset, shape (D,), with MIGRAD and gradients by automatic differentiation.
 

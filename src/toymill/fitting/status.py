@@ -19,6 +19,7 @@ class Status(enum.IntEnum):
     NOT_FINITE = 6
     AT_FLOOR = 7
     RESCUED = 8
+    AT_ZERO = 9
 
     @property
     def advice(self) -> str:
@@ -47,6 +48,10 @@ _ADVICE = {
         "An expected count ended at or below zero, where the likelihood is not that of the model; tighten the "
         "bounds so that expectations stay positive."
     ),
+    Status.AT_ZERO: (
+        "A minimum at which the expectation of a bin without events is zero, certified along this constraint; tighten "
+        "the bounds if an expectation of zero is not physical."
+    ),
     Status.RESCUED: (
         "A minimum that iminuit led to where no further step of our own lowered the nll; certified as the others are."
     ),
@@ -56,10 +61,10 @@ _ADVICE = {
     ),
 }
 
-CERTIFIED_STATUSES = (Status.CERTIFIED, Status.AT_BOUND, Status.AT_KINK, Status.RESCUED)
+CERTIFIED_STATUSES = (Status.CERTIFIED, Status.AT_BOUND, Status.AT_KINK, Status.RESCUED, Status.AT_ZERO)
 
 _BY_SEVERITY = (
-    *(Status.CERTIFIED, Status.RESCUED, Status.AT_BOUND, Status.AT_KINK),
+    *(Status.CERTIFIED, Status.RESCUED, Status.AT_BOUND, Status.AT_KINK, Status.AT_ZERO),
     *(Status.NOT_CONVERGED, Status.HESSIAN_NOT_POSITIVE, Status.NOT_FINITE, Status.AT_FLOOR),
 )
 

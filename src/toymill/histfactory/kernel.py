@@ -104,7 +104,13 @@ def _second_minima(templates: Templates[Array], x: Array, data: Array, fixed: Ar
 
 
 PLAIN = Kernel(
-    nll=_nll, offset=_offset, quadratic=_quadratic, exact=_exact, at_floor=_at_floor, second_minima=_second_minima
+    nll=_nll,
+    offset=_offset,
+    quadratic=_quadratic,
+    exact=_exact,
+    at_floor=_at_floor,
+    second_minima=_second_minima,
+    rates=lambda templates, x: rates_at(templates, by_kind(templates, x)),
 )
 """For models with a parameter of two kinds, which is at two places."""
 

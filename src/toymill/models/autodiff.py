@@ -108,6 +108,7 @@ def kernel_of(
         exact=exact,
         at_floor=floors,
         second_minima=lambda _, x, *__: (jnp.full_like(x, jnp.inf), x, jnp.full_like(x, jnp.inf)),
+        rates=None if expected is None else lambda _, x: jax.vmap(expected, 1, 1)(x),
     )
 
 

@@ -70,6 +70,7 @@ class Kernel(NamedTuple):
             infinite where there is none, and the parameter there, (P, T); and how far the nll could fall at most by the
             ``trials`` of a parameter, about, (P, T). Called only for a model with any ``two_minima``.
         fast: further functions of a model whose structure makes its fits faster, or None.
+        rates: expected counts of the first data, Poisson ones, (B, T), from ``(arrays, x)``; None for data of other kinds.
     """
 
     nll: Values
@@ -79,6 +80,7 @@ class Kernel(NamedTuple):
     at_floor: Callable[[PyTree, Array, Array], tuple[Array, Array]]
     second_minima: SecondMinima
     fast: Fast | None = None
+    rates: Values | None = None
 
 
 class Tuning(NamedTuple):

@@ -13,7 +13,7 @@ from toymill._version import __version__
 from toymill.config.dependencies import fits_digest
 from toymill.config.study import Study, values_tested
 from toymill.fitting.conditional import fit_tests
-from toymill.fitting.minuit import minuit_fit
+from toymill.fitting.minuit import MinuitFit, comparable_nll, minuit_fit
 from toymill.fitting.results import Fits
 from toymill.inference.audit import summarize_audit
 from toymill.models.base import Model
@@ -115,10 +115,14 @@ def _audited(model: Model, toy: int, data: Float[np.ndarray, " datum"], ours: li
     free, *conditional = lot
     other = minuit_fit(model, data)
     held = [minuit_fit(model, data, fits.fixed) for fits in conditional]
+
+    def above(other: MinuitFit, fits: Fits) -> float:
+        return comparable_nll(model, data, other) - float(fits.nll[row])
+
     return AuditedToy(
         toy=toy,
-        nll_free=other.nll - float(free.nll[row]),
-        nll_tests=[one.nll - float(fits.nll[row]) for one, fits in zip(held, conditional, strict=True)],
+        nll_free=above(other, free),
+        nll_tests=[above(one, fits) for one, fits in zip(held, conditional, strict=True)],
         poi=float(other.parameters[model.poi_index] - free.parameters[row, model.poi_index]),
         valid=bool(other.valid and all(one.valid for one in held)),
     )

@@ -1,0 +1,126 @@
+"""Minima at which an expectation is zero, against closed forms and against SLSQP on a likelihood written apart."""
+
+import numpy as np
+import pytest
+
+import toymill
+from toymill.fitting.status import Status
+from toymill.inference.likelihood_ratios import t_mu
+from toymill.models.poisson import build_on_off
+
+BARE = {"name": "mu", "type": "normfactor", "data": None}
+
+
+def workspace(samples, observed, **poi):
+    """One channel of these samples: name, yields and modifiers."""
+    return {
+        "channels": [
+            {"name": "c", "samples": [{"name": n, "data": d, "modifiers": m} for n, d, m in samples]},
+        ],
+        "observations": [{"name": "c", "data": observed}],
+        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": [{"name": "mu"} | poi]}}],
+        "version": "1.0.0",
+    }
+
+
+def test_one_bin_without_events():
+    """By hand: μ̂ = -b/s, t_0 = 2b, t_1 = 2(s + b)."""
+    spec = workspace([("s", [10.0], [BARE]), ("b", [5.0], [])], [0.0], bounds=[[-5.0, 10.0]])
+    model = toymill.read_workspace(spec)
+    free, (zero, one) = toymill.fit_tests(model, model.observed[None], [{"mu": 0.0}, {"mu": 1.0}])
+    assert free.status[0] == Status.AT_ZERO
+    np.testing.assert_allclose(free.parameters[0], [-0.5], atol=1e-9)
+    assert np.isnan(free.errors[0, 0])
+    np.testing.assert_allclose([t_mu(free, zero)[0], t_mu(free, one)[0]], [10.0, 30.0], atol=1e-7)
+
+
+def test_on_off_without_events():
+    """n_on = 0: b̂ = n_off/100, μ̂ = -2 b̂, and t_0 = 2 n_off log 2. The error of b is that of n_off alone."""
+    model = toymill.read_workspace("tests/data/onoff.json")
+    data = np.array([[80.0, 0.0]])
+    free, (zero,) = toymill.fit_tests(model, data, [{"mu": 0.0}])
+    assert free.status[0] == Status.AT_ZERO
+    fits = toymill.fit(model, data)
+    b, mu = (model.parameters.index(name) for name in ("b", "mu"))
+    np.testing.assert_allclose(fits.parameters[0, [b, mu]], [0.8, -1.6], atol=1e-6)
+    np.testing.assert_allclose(fits.errors[0, [b, mu]], np.sqrt(80) / 100 * np.array([1, 2]), rtol=1e-5)
+    np.testing.assert_allclose(t_mu(free, zero)[0], 160 * np.log(2), atol=1e-6)
+
+
+NEGATIVE = workspace(
+    [
+        ("sig", [10.0, 30.0], [BARE, {"name": "acc", "type": "normsys", "data": {"lo": 0.9, "hi": 1.1}}]),
+        ("bkg", [0.5, 0.7], [{"name": "norm", "type": "normsys", "data": {"lo": 0.7, "hi": 1.3}}]),
+    ],
+    [1.0, 1.0],
+    bounds=[[-1, 10]],
+    inits=[1.0],
+)
+FILLED = workspace(
+    [
+        ("sig", [0.0, 4.0], [BARE]),
+        (
+            "bkg",
+            [0.0, 6.0],
+            [{"name": "h", "type": "histosys", "data": {"lo_data": [0.0, 5.5], "hi_data": [0.2, 6.5]}}],
+        ),
+    ],
+    [0.0, 9.0],
+)
+
+
+@pytest.mark.parametrize(
+    ("spec", "right", "truth", "near"),
+    [
+        pytest.param(
+            NEGATIVE,
+            {
+                (0, 1, 0.0, 0.0): (0.007941, 60.248139),
+                (1, 0, 0.0, 0.0): (0.649559, 62.352283),
+                (0, 0, 0.0, 0.0): (1.729989, 69.046037),
+                (0, 0, 0.5, -0.5): (2.025089, 66.346729),
+                (2, 0, 0.0, 0.0): (0.007690, 56.265932),
+            },
+            0.0,
+            2e-5,
+            id="a signal that may be negative",
+        ),
+        pytest.param(
+            FILLED,
+            {
+                (0, 9, 0.0): (1.282686, 0.103511),
+                (0, 9, -0.4): (1.298372, 0.103511),
+                (0, 9, -0.7): (1.698390, 0.026790),
+                (0, 9, 0.5): (1.110965, 0.133053),
+                (0, 9, -1.5): (2.083830, 0.006641),
+            },
+            1.0,
+            5e-5,
+            id="a bin that one variation fills",
+        ),
+    ],
+)
+def test_ratios_are_those_of_the_constrained_minima(spec, right, truth, near):
+    """From 40 starts of SLSQP with ν ≥ 0 for every bin; and every toy is certified."""
+    model = toymill.read_workspace(spec)
+    tests = [{"mu": 0.0}, {"mu": 1.0}]
+    free, fixed = toymill.fit_tests(model, np.array(list(right), dtype=float), tests)
+    assert np.any(free.status == Status.AT_ZERO)
+    found = np.stack([t_mu(free, fits) for fits in fixed], axis=1)
+    np.testing.assert_allclose(found, list(right.values()), atol=near)
+    toys = toymill.throw(model, model.parameters.values({"mu": truth}), count=60, seed=1)
+    free, fixed = toymill.fit_tests(model, toys, tests)
+    assert free.ok.all()
+    assert all(fits.ok.all() for fits in fixed)
+    assert min(t_mu(free, fits).min() for fits in fixed) > -1e-7
+
+
+@pytest.mark.parametrize("counts", [(0.0, 9.0), (0.0, 0.0)])
+def test_a_model_in_python(counts):
+    """n_on = 0: ŝ = -n_off, b̂ = n_off, also where that is 0, and t = 2 n_off log 2 at s = 0."""
+    model = build_on_off(observed=counts)
+    free, (zero,) = toymill.fit_tests(model, model.observed[None], [{"s": 0.0}])
+    assert free.ok[0]
+    assert zero.ok[0]
+    np.testing.assert_allclose(free.parameters[0], [-counts[1], counts[1]], atol=1e-6)
+    np.testing.assert_allclose(t_mu(free, zero)[0], 2 * counts[1] * np.log(2), atol=1e-6)
