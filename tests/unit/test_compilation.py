@@ -4,13 +4,18 @@ JAX tells every trace and every compilation to listeners of ``jax.monitoring``.
 """
 
 import contextlib
+import re
 from collections import Counter
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import toymill
+from toymill.fitting.lanes import Program, Request, fit_lanes
+from toymill.fitting.newton import Domain, Stop, minimize
+from toymill.fitting.scoring import Queues
 from toymill.models import extended, normal, poisson
 
 COMPILE = "/jax/core/compile/"
@@ -129,3 +134,40 @@ def test_a_workspace_read_twice_is_compiled_once(root, hww):
     with compilations() as seen:
         toymill.fit_tests(again, data, [{"mu": 1.0}])
     assert not seen
+
+
+def lowered_for_a_gpu(function, *arguments):
+    """What a program calls outside XLA, when it is lowered for CUDA on a machine without a GPU."""
+    text = jax.export.export(jax.jit(function), platforms=["cuda"])(*arguments).mlir_module()
+    return set(re.findall(r"custom_call @([\w.]+)", text))
+
+
+@pytest.mark.parametrize("name", ["hww", "poisson"])
+def test_programs_of_fits_lower_for_a_gpu(request, name):
+    """No program of a fit calls the host, or an operation that has no kernel on a GPU."""
+    model = request.getfixturevalue("hww") if name == "hww" else poisson.build()
+    parameters, data, lanes = len(model.parameters), len(model.data_names), 16
+    arrays = jax.tree.map(jnp.asarray, model.arrays)
+    domain = Domain(jnp.asarray(model.parameters.bounds), jnp.asarray(model.parameters.fixed))
+    start, toys = jnp.zeros((parameters, lanes)), jnp.zeros((data, lanes))
+    called = lowered_for_a_gpu(
+        lambda arrays, start, toys: minimize(model.kernel, arrays, start, toys, domain, Stop(1e-8, 10)),
+        *(arrays, start, toys),
+    )
+    if model.kernel.fast:
+        program = Program(model.kernel, model.tuning, covariance=True)
+        queues = Queues(
+            counts=jnp.zeros(lanes, dtype=int),
+            start=jnp.zeros((4, lanes, parameters)),
+            data=jnp.zeros((4, lanes, data)),
+            hold=jnp.zeros((4, lanes), dtype=int),
+        )
+        called |= lowered_for_a_gpu(
+            lambda arrays, queues: fit_lanes(program, arrays, queues, domain, Request(1e-8, 40, 0, 0, certify=True)),
+            *(arrays, queues),
+        )
+        bounds, fixed = domain.bounds, domain.fixed
+        called |= lowered_for_a_gpu(
+            lambda arrays, x, toys: model.kernel.second_minima(arrays, x, toys, fixed, bounds), *(arrays, start, toys)
+        )
+    assert called <= {"cusolver_potrf_ffi"}  # Cholesky factors; solutions of triangular systems are XLA's own
