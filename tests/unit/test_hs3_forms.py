@@ -313,6 +313,15 @@ def test_a_factor_whose_name_is_not_its_parameter_is_refused(content):
     assert read_specification(content).poi == "nu"
 
 
+def test_a_staterror_without_errors_in_a_file_that_is_not_roots(content):
+    content["metadata"]["packages"][0]["name"] = "pyhs3"
+    del content["distributions"][0]["samples"][1]["data"]["errors"]
+    width = {item.name: item.width for item in read_specification(content).parameters}
+    assert width["gamma_stat_SR_bin_1"] == pytest.approx(100.0)  # τ of 10 %
+    del content["distributions"][0]["samples"][2]["data"]["errors"]
+    assert "no sample of its channel has errors, so that nothing constrains it" in refusal(content)
+
+
 def test_shapes_that_are_free(content):
     """ROOT reads a shapesys that has neither uncertainties nor a constraint as free factors, between 0 and 10."""
     content["distributions"][0]["samples"][1]["modifiers"][1] = {

@@ -179,6 +179,9 @@ def _statistical_uncertainties(
     if any(names_of(distribution, item, 0) != names_of(distribution, modifier, 0) for item in others):
         msg = f"{where}: the staterrors of a channel have different parameters; expected one set for all its samples."
         raise ToymillError(msg)
+    if not file.root and all(other.data.errors is None for other in carriers):
+        msg = f"{where}: no sample of its channel has errors, so that nothing constrains it. Give them beside contents."
+        raise ToymillError(msg)
     size = len(sample.data.contents)
     nominal, variance = np.zeros(size), np.zeros(size)
     for other in carriers:
