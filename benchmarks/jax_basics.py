@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 import toymill  # noqa: E402
 from toymill.fitting.batching import block_size  # noqa: E402
 from toymill.fitting.newton import Domain, Stop, minimize  # noqa: E402
-from toymill.fitting.problem import EDM_TOLERANCE  # noqa: E402
+from toymill.fitting.results import EDM_TOLERANCE  # noqa: E402
 from toymill.fitting.search import STAGES  # noqa: E402
 from toymill.models import normal  # noqa: E402
 from toymill.models.base import Model  # noqa: E402

@@ -11,6 +11,7 @@ from toymill._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from toymill.errors import ToymillError as ToymillError
+    from toymill.errors import ToymillWarning as ToymillWarning
     from toymill.fitting.conditional import fit_tests as fit_tests
     from toymill.fitting.fit import fit as fit
     from toymill.fitting.intervals import EndStatus as EndStatus
@@ -46,6 +47,7 @@ _HOMES = {
     "PoissonConstraint": "toymill.models.user",
     "Status": "toymill.fitting.status",
     "ToymillError": "toymill.errors",
+    "ToymillWarning": "toymill.errors",
     "check_model": "toymill.models.check",
     "define_model": "toymill.models.user",
     "derivatives": "toymill.inference.information",
@@ -73,6 +75,7 @@ __all__ = [
     "PoissonConstraint",
     "Status",
     "ToymillError",
+    "ToymillWarning",
     "check_model",
     "define_model",
     "derivatives",

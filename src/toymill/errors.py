@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises."""
+"""The one exception that a user's mistake raises, and the one warning."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ class ToymillError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__("\n".join(map(_shown, message.split("\n"))))
+
+
+class ToymillWarning(UserWarning):
+    """Results that are not what their name says, such as negative t_μ; the message says how many, and what to do."""
 
 
 def _shown(line: str) -> str:

@@ -194,10 +194,16 @@ def test_constraints_by_name(content):
     found = modifier(other, "fakes", "fake_stat")
     del found["constraint_type"]
     found["constraints"] = ["c0", None, "c2"]
+    values = {item["name"]: item["value"] for item in content["parameter_points"][1]["parameters"]}
+    other["functions"] = []
     for i in (0, 2):
-        other["distributions"].append({"name": f"c{i}", "type": "poisson_dist", "x": f"nom_{i}", "mean": f"mean_{i}"})
+        gamma = f"gamma_fake_stat_bin_{i}"
+        other["distributions"].append({"name": f"c{i}", "type": "poisson_dist", "x": f"nom_{gamma}", "mean": f"m{i}"})
+        factors = [gamma, values[f"nom_{gamma}"]]
+        other["functions"].append({"name": f"m{i}", "type": "product", "factors": factors})
     models = [toymill.read_workspace(item, measurement="simPdf_obsData") for item in (content, other)]
     np.testing.assert_array_equal(models[0].sampling.poisson, models[1].sampling.poisson)
+    np.testing.assert_allclose(models[0].observed, models[1].observed)
     other["distributions"][-1]["type"] = "lognormal_dist"
     assert "its constraint 'c2' is a 'lognormal_dist'" in refusal(other)
 

@@ -16,6 +16,7 @@ def test_public_names():
         "PoissonConstraint",
         "Status",
         "ToymillError",
+        "ToymillWarning",
         "check_model",
         "define_model",
         "derivatives",

@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 
 import toymill
+from toymill.fitting.conditional import fit_more_tests
 from toymill.fitting.results import Fits
 from toymill.fitting.status import Status
 from toymill.inference.asymptotics import asymptotic_cdf
@@ -52,6 +53,73 @@ def test_refusals():
         toymill.q_0(FREE, AT_1)
     with pytest.raises(toymill.ToymillError, match="expected the parameter of interest 'mu'"):
         toymill.q_mu(FREE, FREE)
+
+
+def test_negative_t_is_told():
+    """Free fits that missed the minimum of two toys; a third is not certified, a fourth negative by rounding alone."""
+    missed = fits([10.0, 12.0, 11.5, 12.0, 10.0 + 1e-9], -0.5, status=[1, 1, 1, Status.NOT_CONVERGED, 1])
+    at_1 = fits([13.0, 10.0, 11.0, 10.0, 10.0], 1.0, fixed=1.0)
+    at_0 = fits([13.0, 10.0, 11.0, 10.0, 10.0], 0.0, fixed=0.0)
+    told = r"t is negative for 2 of 5 toys, down to -4: their free fits missed the minimum\. Use fit_tests"
+    for statistic in (toymill.t_mu, toymill.q_mu):
+        with pytest.warns(toymill.ToymillWarning, match=told) as found:
+            statistic(missed, at_1)
+        assert found[0].filename == __file__
+    for tilde in (toymill.ttilde_mu, toymill.qtilde_mu):
+        with pytest.warns(toymill.ToymillWarning, match=told) as found:
+            tilde(missed, at_1, at_0)
+        assert found[0].filename == __file__
+    with pytest.warns(toymill.ToymillWarning, match=told):
+        toymill.q_0(missed, at_0)
+
+
+def test_a_fit_that_holds_what_is_tested_is_not_free():
+    held = fits([10.0, 10.0, 10.0], 1.0)
+    held.errors[:, 1] = 0.0  # as of a parameter that the model fixes
+    with pytest.raises(toymill.ToymillError, match="The free fits hold mu, as the conditional ones do"):
+        toymill.t_mu(held, AT_0)
+    with pytest.raises(toymill.ToymillError, match="The free fits hold mu, as the conditional ones do"):
+        toymill.t_mu(AT_1, AT_0)
+
+
+@pytest.fixture
+def counting():
+    """One bin with s = 10 and b = 50."""
+
+    def read(**config):
+        signal = {"name": "sig", "data": [10.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]}
+        background = {"name": "bkg", "data": [50.0], "modifiers": []}
+        parameters = [{"name": "mu", "bounds": [[0, 10]], "inits": [1.0]} | config]
+        return toymill.read_workspace(
+            {
+                "channels": [{"name": "SR", "samples": [signal, background]}],
+                "observations": [{"name": "SR", "data": [65.0]}],
+                "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": parameters}}],
+                "version": "1.0.0",
+            }
+        )
+
+    return read
+
+
+def test_t_of_a_count(counting):
+    """t(0) = 2 (n ln(n/b) - n + b) for n > b, and 0 below, where μ̂ is at its bound."""
+    free, (held,) = toymill.fit_tests(counting(), [[65.0], [48.0]], [{"mu": 0.0}])
+    expected = [2 * (65 * np.log(65 / 50) - 65 + 50), 0.0]
+    np.testing.assert_allclose(toymill.t_mu(free, held), expected, atol=1e-7)
+
+
+def test_a_parameter_that_the_model_fixes_is_not_tested(counting):
+    model = counting(fixed=True)
+    with pytest.raises(toymill.ToymillError, match="tests hold 'mu', which the model fixes: no fit frees it"):
+        toymill.fit_tests(model, [[65.0]], [{"mu": 0.0}])
+    fixed = toymill.fit(model, [[65.0]])
+    with pytest.raises(toymill.ToymillError, match="tests hold 'mu', which the model fixes"):
+        fit_more_tests(model, [[65.0]], [{"mu": 0.0}], fixed, [fixed])
+    with pytest.raises(toymill.ToymillError, match="The free fits hold mu"):
+        toymill.t_mu(fixed, toymill.fit(model, [[65.0]], {"mu": 0.0}))
+    with pytest.raises(toymill.ToymillError, match="fixed by the model: it has no interval"):
+        toymill.profile_interval(model, [[65.0]])
 
 
 def test_asymptotic_cdf_without_a_bound_is_the_noncentral_chi2():

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toymill import budget
+from toymill.errors import ToymillError
 from toymill.fitting.batching import block_size
 from toymill.fitting.fit import fit
-from toymill.fitting.problem import EDM_TOLERANCE, as_rows
-from toymill.fitting.results import REPAIR, Fits, concatenate, keep_lower, profile_direction
+from toymill.fitting.problem import as_rows
+from toymill.fitting.results import EDM_TOLERANCE, REPAIR, Fits, concatenate, keep_lower, profile_direction
 from toymill.models.base import Model
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ def fit_tests(
         The free fits and, for each test point, the conditional fits; without covariances.
 
     Raises:
-        ToymillError: what ``fit`` refuses.
+        ToymillError: what ``fit`` refuses, tests of a parameter that the model fixes.
     """
+    _require_free(model, tests)
     toys = as_rows(data, len(model.data_names), "data")
     free: list[Fits] = []
     conditional: list[list[Fits]] = [[] for _ in tests]
@@ -97,8 +99,9 @@ def fit_more_tests(
         The free fits, and the conditional fits at ``tests``; without covariances.
 
     Raises:
-        ToymillError: what ``fit`` refuses.
+        ToymillError: what ``fit`` refuses, tests of a parameter that the model fixes.
     """
+    _require_free(model, tests)
     toys = as_rows(data, len(model.data_names), "data")
     index = first + np.arange(len(toys))
     conditional = [
@@ -114,6 +117,14 @@ def fit_more_tests(
         for test in tests
     ]
     return _repair(model, toys, index, concatenate([free]), conditional, tolerance), conditional
+
+
+def _require_free(model: Model, tests: Sequence[Mapping[str, float]]) -> None:
+    """Refuse tests of a parameter that no fit frees: t would compare two values that are held."""
+    for name in {name: None for test in tests for name in test}:
+        if model.parameters.fixed[model.parameters.index(name)]:
+            msg = f"tests hold {name!r}, which the model fixes: no fit frees it. Free it there, or test another parameter."
+            raise ToymillError(msg)
 
 
 def _continued(

@@ -9,8 +9,8 @@ import numpy as np
 
 from toymill.fitting.at_zero import minimise_at_zero
 from toymill.fitting.minuit import minuit_fit
-from toymill.fitting.problem import EDM_TOLERANCE, FitProblem, state_problem
-from toymill.fitting.results import REPAIR, Fits, keep_lower
+from toymill.fitting.problem import FitProblem, state_problem
+from toymill.fitting.results import EDM_TOLERANCE, REPAIR, Fits, keep_lower
 from toymill.fitting.search import search
 from toymill.fitting.second_minima import Proposals, may_have_second_minima, propose, propose_from
 from toymill.fitting.status import Status

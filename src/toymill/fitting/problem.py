@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toymill.errors import ToymillError
-from toymill.fitting.results import Fits
+from toymill.fitting.results import EDM_TOLERANCE, Fits
 from toymill.fitting.status import Status
 from toymill.models.base import Model, require_x64
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from toymill.fitting.results import Held
-
-EDM_TOLERANCE = 1e-8
-"""A fit is certified with an estimated vertical distance to the minimum below this, in units of the nll."""
 
 
 @dataclass(frozen=True)

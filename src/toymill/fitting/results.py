@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     Numbers = np.ndarray | Array
     Held = float | Float[np.ndarray, " toy"]
 
+EDM_TOLERANCE = 1e-8
+"""A fit is certified with an estimated vertical distance to the minimum below this, in units of the nll."""
+
 REPAIR = 1e-9
 """A fit that ends lower than another by more than this takes its place."""
 

@@ -1,7 +1,4 @@
-"""The parameters of an HS3 file's modifiers and their constraints: normal, Poisson, or none.
-
-ROOT states a constraint by its type, or by a distribution; auxiliary data are the values of ``nom_`` parameters.
-"""
+"""The parameters of an HS3 file's modifiers: what constrains each, its value, its range, and whether it is held."""
 
 from __future__ import annotations
 
@@ -10,40 +7,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toymill.errors import ToymillError, nearest
+from toymill.errors import ToymillError
 from toymill.formats import hs3_schema
-from toymill.formats.hs3_file import HS3File, parse, where_of
-from toymill.formats.specification import Constraint, ParameterSpec
+from toymill.formats.hs3_constraints import FREE, Known, constraint_of_sample, constraints_of_bins
+from toymill.formats.hs3_file import HS3File, where_of
+from toymill.formats.specification import ParameterSpec
 
 ORDER = ("histosys", "normfactor", "normsys", "shapefactor", "shapesys", "staterror")
 """The order of parameters by modifier type."""
 
-_ROUNDING = 1e-5  # relative difference of two numbers in a file that were one before they were written
-
-SampleModifier = hs3_schema.NormFactor | hs3_schema.NormSys | hs3_schema.HistoSys
-"""A modifier of a whole sample, with one parameter."""
-
-BinModifier = hs3_schema.ShapeFactor | hs3_schema.ShapeSys | hs3_schema.StatError
-"""A modifier with a parameter for each bin."""
-
-
-class Known(NamedTuple):
-    """What a constraint says of one parameter."""
-
-    constraint: Constraint
-    auxiliary: float
-    width: float
-
-
-FREE = Known("none", 0.0, 1.0)
-
 
 class Needed(NamedTuple):
-    """A parameter that modifiers need: its name, its constraint, and the modifier type that needs it first."""
+    """A parameter that modifiers need.
+
+    Attributes:
+        name: its name.
+        kind: the modifier type that needs it first.
+        known: its constraint.
+        held: whether it is constant unless the file says what its value is.
+    """
 
     name: str
-    known: Known
     kind: str
+    known: Known
+    held: bool
 
 
 def collect(file: HS3File, distributions: list[hs3_schema.Distribution]) -> list[Needed]:
@@ -53,14 +40,13 @@ def collect(file: HS3File, distributions: list[hs3_schema.Distribution]) -> list
         ToymillError: a parameter with two different constraints, a constraint that is not HistFactory's, uncertainties
             that are negative or too few.
     """
-    found: dict[str, dict[str, Known]] = {kind: {} for kind in ORDER}
-    kind_of: dict[str, str] = {}
+    found: dict[str, Needed] = {}
     for kind in ORDER:
         for distribution, sample, modifier in _modifiers(distributions, kind):
             where = where_of(file, distribution, sample, modifier)
-            for name, known in _required(file, distribution, sample, modifier, where):
-                _require(found[kind_of.setdefault(name, kind)], name, known, where)
-    return [Needed(name, known, kind) for kind in ORDER for name, known in found[kind].items()]
+            for name, known, held in _required(file, distribution, sample, modifier, where):
+                _require(found, Needed(name, kind, known, held), where)
+    return list(found.values())
 
 
 def _modifiers(
@@ -74,29 +60,30 @@ def _modifiers(
                     yield distribution, sample, modifier
 
 
-def _require(found: dict[str, Known], name: str, known: Known, where: str) -> None:
-    """Note a parameter's constraint; it may be constrained in one place and only named in others."""
-    earlier = found.setdefault(name, known)
-    if earlier == FREE:
-        found[name] = known
-    elif known not in (earlier, FREE):
-        msg = f"{where}: the parameter {name!r} has the constraint {known} here and {earlier} elsewhere."
+def _require(found: dict[str, Needed], needed: Needed, where: str) -> None:
+    """Note a parameter; it may be constrained in one place and only named in others."""
+    name, _, known, held = needed
+    earlier = found.setdefault(name, needed)
+    if earlier.known == FREE:
+        found[name] = earlier._replace(known=known, held=held)
+    elif known not in (earlier.known, FREE):
+        msg = f"{where}: the parameter {name!r} has the constraint {known} here and {earlier.known} elsewhere."
         raise ToymillError(msg)
 
 
-def names_of(distribution: hs3_schema.Distribution, modifier: BinModifier, bins: int) -> list[str]:
+def names_of(distribution: hs3_schema.Distribution, modifier: hs3_schema.BinModifier, bins: int) -> list[str]:
     """The parameters of a modifier with one for each bin."""
     if modifier.parameters:
         return list(modifier.parameters)
-    stem = f"stat_{distribution.channel}" if modifier.type == "staterror" else modifier.name
+    stem = f"stat_{distribution.channel}" if isinstance(modifier, hs3_schema.StatError) else modifier.name
     return [f"gamma_{stem}_bin_{i}" for i in range(bins)]
 
 
-def name_of(modifier: SampleModifier) -> str:
+def name_of(modifier: hs3_schema.SampleModifier) -> str:
     """The parameter of a modifier with one."""
-    if isinstance(modifier, hs3_schema.NormFactor):
-        return str(modifier.parameter or modifier.name)
-    return str(modifier.parameter or f"alpha_{modifier.name}")
+    return modifier.stated or (
+        modifier.name if isinstance(modifier, hs3_schema.NormFactor) else f"alpha_{modifier.name}"
+    )
 
 
 def _required(
@@ -105,167 +92,150 @@ def _required(
     sample: hs3_schema.Sample,
     modifier: hs3_schema.AnyModifier,
     where: str,
-) -> Iterator[tuple[str, Known]]:
-    """The parameters that a modifier needs, each with its constraint."""
-    bins = len(sample.data.contents)
-    if isinstance(modifier, SampleModifier):
+) -> Iterator[tuple[str, Known, bool]]:
+    """The parameters that a modifier needs, each with its constraint, and whether it is held."""
+    if isinstance(modifier, hs3_schema.SampleModifier):
         name = name_of(modifier)
-        yield name, _single_constraint(file, modifier, name, where)
+        if file.root and isinstance(modifier, hs3_schema.NormFactor) and modifier.name not in ("", name):
+            msg = (
+                f"{where} has the parameter {name!r}: ROOT takes a normfactor's name for its parameter, the standard "
+                "takes what parameter says. Give both the same name."
+            )
+            raise ToymillError(msg)
+        yield name, constraint_of_sample(file, modifier, name, where), False
         return
+    bins = len(sample.data.contents)
     names = names_of(distribution, modifier, bins)
     if isinstance(modifier, hs3_schema.ShapeFactor):
-        yield from ((name, FREE) for name in names)
+        yield from ((name, FREE, False) for name in names)
         return
+    threshold = 0.0
     if isinstance(modifier, hs3_schema.ShapeSys):
         relative = _relative_uncertainties(file, sample, modifier, where)
+        default = "Gauss" if file.root else "Poisson"
     else:
-        relative = _statistical_uncertainties(distribution, sample, modifier, where)
+        relative = _statistical_uncertainties(file, distribution, sample, modifier, where)
+        default = _statistical_constraint(file, distribution, modifier, where)
+        threshold = distribution.staterror.rel_threshold if distribution.staterror else 0.0
+    measured = relative is not None
+    relative = [0.0] * bins if relative is None else relative
     if not len(names) == len(relative) == bins:
         msg = f"{where} has {len(names)} parameters and {len(relative)} uncertainties; the sample has {bins} bins."
         raise ToymillError(msg)
-    kinds = _gamma_constraints(file, distribution, modifier, bins, where)
-    for name, width, kind in zip(names, relative, kinds, strict=True):
-        yield name, _gamma(file, name, width, kind, where)
+    constraints = constraints_of_bins(file, modifier, names, relative, default, where)
+    for name, width, known in zip(names, relative, constraints, strict=True):
+        yield name, known, measured and (known == FREE or width < threshold)
 
 
 def _relative_uncertainties(
     file: HS3File, sample: hs3_schema.Sample, modifier: hs3_schema.ShapeSys, where: str
-) -> list[float]:
-    """ROOT writes the uncertainties of a shapesys relative to the yields, pyhs3 reads and writes them absolute."""
-    values = modifier.data.vals or [0.0] * len(sample.data.contents)
-    if min(values, default=0.0) < 0:
+) -> list[float] | None:
+    """ROOT writes the uncertainties of a shapesys relative to the yields, pyhs3 reads and writes them absolute.
+
+    None if the modifier has none, as ROOT may write free factors.
+    """
+    values = modifier.data.vals if modifier.data else []
+    stated = {modifier.constraint_type, modifier.constraint} - {None, "Const"}
+    if not values and stated:
+        msg = f"{where} has the constraint {stated.pop()!r}, and no uncertainties: data.vals, a number a bin."
+        raise ToymillError(msg)
+    if not values:
+        return None
+    if min(values) < 0:
         msg = f"{where} has a negative uncertainty, {min(values):g}."
         raise ToymillError(msg)
     if file.root or len(values) != len(sample.data.contents):
         return values
-    return [
-        value / nominal if nominal > 0 else 0.0 for value, nominal in zip(values, sample.data.contents, strict=True)
-    ]
+    return _relative(values, sample.data.contents)
+
+
+def _relative(uncertainties: list[float], nominal: list[float]) -> list[float]:
+    return [value / size if size > 0 else 0.0 for value, size in zip(uncertainties, nominal, strict=True)]
 
 
 def _statistical_uncertainties(
-    distribution: hs3_schema.Distribution, sample: hs3_schema.Sample, modifier: hs3_schema.StatError, where: str
+    file: HS3File,
+    distribution: hs3_schema.Distribution,
+    sample: hs3_schema.Sample,
+    modifier: hs3_schema.StatError,
+    where: str,
 ) -> list[float]:
-    """Relative uncertainties of a channel's samples with a staterror, in quadrature; or of the one sample alone."""
-    if modifier.data is not None and modifier.data.uncertainties is not None:
-        values = modifier.data.uncertainties
-        if len(values) != len(sample.data.contents):
-            return values
-        return [
-            value / nominal if nominal > 0 else 0.0 for value, nominal in zip(values, sample.data.contents, strict=True)
-        ]
+    """Relative uncertainties of a channel's samples with a staterror, in quadrature; or of the one sample alone.
+
+    A sample without errors has those of counts in ROOT, the square roots of its contents, and none in pyhs3.
+    """
+    own = modifier.data.uncertainties if modifier.data else None
+    full = distribution.barlow_beeston_method == "full"
+    if full != (own is not None):
+        msg = (
+            f"{where} has {'no ' if own is None else ''}uncertainties of its own in data, and barlow_beeston_method of "
+            f"its channel is {distribution.barlow_beeston_method!r}: they belong to 'full', and to nothing else."
+        )
+        raise ToymillError(msg)
+    if own is not None:
+        return own if len(own) != len(sample.data.contents) else _relative(own, sample.data.contents)
     carriers = [other for other in distribution.samples if any(item.type == "staterror" for item in other.modifiers)]
-    others = [item for other in carriers for item in other.modifiers if item.type == "staterror"]
+    others = [item for other in carriers for item in other.modifiers if isinstance(item, hs3_schema.StatError)]
     if any(names_of(distribution, item, 0) != names_of(distribution, modifier, 0) for item in others):
         msg = f"{where}: the staterrors of a channel have different parameters; expected one set for all its samples."
+        raise ToymillError(msg)
+    if not file.root and all(other.data.errors is None for other in carriers):
+        msg = f"{where}: no sample of its channel has errors, so that nothing constrains it. Give them beside contents."
         raise ToymillError(msg)
     size = len(sample.data.contents)
     nominal, variance = np.zeros(size), np.zeros(size)
     for other in carriers:
-        errors = other.data.errors or [0.0] * size
-        if len(errors) != len(other.data.contents) or len(errors) != size:
-            msg = f"{where}: sample {other.name!r} has {len(other.data.contents)} contents and {len(errors)} errors; expected {size}."
+        contents, errors = other.data.contents, other.data.errors
+        if len(contents) != size or (errors is not None and len(errors) != size):
+            count = "no" if errors is None else len(errors)
+            msg = f"{where}: sample {other.name!r} has {len(contents)} contents and {count} errors; expected {size}."
             raise ToymillError(msg)
-        nominal += other.data.contents
-        variance += np.square(errors)
+        nominal += contents
+        if errors is not None:
+            variance += np.square(errors)
+        elif file.root:
+            variance += np.maximum(contents, 0.0)
     relative = np.divide(np.sqrt(variance), nominal, out=np.zeros(size), where=nominal > 0)
     return [float(value) for value in relative]
 
 
-def _gamma_constraints(
-    file: HS3File,
-    distribution: hs3_schema.Distribution,
-    modifier: hs3_schema.ShapeSys | hs3_schema.StatError,
-    bins: int,
-    where: str,
-) -> list[Constraint]:
-    """The kind of constraint of each bin's parameter."""
-    if modifier.constraints is not None:
-        kinds: list[Constraint] = []
-        for name in modifier.constraints:
-            kind = None if name is None else file.named("distributions", name, where).get("type")
-            if kind not in {None, "gaussian_dist", "normal_dist", "poisson_dist"}:
-                msg = f"{where}: its constraint {name!r} is a {kind!r}; expected a gaussian_dist or a poisson_dist."
-                raise ToymillError(msg)
-            kinds.append("none" if kind is None else "poisson" if kind == "poisson_dist" else "normal")
-        return kinds
-    default = "Poisson"
-    if isinstance(modifier, hs3_schema.StatError):
-        stated = distribution.staterror.constraint_type if distribution.staterror else None
-        default = stated or ("Poisson" if file.root else "Gauss")
-    stated = modifier.constraint_type or modifier.constraint or default
-    known: dict[str, Constraint] = {"Poisson": "poisson", "Gauss": "normal", "Const": "none"}
-    if stated not in known:
-        msg = f"{where} has the constraint {stated!r}. {nearest(stated, known)}"
+def _statistical_constraint(
+    file: HS3File, distribution: hs3_schema.Distribution, modifier: hs3_schema.StatError, where: str
+) -> str:
+    """The type of a staterror's constraints where the modifier states none: the channel's, else the program's."""
+    stated = distribution.staterror.constraint_type if distribution.staterror else None
+    own = modifier.constraint_type or modifier.constraint
+    if stated is not None and own not in (None, stated):
+        msg = f"{where} has the constraint {own!r}, and staterror of its channel {stated!r}; expected one of them."
         raise ToymillError(msg)
-    return [known[stated]] * bins
-
-
-def _gamma(file: HS3File, name: str, relative: float, kind: Constraint, where: str) -> Known:
-    if kind == "none" or relative == 0:
-        return FREE
-    nominal = file.values.get(f"nom_{name}", {}).get("value")
-    if kind == "normal":
-        return Known("normal", 1.0 if nominal is None else float(nominal), relative)
-    tau = 1 / relative / relative
-    if nominal is None or not np.isfinite(tau):
-        return Known("poisson", tau, tau)
-    if abs(nominal - tau) <= _ROUNDING * tau:  # ROOT writes uncertainties with seven digits, auxiliary data with all
-        return Known("poisson", float(nominal), float(nominal))
-    if abs(nominal - relative) <= _ROUNDING * relative:
-        msg = (
-            f"{where}: the auxiliary count of {name!r} is {nominal:g}, as its uncertainty: this file has τ where HS3 has "
-            "relative uncertainties. It was written before ROOT 6.32; write it again."
-        )
-        raise ToymillError(msg)
-    return Known("poisson", float(nominal), tau)
-
-
-def _single_constraint(file: HS3File, modifier: SampleModifier, name: str, where: str) -> Known:
-    """The constraint of a parameter that acts on a whole sample."""
-    stated = modifier.constraint_name
-    distributions = {item["name"] for item in file.items("distributions")}
-    if stated is None and modifier.constraint in distributions:
-        stated = modifier.constraint
-    if stated is not None:
-        content = file.named("distributions", stated, where)
-        if content.get("type") not in {"gaussian_dist", "normal_dist"}:
-            msg = f"{where}: its constraint {stated!r} is a {content.get('type')!r}; expected a gaussian_dist."
-            raise ToymillError(msg)
-        gauss = parse(file, hs3_schema.Gaussian, content, f"distribution {stated!r}")
-        sides = [gauss.x, gauss.mean]
-        if name not in sides:
-            msg = f"{where}: its constraint {stated!r} is on {gauss.x!r} about {gauss.mean!r}, not on {name!r}."
-            raise ToymillError(msg)
-        sides.remove(name)
-        return Known("normal", _value(file, sides[0], where), _value(file, gauss.sigma, where))
-    kind = modifier.constraint_type or modifier.constraint or ("none" if modifier.type == "normfactor" else "Gauss")
-    if kind not in {"none", "Const", "Gauss"}:
-        msg = f"{where} has the constraint {kind!r}; expected Gauss."
-        raise ToymillError(msg)
-    if kind != "Gauss":
-        return FREE
-    return Known("normal", float(file.values.get(f"nom_{name}", {}).get("value", 0.0)), 1.0)
-
-
-def _value(file: HS3File, value: str | float, where: str) -> float:
-    if not isinstance(value, str):
-        return float(value)
-    number = file.values.get(value, {}).get("value")
-    if not isinstance(number, int | float):
-        msg = f"{where}: its constraint uses {value!r}, of which the file's parameter_points give no value."
-        raise ToymillError(msg)
-    return float(number)
+    return stated or ("Poisson" if file.root else "Gauss")
 
 
 def parameter_of(file: HS3File, needed: Needed) -> ParameterSpec:
     """A parameter with what the file says of its value, bounds, and whether it is fixed."""
-    name, known, kind = needed
-    value = file.values.get(name, {})
-    gamma = kind in {"shapesys", "staterror"}
-    init = value.get("value", 0.0 if kind in {"normsys", "histosys"} else 1.0)
-    low, high = file.bounds.get(name, (value.get("min", -np.inf), value.get("max", np.inf)))
-    fixed = bool(value.get("const", gamma and known == FREE and not value))
+    value = file.values.get(needed.name)
+    nominal = 0.0 if needed.kind in {"normsys", "histosys"} else 1.0
+    bounds = file.bounds.get(needed.name)
+    if bounds is None:
+        unranged = (-np.inf, np.inf) if value is None else value.bounds
+        bounds = _roots_range(needed, unranged, mentioned=value is not None) if file.root else unranged
+    held = needed.name in file.constants or (needed.held and value is None)
     return ParameterSpec(
-        name, float(init), (float(low), float(high)), fixed, known.constraint, known.auxiliary, known.width
+        needed.name,
+        nominal if value is None else value.value,
+        (float(bounds[0]), float(bounds[1])),
+        held if value is None or value.const is None else value.const,
+        needed.known.constraint,
+        needed.known.auxiliary,
+        needed.known.width,
     )
+
+
+def _roots_range(needed: Needed, stated: tuple[float, float], *, mentioned: bool) -> tuple[float, float]:
+    """The range that ROOT gives a parameter which is in no domain: that of a constrained factor, or a default one."""
+    if needed.kind in {"shapesys", "staterror"} and needed.known != FREE and stated == (-np.inf, np.inf):
+        width = needed.known.width
+        return (0.0, 1 + 5 * (width if needed.known.constraint == "normal" else width**-0.5))
+    if mentioned:
+        return stated
+    return {"normsys": (-5.0, 5.0), "histosys": (-5.0, 5.0), "normfactor": (-3.0, 5.0)}.get(needed.kind, (0.0, 10.0))

@@ -19,6 +19,9 @@ Json = dict[str, Any]
 DEEPEST = 100
 """Levels of lists and objects in a file; what reads it recursively would end in an overflow of the stack."""
 
+UNKNOWN_KEY = "unknown_key"
+"""Type of the error of a schema that names a key itself, so that the message needs not show what holds it."""
+
 _LARGEST = 1024  # bits of an integer
 
 
@@ -73,7 +76,8 @@ def validate(schema: type[Schema], content: object, source: str, *, advice: str 
         more = f" ({error.error_count() - 1} more like it)" if error.error_count() > 1 else ""
         text = re.sub(r"^Value error, ", "", first["msg"])
         text = re.sub(r"a valid dictionary or (an )?instance of \w+", "an object, {…}", text)
-        msg = f"{source}: {_where(content, first['loc'])}: {text}; got {shortened(first['input'])}{more}.{advice}"
+        got = "" if first["type"] == UNKNOWN_KEY else f"; got {shortened(first['input'])}"
+        msg = f"{source}: {_where(content, first['loc'])}: {text}{got}{more}.{advice}"
         raise ToymillError(one_line(msg)) from None
 
 
