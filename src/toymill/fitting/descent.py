@@ -11,7 +11,7 @@ from toymill.fitting.batching import Hold, block_size, blocks, domain_of, in_cal
 from toymill.fitting.newton import Domain, curvature, first_stage
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
     from toymill.fitting.problem import FitProblem
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _STEPS = 60  # of a descent
 _CLOSE = 0.01  # one is followed where two steps beside it, and one towards it, foresee it less than this above the fit
-_PROMISING = 0.1  # the same for a loosely constrained parameter, which is held throughout four steps
+_PROMISING = 0.5  # the same for a loosely constrained parameter, which is held throughout four steps
 _AT_ONCE = 8  # Hessians of saddles: they are few
 _LARGEST = 1e100  # entry of a scaled Hessian whose eigenvectors are looked for
 
@@ -40,10 +40,12 @@ def descend_beside(
     starts: Float[np.ndarray, "toy parameter"],
     hold: Int[np.ndarray, " toy"],
     known: Float[np.ndarray, " toy"],
+    loose: Bool[np.ndarray, " toy"],
 ) -> Descent:
     """The same with a parameter of each toy held at first, until the others have followed.
 
-    Descents that foresee no nll below the one that is ``known`` are not followed; the plain minimiser follows all.
+    Descents that foresee no nll below the one that is ``known`` are not followed; the plain minimiser follows all. Those for
+    a ``loose`` constrained parameter are given more steps.
     """
     problem = problem.without_covariance()
     x, nll = starts.copy(), np.full(len(problem), np.inf)
@@ -52,7 +54,6 @@ def descend_beside(
             fixed = problem.fixed | (np.arange(len(problem.fixed)) == parameter)
             _score_blocks(problem, x, nll, np.flatnonzero(hold == parameter), [fixed, problem.fixed])
         return x, nll
-    loose = np.isin(hold, [trial.parameter for trial in problem.model.trials])
     followed = [np.flatnonzero(np.isposinf(known))]
     for some, steps, limit, share, margin in ((~loose, 2, 2, 2.0, _CLOSE), (loose, 4, 3, 1.0, _PROMISING)):
         rows = np.flatnonzero(some)

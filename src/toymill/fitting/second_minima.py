@@ -37,10 +37,12 @@ class Proposals(NamedTuple):
 
 
 class _Trials(NamedTuple):
-    """Where fits may have second minima: the row of each, a parameter to hold at first, and a point, (K,) and (K, P)."""
+    """Where fits may have second minima: the row of each, a parameter to hold at first, whether it is for a loosely
+    constrained parameter, and a point, (K,) and (K, P)."""
 
     row: Int[np.ndarray, " trial"]
     hold: Int[np.ndarray, " trial"]
+    loose: Bool[np.ndarray, " trial"]
     start: Float[np.ndarray, "trial parameter"]
 
 
@@ -57,7 +59,7 @@ def propose(problem: FitProblem, fits: Fits, rows: Int[np.ndarray, " some"]) -> 
     trials = _trials(problem.of(rows), finite_or(fits.parameters[rows], problem.model.parameters.init))
     row = rows[trials.row]
     known = np.where(fits.ok, fits.nll, np.inf)[row]
-    x, nll = descend_beside(problem.of(row), trials.start, trials.hold, known)
+    x, nll = descend_beside(problem.of(row), trials.start, trials.hold, known, trials.loose)
     order = np.argsort(nll, kind="stable")
     rows, lowest = np.unique(row[order], return_index=True)
     best = order[lowest]
@@ -87,15 +89,18 @@ def _trials(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> _Tria
     several = np.flatnonzero(likely.sum(axis=1) > 1)
     together = np.where(likely, value, x)[several]
     found = [
-        _Trials(row, parameter, start),
-        _Trials(several, np.argmax(np.abs(together - x[several]), axis=1), together),
+        _Trials(row, parameter, np.zeros(len(row), dtype=bool), start),
+        _Trials(
+            several, np.argmax(np.abs(together - x[several]), axis=1), np.zeros(len(several), dtype=bool), together
+        ),
     ]
-    for hold, point, least in problem.model.trials:
-        away = np.abs(x[:, hold] - point[hold]) > 0.3 * np.maximum(np.abs(x[:, hold]), np.abs(point[hold]))
-        away &= ~(gain[:, hold] <= least)
-        if not problem.fixed[hold] and away.any():
+    for loose, hold, point, least in problem.model.trials:
+        away = np.abs(x[:, loose] - point[loose]) > 0.3 * np.maximum(np.abs(x[:, loose]), np.abs(point[loose]))
+        away &= ~(gain[:, loose] <= least)
+        if not problem.fixed[[loose, hold]].any() and away.any():
             start = np.where(problem.fixed | np.isnan(point), x[away], point)
-            found.append(_Trials(np.flatnonzero(away), np.full(len(start), hold), start))
+            rows = np.flatnonzero(away)
+            found.append(_Trials(rows, np.full(len(rows), hold), np.ones(len(rows), dtype=bool), start))
     return _Trials(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 

@@ -29,7 +29,7 @@ def yields(
     order, histosys, normsys = templates.order, templates.histosys, templates.normsys
     theta, alpha = x[order.parameters], x[order.interpolating]
     hist, norm = alpha[: len(histosys.linear)], alpha[len(alpha) - len(normsys.edge) :]
-    even = _even_part(histosys.shape, hist)
+    even = even_part(histosys.shape, hist)
     added = templates.nominal + np.tensordot(hist, histosys.linear, 1) + np.tensordot(even, histosys.even, 1)
     scale = np.prod(_factors(normsys, norm[:, None, None]), axis=0)
     factor = np.prod(np.append(theta, 1.0)[templates.multipliers.places], axis=0)
@@ -45,7 +45,7 @@ def along(
     here = x[interpolating[k]]
     if k < len(histosys.linear):
         shape = histosys.shape[:, k]
-        even = _even_part(shape, alphas) - _even_part(shape, here)
+        even = even_part(shape, alphas) - even_part(shape, here)
         added = added + (alphas - here)[:, None, None] * histosys.linear[k] + even[:, None, None] * histosys.even[k]
     n = k - (len(interpolating) - len(normsys.edge))
     if n >= 0:
@@ -55,7 +55,7 @@ def along(
     return found
 
 
-def _even_part(shape: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def even_part(shape: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """g(α), see ``arrays.Histosys.shape``."""
     edge, two, four, six, slope, offset = shape
     square = alpha * alpha

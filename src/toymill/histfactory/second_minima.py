@@ -20,7 +20,7 @@ import numpy as np
 import scipy.linalg
 
 from toymill.histfactory.arrays import Scan, Templates
-from toymill.histfactory.expectation import along, expectation, over_interpolating, yields
+from toymill.histfactory.expectation import along, even_part, expectation, over_interpolating, yields
 from toymill.parameters import Parameters, Trial
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ _FLUCTUATION = 5.0  # standard deviations by which the data may be off
 _LEAST_RATE = 5.0  # below it counts are not near enough to normal
 _NEGLIGIBLE = 0.03  # of what is left out of all responses, root mean square over the values, in standard deviations
 _LARGEST_CHANGE = 1e100  # of an expectation, in standard deviations: its square is still a number
+_STEEP_OUT = (2.0, 2.5)  # standard deviations at which such a factor is tried
+_TURNED = 1.5  # the same of a shift that may make a yield negative
 _STEEP = 0.7  # logarithm of a factor at one standard deviation
 _WORTHWHILE = 0.2  # a loosely constrained parameter is tried where the nll could fall by more than this
 
@@ -317,18 +319,38 @@ def trials(templates: Templates[np.ndarray], parameters: Parameters, loose: int)
     if least > 0.5 * _FLUCTUATION**2:
         return
     missing = np.full(len(init), np.nan)
+    values = [(0.0, loose, {}, missing)]
     if largest.size and np.max(largest) > _STEEP:
         direction, n = np.unravel_index(np.argmax(largest), largest.shape)
-        other = int(interpolating[len(interpolating) - largest.shape[1] + n])
-        moved = {other: init[other] + (2.5 if direction == 0 else -2.5)}
-        values = [(0.0, {}, missing), (4.0, moved, missing), (8.0, moved, missing), (8.0, moved, init)]
+        other, side = int(interpolating[len(interpolating) - largest.shape[1] + n]), 1 if direction == 0 else -1
+        apart = np.where([kind == "none" for kind in parameters.constraint], np.nan, init)
+        for moved in ({}, _turned(templates, cells)):
+            values += [(5.0, other, {other: init[other] + out * side} | moved, apart) for out in _STEEP_OUT]
+            if not _turned(templates, cells):
+                break
     else:
-        values = [(0.0, {}, missing), (4.0, {}, missing)]
-    for factor, others, rest in values:
+        values.append((4.0, loose, {}, missing))
+    for factor, hold, others, rest in values:
         point = rest.copy()
         for k, value in (others | {loose: factor * init[loose]}).items():
             point[k] = np.clip(value, low[k], high[k])
-        yield Trial(loose, point, least)
+        yield Trial(loose, hold, point, least)
+
+
+def _turned(templates: Templates[np.ndarray], cells: tuple[np.ndarray, ...]) -> dict[int, float]:
+    """The parameter, and its value, at which a histosys makes the yields of some cells most negative; none if none does."""
+    histosys, nominal, (sample, bin_) = templates.histosys, templates.nominal[cells], cells
+    found = {}
+    least = 0.0
+    for value in (-_TURNED, _TURNED):
+        even = even_part(histosys.shape, np.full(len(histosys.linear), value))
+        linear, bowed = histosys.linear[:, sample, bin_], histosys.even[:, sample, bin_]
+        yields_there = nominal + value * linear + even[:, None] * bowed
+        relative = np.min(yields_there / nominal, axis=1, initial=np.inf)
+        if relative.size and np.min(relative) < least:
+            least = float(np.min(relative))
+            found = {int(templates.order.interpolating[np.argmin(relative)]): value}
+    return found
 
 
 def _spread(
