@@ -319,7 +319,7 @@ def trials(templates: Templates[np.ndarray], parameters: Parameters, loose: int)
     if least > 0.5 * _FLUCTUATION**2:
         return
     missing = np.full(len(init), np.nan)
-    values = [(0.0, loose, {}, missing)]
+    values: list[tuple[float, int, dict[int, float], np.ndarray]] = [(0.0, loose, {}, missing)]
     if largest.size and np.max(largest) > _STEEP:
         direction, n = np.unravel_index(np.argmax(largest), largest.shape)
         other, side = int(interpolating[len(interpolating) - largest.shape[1] + n]), 1 if direction == 0 else -1
