@@ -268,7 +268,7 @@ def test_lists_of_one_are_one(content):
     [
         ({"parameters": ["a", "b"]}, "it has one parameter, and one constraint"),
         ({"parameters": ["a"]}, "it has one parameter, and one constraint; got ['a', 'alpha_syst1']"),
-        ({"constraint": "Gaus"}, "has the constraint 'Gaus'; expected Gauss, or a distribution"),
+        ({"constraint": "Normal"}, "has the constraint 'Normal'; expected Gauss, or a distribution"),
         ({"constraint": "Gauss", "constraint_type": "Const"}, "has the constraints Const, Gauss; expected one of them"),
         ({"constraint_name": "c", "constraint_type": "Const"}, "has the constraints Const, c; expected one of them"),
         (

@@ -15,6 +15,7 @@ from toymill import budget
 from toymill.fitting import intervals
 from toymill.fitting.intervals import EndStatus
 from toymill.fitting.minuit import minuit_fit, nll_and_gradient
+from toymill.fitting.status import Status
 from toymill.models import normal, poisson
 
 LEVELS = (1.0, 3.84)
@@ -199,15 +200,18 @@ def test_upper_bound_inside(spec):
 
 
 def test_an_edge_beyond_which_no_fit_succeeds(spec):
-    """Below μ = -0.5 the expectation is negative: the step beyond fails, the end before it is found."""
+    """Below μ = -0.5 the expectation is negative: the step beyond fails, the end before it is found.
+
+    Without events μ̂ = -0.5, t = 2(5 + 10 μ), and there is no end below.
+    """
     model = counting(spec, bounds=[-5.0, 10.0])
     found = toymill.profile_interval(model, [[1.0], [0.0]])
     ends = np.array([poisson_ends(1, level) for level in LEVELS])
     np.testing.assert_allclose(found.low[0], (ends[:, 0] - 5) / 10, atol=1e-6)
     np.testing.assert_allclose(found.high[0], (ends[:, 1] - 5) / 10, atol=1e-6)
-    assert not found.free.ok[1]
+    assert found.free.status[1] == Status.AT_ZERO
     assert (found.low_status[1] == EndStatus.NOT_FOUND).all()
-    assert np.isnan(found.high[1]).all()
+    np.testing.assert_allclose(found.high[1], (np.array(LEVELS) / 2 - 5) / 10, atol=1e-6)
 
 
 def test_a_nuisance_parameter_at_its_bound(onoff):

@@ -79,7 +79,7 @@ def minimise_at_zero(problem: FitProblem, fits: Fits) -> None:
     constraint determines.
     """
     kernel, sampling = problem.model.kernel, problem.model.sampling
-    if kernel.rates is None:
+    if kernel.rates is None or problem.fixed.all():
         return
     empty = np.any((problem.toys == 0) & (sampling.poisson & ~sampling.auxiliary), axis=1)
     for row in np.flatnonzero(empty & np.isin(fits.status, (Status.AT_FLOOR, Status.NOT_CONVERGED))):
