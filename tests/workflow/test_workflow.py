@@ -299,7 +299,7 @@ def test_a_second_run_of_a_study_is_refused(run, root, finished):
 
 
 def test_too_many_failures_refuse_the_study_but_keep_its_summary(run, root, tmp_path):
-    """Two factors on one signal, which no data tell apart: no toy has a minimum."""
+    """Two factors on one signal, which no data tell apart: a toy has a minimum only where one is at its bound."""
     spec = json.loads((root / "tests/data/onoff.json").read_text())
     spec["channels"] = [channel for channel in spec["channels"] if channel["name"] == "on"]
     factors = ("mu", "efficiency")
@@ -318,7 +318,7 @@ def test_too_many_failures_refuse_the_study_but_keep_its_summary(run, root, tmp_
     assert "hessian_not_positive" in done.stderr
     assert "Traceback (most recent call last)" not in done.stderr
     summary = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
-    assert summary["failed"]["hessian_not_positive"] == summary["toys"] - summary["certified"] > 10
+    assert summary["failed"]["hessian_not_positive"] == summary["toys"] - summary["certified"] > 5
     assert not (tmp_path / "results/small/provenance.json").exists()
 
 

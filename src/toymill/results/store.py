@@ -16,7 +16,7 @@ import numpy as np
 
 from toymill.errors import ToymillError
 from toymill.fitting.results import Fits
-from toymill.fitting.status import Status
+from toymill.fitting.status import CODES, Status
 from toymill.results.files import made_anew
 from toymill.results.hdf5 import (
     SCHEMA,
@@ -346,6 +346,7 @@ def _read_tally(file: h5py.File, path: str | Path, key: ShardKey, *, schema: int
     tally = replace(tally, **arrays)
     if schema == 1:  # whose codes began at 0
         tally.status = np.pad(tally.status, ((0, 0), (1, 0)))
+    tally.status = np.pad(tally.status, ((0, 0), (0, CODES - tally.status.shape[1])))  # statuses that are newer
     toys = f"it is of {tally.toys} toys; expected {key.toys}" if tally.toys != key.toys else None
     fault = toys or tally.fault()
     if fault:

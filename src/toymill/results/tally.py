@@ -59,7 +59,7 @@ class Tally:
         derived_truth: truth of the derived quantities, (Q,).
         toys: number of toys, ().
         certified: number of certified toys, ().
-        status: toys by status of the free fit, of each conditional fit, and of the most severe of them, (1 + K + 1, 9);
+        status: toys by status of the free fit, of each conditional fit, and of the most severe of them, (1 + K + 1, 10);
             at [.., 0], which is no status, 0.
         sums: Σ d of each parameter, d = estimate - truth, (P,).
         products: Σ dᵢ dⱼ, (P, P).
