@@ -1,4 +1,4 @@
-"""The workspaces that benchmarks make from a seed are what their documentation says, and the same every time."""
+"""The workspaces that benchmarks make are what their documentation says, and the same every time."""
 
 import json
 from collections import Counter
@@ -53,3 +53,12 @@ def test_published_size(opened):
     assert kinds["staterror"] > 0
     assert len(opened(published_size()).parameters) == 184
     assert published_size() == published_size(seed=1) != published_size(seed=2)
+
+
+def test_bins_201(opened):
+    from bins_201 import bins_201
+
+    channels, bins, samples, kinds = numbers(bins_201())
+    assert (channels, bins, samples) == (20, 200, 40)
+    assert kinds == {"normfactor": 20, "shapesys": 20}
+    assert len(opened(bins_201()).parameters) == 201
