@@ -62,3 +62,12 @@ def test_bins_201(opened):
     assert (channels, bins, samples) == (20, 200, 40)
     assert kinds == {"normfactor": 20, "shapesys": 20}
     assert len(opened(bins_201()).parameters) == 201
+
+
+def test_size_model(opened):
+    from size_model import sized
+
+    channels, bins, samples, kinds = numbers(sized(7, channels=2, normsys=5, histosys=3))
+    assert (channels, bins, samples) == (2, 14, 6)
+    assert kinds == {"normfactor": 2, "normsys": 2 * (5 + 5 + 2), "histosys": 2 * (3 + 3), "staterror": 6}
+    assert len(opened(sized(7, channels=2, normsys=5, histosys=3)).parameters) == 1 + 14 + 5 + 3
