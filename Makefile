@@ -95,7 +95,7 @@ $(VENV)/.slurm $(VENV)/.htcondor $(VENV)/.cluster-generic $(VENV)/.cuda12 $(VENV
 
 $(PEERS)/.run: envs/requirements-peers.txt envs/requirements-dev.txt pyproject.toml | $(PEERS)/.python
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-peers.txt || \
-	  { echo "Not all peers can be installed here: going on without ROOT." >&2; \
+	  { echo "Not all peers can be installed here: going on without ROOT and NextStat." >&2; \
 	    $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-dev.txt; }
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@

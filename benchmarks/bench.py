@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jsonpatch
-from fitters import FITTERS, MU, POINTS, READY, SEED
+from bins_201 import bins_201
+from fitters import AUXILIARY_FIXED, FITTERS, MU, POINTS, READY, SEED
 from machine import described
 from published_size import published_size
 from teaching import teaching
@@ -36,10 +37,16 @@ WORKSPACES = HERE.parent / "config" / "workspaces"
 PEER_TOYS = 16384
 """Toys that are thrown for peers: more than any of them fits."""
 
-PACKAGES = {"roofit": "ROOT", "iminuit": "iminuit", "pyhf-jax": "pyhf", "pyhf-minuit": "pyhf"}
+PACKAGES = {
+    "roofit": "ROOT",
+    "nextstat": "nextstat",
+    "iminuit": "iminuit",
+    "pyhf-jax": "pyhf",
+    "pyhf-minuit": "pyhf",
+}
 HEAD = (
     f"{'workload':15}{'fitter':12}{'first call':>11}{'toys':>8}{'throw':>8}{'fit':>9}{'store':>8}"
-    f"{'toys/s':>11}{'min to max':>20}{'ratio':>8}{'bad':>8}{'Δ2NLL median':>14}{'largest':>10}{'least t_μ':>11}"
+    f"{'toys/s':>11}{'min to max':>20}{'ratio':>10}{'bad':>8}{'Δ2NLL median':>14}{'largest':>10}{'least t_μ':>11}"
 )
 
 
@@ -61,10 +68,11 @@ WORKLOADS: dict[str, Callable[[], dict]] = {
     "hww": hww,
     "atlas-3l-erjr": atlas,
     "published": published_size,
+    "bins-201": bins_201,
 }
 
 
-def hand_over(workspace: dict, folder: Path) -> toymill.Model:
+def hand_over(workspace: dict, folder: Path, count: int = PEER_TOYS) -> toymill.Model:
     """Write what every fitter reads to a folder: the workspace, toys, points, and the order of data and parameters."""
     (folder / "workspace.json").write_text(json.dumps(workspace), encoding="utf-8")
     model = toymill.read_workspace(folder / "workspace.json")
@@ -81,20 +89,26 @@ def hand_over(workspace: dict, folder: Path) -> toymill.Model:
     }
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
     truth = parameters.values({model.poi: MU})
-    np.save(folder / "toys.npy", toymill.throw(model, truth, PEER_TOYS, seed=SEED))
+    toys = toymill.throw(model, truth, count, seed=SEED)
+    np.save(folder / "toys.npy", toys)
+    np.save(folder / "main-toys.npy", np.where(sampling.auxiliary, sampling.observed, toys))
     np.save(folder / "points.npy", points(model, truth))
     return model
 
 
 def points(model: toymill.Model, truth: np.ndarray) -> np.ndarray:
-    """Random points about the truth, as far as constraints let parameters go, (POINTS, P)."""
+    """Random points about the truth, as far as constraints let parameters go, (POINTS, P).
+
+    None at a bound: NextStat takes a rate of 1e-10 for any that is less.
+    """
     sampling = model.sampling
     auxiliary = np.flatnonzero(sampling.auxiliary)
     width = np.full(len(truth), 0.1)
     relative = 1 / np.sqrt(np.maximum(sampling.scale[auxiliary], 1.0))
     width[sampling.parameter[auxiliary]] = np.where(sampling.poisson[auxiliary], relative, sampling.sigma[auxiliary])
     drawn = truth + width * np.random.default_rng(SEED).normal(size=(POINTS, len(truth)))
-    return np.where(model.parameters.fixed, truth, np.clip(drawn, *model.parameters.bounds.T))
+    inside = truth[:, None] + 0.99 * (model.parameters.bounds - truth[:, None])
+    return np.where(model.parameters.fixed, truth, np.clip(drawn, *inside.T))
 
 
 def same_likelihood(model: toymill.Model, folder: Path, nlls: np.ndarray) -> float:
@@ -222,17 +236,26 @@ def judged(model: toymill.Model, folder: Path, ours: Path | None) -> dict:
     found["bad"] = float(bad.any(axis=1).mean())
     found["least_t_mu"] = _least_t_mu(nll)
     if ours and ours != folder:
-        with np.load(ours / "fits.npz") as fits:
-            count = min(len(nll), len(fits["nll"]))
-            best = fits["nll"][:count]
+        toys = np.load(folder / "toys.npy", mmap_mode="r")[: len(nll)]
+        best = _ours(model, folder.name, toys, ours)
+        count = len(best)
+        toys = toys[:count]
         found["least_t_mu_ours"] = _least_t_mu(best)
-        toys = np.load(folder.parent / "toys.npy", mmap_mode="r")[:count]
         theirs = np.stack([-np.asarray(model.logpdf(parameters[:count, k], toys)) for k in (0, 1)], axis=1)
         found["toys_in_common"] = count
         for k, name in enumerate(("free", "conditional")):
             found[f"above_ours_{name}"] = _spread(2 * (theirs[:, k] - best[:, k]))
         found["above_ours"] = _spread(2 * (theirs - best))
     return found
+
+
+def _ours(model: toymill.Model, fitter: str, toys: np.ndarray, ours: Path) -> np.ndarray:
+    """toymill's nll of a fitter's toys, or of the first of them, free and conditional, (n, 2)."""
+    if fitter in AUXILIARY_FIXED:
+        free, (conditional,) = toymill.fit_tests(model, toys, [{str(model.poi): MU}])
+        return np.stack([free.nll, conditional.nll], axis=1)
+    with np.load(ours / "fits.npz") as fits:
+        return fits["nll"][: len(toys)]
 
 
 def _spread(values: np.ndarray) -> dict[str, float | None]:
@@ -258,10 +281,11 @@ def line(workload: str, fitter: str, found: dict) -> str:
     worst = (f"{above[name]:.2g}" if above and above[name] is not None else "" for name in ("median", "max"))
     median, largest = worst
     least = "" if found["least_t_mu"] is None else f"{found['least_t_mu']:.1e}"
+    notes = [found[name] for name in ("note", "why") if name in found]
     return (
         f"{workload:15}{fitter:12}{found['first_call_s']:>9.2f} s{found['toys']:>8}{throw:>8}"
-        f"{found['fit_s']['median']:>7.2f} s{store:>8}{rate['median']:>11.4g}{spread:>20}{ratio:>8}"
-        f"{found['bad']:>8.2%}{median:>14}{largest:>10}{least:>11}{'  ' + found['why'] if 'why' in found else ''}"
+        f"{found['fit_s']['median']:>7.2f} s{store:>8}{rate['median']:>11.4g}{spread:>20}{ratio:>10}"
+        f"{found['bad']:>8.2%}{median:>14}{largest:>10}{least:>11}{''.join(f'  {note}' for note in notes)}"
     )
 
 
@@ -273,8 +297,9 @@ def compare(name: str, fitters: Sequence[str], place: Path, options: argparse.Na
     for fitter in fitters:
         where = folder / fitter
         where.mkdir()
-        for item in ("workspace.json", "about.json", "toys.npy", "points.npy"):
+        for item in ("workspace.json", "about.json", "points.npy"):
             (where / item).symlink_to(folder / item)
+        (where / "toys.npy").symlink_to(folder / ("main-toys.npy" if fitter in AUXILIARY_FIXED else "toys.npy"))
     found: dict[str, dict] = {}
     for fitter, why in in_turns(fitters, folder, options).items():
         where, entry = folder / fitter, {}
@@ -287,6 +312,8 @@ def compare(name: str, fitters: Sequence[str], place: Path, options: argparse.Na
                 both = zip(found["toymill"]["repeats"], entry["repeats"], strict=False)
                 entry["ratios"] = [one["toys_per_s"] / other["toys_per_s"] for one, other in both]
                 entry["ratio"] = statistics.median(entry["ratios"])
+        if fitter in AUXILIARY_FIXED:
+            entry["note"] = "auxiliary data fixed"
         if why:
             entry["why"] = why
         found[fitter] = entry

@@ -28,6 +28,9 @@ SEED = 1
 POINTS = 8
 """Random points, one on each of the first toys, at which every fitter says its nll: all must have the same likelihood."""
 
+AUXILIARY_FIXED = {"nextstat"}
+"""Fitters that cannot be given auxiliary data: of their toys only main data fluctuate, auxiliary data are nominal."""
+
 BATCH = 256
 """Toys of the first timed call of a fitter that takes all in one call: for fewer it takes about as long."""
 
@@ -141,6 +144,42 @@ def pyhf_minuit(folder: Path) -> Fitter:
     return _pyhf(folder, "numpy", "minuit")
 
 
+def nextstat(folder: Path) -> Fitter:
+    """NextStat's ``fit_minimum``, without Hessian as in its toys, one toy after the other, on one thread.
+
+    A toy's auxiliary data are ignored: its models have the nominal ones. The conditional fit starts where the free one
+    ended, and has the bounds (1, 1) for the parameter of interest.
+    """
+    os.environ["RAYON_NUM_THREADS"] = "1"
+    from nextstat import MaximumLikelihoodEstimator, from_pyhf
+
+    model = from_pyhf((folder / "workspace.json").read_text(encoding="utf-8"))
+    about = _read(folder / "about.json")
+    order = [about["names"].index(name) for name in model.parameter_names()]
+    place, poi, mains = np.argsort(order), model.poi_index(), len(about["main"])
+    init = [about["init"][i] for i in order]
+    free = [(about["init"][i],) * 2 if about["fixed"][i] else tuple(about["bounds"][i]) for i in order]
+    held = [(MU, MU) if k == poi else bounds for k, bounds in enumerate(free)]
+    minimiser = MaximumLikelihoodEstimator()
+
+    def fit_one(toy: np.ndarray) -> tuple[np.ndarray, list, list]:
+        data = model.with_observed_main(toy[:mains].tolist())
+        best = minimiser.fit_minimum(data, init_pars=init, bounds=free)
+        start = [MU if k == poi else value for k, value in enumerate(best.parameters)]
+        both = (best, minimiser.fit_minimum(data, init_pars=start, bounds=held))
+        parameters = np.array([one.parameters for one in both])[:, place]
+        return parameters, [one.nll for one in both], [not one.converged for one in both]
+
+    def fit(toys: np.ndarray, _: int) -> Fitted:
+        return Fitted(*(np.array(part) for part in zip(*(fit_one(toy) for toy in toys), strict=True)))
+
+    def nll(points: np.ndarray, toys: np.ndarray) -> np.ndarray:
+        pairs = zip(points, toys, strict=True)
+        return np.array([model.with_observed_main(toy[:mains].tolist()).nll(x[order].tolist()) for x, toy in pairs])
+
+    return Fitter(fit, nll, None, None, ("nextstat",))
+
+
 def roofit(folder: Path) -> Fitter:
     """HistFactory's model by RooFit, toy by toy: see ``roofit.Toys``."""
     from roofit import Toys
@@ -150,7 +189,14 @@ def roofit(folder: Path) -> Fitter:
     return Fitter(lambda rows, _: Fitted(*toys.fit(rows)), toys.nll_at, None, None, ("root", "numpy"))
 
 
-FITTERS = {"toymill": toymill, "roofit": roofit, "iminuit": iminuit, "pyhf-jax": pyhf_jax, "pyhf-minuit": pyhf_minuit}
+FITTERS = {
+    "toymill": toymill,
+    "roofit": roofit,
+    "nextstat": nextstat,
+    "iminuit": iminuit,
+    "pyhf-jax": pyhf_jax,
+    "pyhf-minuit": pyhf_minuit,
+}
 
 
 def measure(build: Callable[[Path], Fitter], folder: Path, seconds: float, repeats: int, most: int) -> None:

@@ -1,4 +1,4 @@
-"""The workspaces that benchmarks make from a seed are what their documentation says, and the same every time."""
+"""The workspaces that benchmarks make are what their documentation says, and the same every time."""
 
 import json
 from collections import Counter
@@ -53,3 +53,21 @@ def test_published_size(opened):
     assert kinds["staterror"] > 0
     assert len(opened(published_size()).parameters) == 184
     assert published_size() == published_size(seed=1) != published_size(seed=2)
+
+
+def test_bins_201(opened):
+    from bins_201 import bins_201
+
+    channels, bins, samples, kinds = numbers(bins_201())
+    assert (channels, bins, samples) == (20, 200, 40)
+    assert kinds == {"normfactor": 20, "shapesys": 20}
+    assert len(opened(bins_201()).parameters) == 201
+
+
+def test_size_model(opened):
+    from size_model import sized
+
+    channels, bins, samples, kinds = numbers(sized(7, channels=2, normsys=5, histosys=3))
+    assert (channels, bins, samples) == (2, 14, 6)
+    assert kinds == {"normfactor": 2, "normsys": 2 * (5 + 5 + 2), "histosys": 2 * (3 + 3), "staterror": 6}
+    assert len(opened(sized(7, channels=2, normsys=5, histosys=3)).parameters) == 1 + 14 + 5 + 3
