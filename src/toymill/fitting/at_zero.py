@@ -11,6 +11,7 @@ Karush-Kuhn-Tucker conditions (Nocedal & Wright, Numerical Optimization, 2nd ed.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -100,11 +101,21 @@ def _fitted(problem: FitProblem, end: Float[np.ndarray, " parameter"]) -> Fits |
     starts = [base, *(np.where(normal, searched + out, searched) for out in _OUT)]
     best: Fits | None = None
     for start in starts:
-        toy = _Toy(problem, np.clip(start, *parameters.bounds.T))
-        found = toy.certified(toy.searched())
+        found = _attempt(problem, np.clip(start, *parameters.bounds.T))
         if found is not None and (best is None or found.nll[0] < best.nll[0]):
             best = found
     return best
+
+
+def _attempt(problem: FitProblem, start: Float[np.ndarray, " parameter"]) -> Fits | None:
+    """A certified fit from one start; None if there is none, or if numbers overflow on the way."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # of SLSQP, which steps out of bounds and back
+        try:
+            toy = _Toy(problem, start)
+            return toy.certified(toy.searched())
+        except (np.linalg.LinAlgError, ValueError):  # of matrices with numbers that are not finite
+            return None
 
 
 class _Toy:
