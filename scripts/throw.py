@@ -3,9 +3,10 @@
 from toymill.job import prepare, reported
 
 prepare(snakemake.threads)
-from toymill.config.study import read_study, shard_named  # noqa: E402
+from toymill.config.designed import study_of  # noqa: E402
+from toymill.config.study import shard_named  # noqa: E402
 from toymill.study.shards import throw_shard  # noqa: E402
 
 with reported(snakemake.log):
-    study, ensemble = read_study(snakemake.config), snakemake.wildcards.ensemble
+    study, ensemble = study_of(snakemake.config, snakemake.input.design), snakemake.wildcards.ensemble
     throw_shard(study, ensemble, shard_named(snakemake.wildcards.shard), snakemake.output[0])

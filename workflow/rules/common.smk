@@ -13,14 +13,18 @@ from snakemake.exceptions import WorkflowError
 try:
     import toymill
     from toymill.config.dependencies import (
+        answers_job,
         audit_job,
         comparison_job,
+        design_job,
         fits_job,
         pilot_job,
         tally_job,
         toys_job,
     )
+    from toymill.config.designed import designed, planned
     from toymill.config.model import FETCHED
+    from toymill.config.sections import SECTIONS, needs
     from toymill.config.study import (
         check_inputs,
         read_study,
@@ -39,12 +43,15 @@ except ImportError as error:
 try:
     for path in workflow.overwrite_configfiles or ["config/config.yaml"]:
         check_yaml(path)
-    STUDY = read_study(config)
+    STATED = read_study(config)
     if workflow.is_main_process:
-        check_inputs(STUDY)
+        check_inputs(STATED)
 except ToymillError as error:
     raise WorkflowError(str(error)) from None
 
+# With the ensembles of the sections, of which names and toys are known; their truth is when they are designed.
+STUDY = planned(STATED)
+NEEDS = needs(STATED)
 RESULTS = f"results/{STUDY.study}"
 SCRATCH = f".snakemake/toymill/{STUDY.study}"
 
@@ -52,6 +59,9 @@ SCRATCH = f".snakemake/toymill/{STUDY.study}"
 # is ahead of the clock, whatever is said of them. They are known by their content, whose digests are parameters of jobs.
 INPUTS = [ancient(str(item.local)) for item in STUDY.model.remotes]
 CONTENTS = STUDY.model.contents
+
+# What else jobs need that deal with ensembles: how those of the sections are designed.
+DESIGN = f"{RESULTS}/design.json" if NEEDS else []
 
 # What the jobs of each ensemble depend on in the study; a change of it makes their files anew.
 SETTINGS = {
@@ -79,14 +89,14 @@ if workflow.is_main_process:
 
 def shard_files(folder):
     """The files of every shard in a folder, by ensemble; those that a pilot is to choose are known when it is done."""
-    planned = {}
+    sizes = {}
     if STUDY.shard == "auto":
         plan = checkpoints.pilot.get().output[0]
-        planned = {name: item.shard for name, item in planned_in(plan).items()}
+        sizes = {name: item.shard for name, item in planned_in(plan).items()}
     return {
         name: [
             f"{folder}/{name}/{shard.name}.h5"
-            for shard in shards(STUDY, name, planned.get(name))
+            for shard in shards(STUDY, name, sizes.get(name))
         ]
         for name in STUDY.ensembles
     }
@@ -133,6 +143,12 @@ def kept_toys(wildcards):
     return files_of(f"{RESULTS}/toys")(wildcards) if STUDY.keep_toys else []
 
 
+def answered_from(wildcards):
+    """The shards that the sections are answered from."""
+    every = shard_files(f"{RESULTS}/fits")
+    return [path for name in NEEDS for path in every[name]]
+
+
 def remote_of(wildcards):
     """The remote input that a fetched file comes from."""
     local = FETCHED / wildcards.sha256 / wildcards.name
@@ -151,6 +167,18 @@ def own_directory():
     from toymill.study.ownership import Directory
 
     return Directory(STUDY, Path(RESULTS))
+
+
+def own_results():
+    """The same when all is done, with the ensembles of the sections as they were designed."""
+    from toymill.results.design import read_design
+
+    directory = own_directory()
+    return (
+        directory._replace(study=designed(STATED, read_design(DESIGN)))
+        if NEEDS
+        else directory
+    )
 
 
 if workflow.is_main_process:
@@ -182,7 +210,7 @@ def end(done):
     """Let the results directory go; and earlier shards, if the present ones hold all that they did."""
     planned = STUDY.shard != "auto" or Path(f"{RESULTS}/plan.json").exists()
     if done and planned and STUDY.kind == "toys":
-        ownership.tidy(own_directory(), files_of(f"{RESULTS}/fits")(None))
+        ownership.tidy(own_results(), files_of(f"{RESULTS}/fits")(None))
     ownership.release(own_directory())
 
 

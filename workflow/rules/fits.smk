@@ -2,6 +2,7 @@
 rule fit:
     input:
         INPUTS,
+        design=DESIGN,
     output:
         ensure("<results>/fits/{ensemble}/{shard}.h5", non_empty=True),
     log:
@@ -20,6 +21,7 @@ rule fit:
 rule audit:
     input:
         INPUTS,
+        design=DESIGN,
         fits=lambda wildcards: shard_files(f"{RESULTS}/fits")[wildcards.ensemble],
     output:
         ensure("<results>/audit/{ensemble}.json", non_empty=True),

@@ -2,6 +2,7 @@
 checkpoint pilot:
     input:
         INPUTS,
+        design=DESIGN,
     output:
         ensure("<results>/plan.json", non_empty=True),
     log:

@@ -19,6 +19,7 @@ rule fetch:
 rule resolve:
     input:
         INPUTS,
+        design=DESIGN,
     output:
         config=ensure("<results>/config.yaml", non_empty=True),
         model=ensure("<results>/model.json", non_empty=True),
@@ -29,7 +30,7 @@ rule resolve:
     conda:
         "../../envs/toymill.yaml"
     params:
-        settings=STUDY.model_dump(exclude={"overwrite"}),
+        settings=STATED.model_dump(exclude={"overwrite"}),
         contents=CONTENTS,
     script:
         "../../scripts/resolve.py"

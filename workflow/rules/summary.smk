@@ -6,6 +6,7 @@ rule tally:
             parts(STUDY, wildcards.ensemble)[int(wildcards.part)],
         ),
         model="<results>/model.json",
+        design=DESIGN,
     output:
         ensure(f"{SCRATCH}/tallies/{{ensemble}}/{{part}}.h5", non_empty=True),
     log:
@@ -25,6 +26,8 @@ rule aggregate:
         fits=lambda wildcards: counted_at_once(),
         tallies=tallies(),
         model="<results>/model.json",
+        design=DESIGN,
+        answers=ANSWERS,
     output:
         json=ensure("<results>/summary.json", non_empty=True),
         hdf5=ensure("<results>/summary.h5", non_empty=True),
@@ -98,5 +101,6 @@ rule plot_ensemble:
 
 PRODUCTS = [
     *rules.plot_study.output,
-    *expand(rules.plot_ensemble.output, ensemble=STUDY.ensembles),
+    *expand(rules.plot_ensemble.output, ensemble=STATED.ensembles),
+    *SECTION_FIGURES,
 ]

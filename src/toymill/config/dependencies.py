@@ -11,6 +11,7 @@ import json
 from typing import TypedDict
 
 from toymill._version import __version__
+from toymill.config.sections import SECTIONS
 from toymill.config.study import Study
 
 Settings = dict[str, object]
@@ -101,6 +102,23 @@ def pilot_job(study: Study) -> Settings:
         "edm_tolerance": study.fit.edm_tolerance,
         "ensembles": ensembles,
     }
+
+
+def design_job(study: Study) -> Settings:
+    """What the design of the ensembles of a study's sections depends on; not the seed, save for a stated density."""
+    return {
+        "toymill": __version__,
+        "model": study.model.choices,
+        "inputs": study.model.contents,
+        "nuisances": study.nuisances,
+        "seed": study.seed,
+        "sections": {name: getattr(study, name) and getattr(study, name).model_dump(mode="json") for name in SECTIONS},
+    }
+
+
+def answers_job(study: Study) -> Settings:
+    """What the answers of a study's sections depend on, beside the fits and their design."""
+    return {"toymill": __version__, "edm_tolerance": study.fit.edm_tolerance}
 
 
 def comparison_job(study: Study, ensemble: str) -> Settings:

@@ -23,6 +23,15 @@ from toymill.config.model import (
     Strict,
     is_file,
 )
+from toymill.config.sections import (
+    SECTIONS,
+    DiscoveryConfig,
+    GoodnessOfFitConfig,
+    ImpactsConfig,
+    LimitConfig,
+    Section,
+    needs,
+)
 from toymill.errors import ToymillError, nearest
 from toymill.formats.validation import require_plain, shortened
 from toymill.formats.workspace import ModifierSettings, NormSysSettings, Prune, Rename
@@ -89,8 +98,21 @@ class Study(Strict):
     """What is done with the toys: `toys` fits them all for bias, coverage and t; `optimisers` compares optimisers."""
     model: ModelConfig
     """The statistical model."""
-    ensembles: Annotated[dict[Name, Ensemble], Field(min_length=1)]
-    """The truth points, by a name of your choice. An ensemble's toys depend on the seed and on this name."""
+    ensembles: dict[Name, Ensemble] = {}
+    """The truth points, by a name of your choice. An ensemble's toys depend on the seed and on this name. Not needed
+    beside one of the four sections that follow, which choose truth points of their own."""
+    limit: Section[LimitConfig] = False
+    """An upper limit on the parameter of interest, observed and expected. `limit: {}` takes every default."""
+    discovery: Section[DiscoveryConfig] = False
+    """The p-value of the observed data without a signal, its significance, and the tail of q_0."""
+    goodness_of_fit: Section[GoodnessOfFitConfig] = False
+    """Whether the model describes the observed data."""
+    impacts: Section[ImpactsConfig] = False
+    """Which data the error of the parameter of interest comes from."""
+    nuisances: Literal["auto", "conditional", "nominal"] = "auto"
+    """Where the other parameters stand at the truth points of these sections: `conditional` at their best fit to the
+    observed data with the parameter of interest held, `nominal` at their initial values; `auto` is `conditional` for a
+    model with observed data."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     """Seed of every toy in the study."""
     shard: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = "auto"
@@ -130,10 +152,29 @@ class Study(Strict):
         return value
 
     @model_validator(mode="after")
+    def _asks_something(self) -> Study:
+        asked = [name for name in SECTIONS if getattr(self, name)]
+        if not self.ensembles and not asked:
+            msg = f"ensembles: needs at least one, or one of the sections {', '.join(SECTIONS)}"
+            raise ValueError(msg)
+        if asked and self.kind != "toys":
+            msg = f"{asked[0]}: is for a study of kind toys; a study of kind {self.kind} has ensembles only"
+            raise ValueError(msg)
+        if asked and self.keep != "all":
+            msg = f"keep: {self.keep} stores too little for {asked[0]}, which needs every fit. Leave it at all"
+            raise ValueError(msg)
+        taken = {name.lower() for name in self.ensembles} & needs(self).keys()
+        if taken:
+            msg = f"ensembles: {sorted(taken)[0]} is the name of an ensemble of {asked[0]}. Choose another"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _not_too_many_jobs(self) -> Study:
         if self.shard == "auto":
             return self
-        jobs = sum(-(-ensemble.toys // self.shard) for ensemble in self.ensembles.values())
+        every = [*(item.toys for item in self.ensembles.values()), *(item.toys for item in needs(self).values())]
+        jobs = sum(-(-toys // self.shard) for toys in every)
         if jobs > MOST_SHARDS:
             msg = f"shard: {self.shard} toys a job makes {jobs} jobs; expected at most {MOST_SHARDS}. Raise shard"
             raise ValueError(msg)
@@ -286,7 +327,7 @@ def _explain(error: ErrorDetails) -> str:
     """One line for one validation error: key, value, what is allowed."""
     steps = list(error["loc"])
     kind = steps.pop(1) if steps[:1] == ["model"] and len(steps) > 1 and steps[1] in KINDS else "workspace"
-    location = [str(step) for step in steps if step not in {"str", "Remote", "NamedPatch", "[key]"}]
+    location = [str(step) for step in steps if step not in {"str", "Remote", "NamedPatch", "[key]", "section"}]
     key = ".".join(location)
     got = json.dumps(error["input"], default=str)
     got = got if len(got) <= 60 else got[:57] + "…"
@@ -317,7 +358,7 @@ def _known_keys(location: list[str], kind: str) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         name: type(field.default) for name, field in Study.model_fields.items() if isinstance(field.default, BaseModel)
     }
-    sections |= {"model": KINDS[kind], "ensembles": Ensemble}
+    sections |= {"model": KINDS[kind], "ensembles": Ensemble, **SECTIONS}
     if not location:
         classes: list[type[BaseModel]] = [Study]
     elif location[0] == "model" and len(location) > 1:

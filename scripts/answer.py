@@ -1,0 +1,14 @@
+"""Answer the study's sections from the fits of their ensembles."""
+
+from toymill.job import prepare, reported
+
+prepare(snakemake.threads)
+from toymill.config.designed import study_of  # noqa: E402
+from toymill.results.description import read_description  # noqa: E402
+from toymill.results.files import write_record  # noqa: E402
+from toymill.study.answers import answer  # noqa: E402
+from toymill.study.collect import by_ensemble  # noqa: E402
+
+with reported(snakemake.log):
+    study, description = study_of(snakemake.config, snakemake.input.design), read_description(snakemake.input.model)
+    write_record(snakemake.output[0], answer(study, description, by_ensemble(snakemake.input.fits)))

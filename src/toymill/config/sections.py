@@ -1,0 +1,143 @@
+"""What a study wants to know: sections of its configuration, and the ensembles that each is answered from. No JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+
+from toymill.config.model import Number, Strict
+
+if TYPE_CHECKING:
+    from toymill.config.study import Study
+
+MOST_POINTS = 99
+"""Tested values of one section."""
+
+BACKGROUND, BEST_FIT = "background", "best-fit"
+"""Names of the ensembles without a signal, and at the best fit to the observed data."""
+
+Toys = Annotated[int, Field(ge=100, le=10**10, strict=True)]
+
+
+class LimitConfig(Strict):
+    """An upper limit on the parameter of interest, from toys with and without a signal."""
+
+    level: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
+    """Confidence level."""
+    method: Literal["CLs", "CLsb"] = "CLs"
+    """What is 1 - `level` at the limit: CLs, or CL_{s+b}."""
+    statistic: Literal["qtilde", "q"] = "qtilde"
+    """Test statistic: `qtilde`, q̃_μ, for a signal that is not negative, or `q`, q_μ."""
+    points: Annotated[int, Field(ge=4, le=MOST_POINTS, strict=True)] = 10
+    """Number of tested values. They are placed about the asymptotic limits."""
+    values: Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=2, max_length=MOST_POINTS)] | None = None
+    """The tested values themselves, ascending; null places them."""
+    toys: Toys = 5000
+    """Toys with a signal, at each tested value."""
+    background_toys: Toys = 10000
+    """Toys without a signal, which are also the data of the expected limits."""
+
+    @field_validator("values")
+    @classmethod
+    def _ascend(cls, values: list[float] | None) -> list[float] | None:
+        if values is not None and any(one >= two for one, two in pairwise(values)):
+            msg = "they do not ascend"
+            raise ValueError(msg)
+        return values
+
+    @property
+    def count(self) -> int:
+        """Number of tested values."""
+        return self.points if self.values is None else len(self.values)
+
+
+class DiscoveryConfig(Strict):
+    """The p-value of the hypothesis without a signal, out to far tails."""
+
+    toys: Toys = 20000
+    """Toys of each truth point: one without a signal, and tilted ones that reach the tail, which are weighted."""
+    reach: Annotated[Number, Field(ge=1, le=7)] = 5
+    """Significance out to which p-values are told."""
+
+
+class GoodnessOfFitConfig(Strict):
+    """Whether the model describes the observed data."""
+
+    toys: Toys = 5000
+    """Toys at the best fit to the observed data."""
+
+
+class ImpactsConfig(Strict):
+    """Which data the error of the parameter of interest comes from."""
+
+    toys: Toys = 20000
+    """Toys at the best fit to the observed data."""
+
+
+Asked = TypeVar("Asked")
+
+Section = Annotated[
+    Annotated[Asked, Tag("section")] | Annotated[Literal[False], Tag("off")],
+    Discriminator(lambda value: "off" if value is False else "section"),
+    BeforeValidator(lambda value: {} if value is None or value is True else value),
+]
+"""A section, or false where a study has none; its key alone, or true, takes every default."""
+
+SECTIONS: dict[str, type[Strict]] = {
+    "limit": LimitConfig,
+    "discovery": DiscoveryConfig,
+    "goodness_of_fit": GoodnessOfFitConfig,
+    "impacts": ImpactsConfig,
+}
+"""The sections, by their key."""
+
+
+class Need(NamedTuple):
+    """An ensemble that sections are answered from.
+
+    Attributes:
+        toys: its toys.
+        sections: the sections that use it.
+    """
+
+    toys: int
+    sections: tuple[str, ...]
+
+
+def signal(number: int) -> str:
+    """Name of the ensemble at a tested value of the limit, by its number from 1."""
+    return f"signal-{number:02d}"
+
+
+def tilted(number: int) -> str:
+    """Name of an ensemble that reaches the tail of q_0, by its number from 1."""
+    return f"tilted-{number}"
+
+
+TILTS = 2
+"""Truth points beside the hypothesis itself from which a tail is found."""
+
+
+def needs(study: Study) -> Mapping[str, Need]:
+    """The ensembles that a study's sections are answered from, by name; sections share them."""
+    found: dict[str, Need] = {}
+
+    def need(name: str, toys: int, section: str) -> None:
+        before = found.get(name, Need(0, ()))
+        found[name] = Need(max(before.toys, toys), (*before.sections, section))
+
+    if study.limit:
+        need(BACKGROUND, study.limit.background_toys, "limit")
+        for number in range(1, study.limit.count + 1):
+            need(signal(number), study.limit.toys, "limit")
+    if study.discovery:
+        need(BACKGROUND, study.discovery.toys, "discovery")
+        for number in range(1, TILTS + 1):
+            need(tilted(number), study.discovery.toys, "discovery")
+    for name, section in (("goodness_of_fit", study.goodness_of_fit), ("impacts", study.impacts)):
+        if section:
+            need(BEST_FIT, section.toys, name)
+    return found

@@ -1,0 +1,167 @@
+"""Designing the ensembles that a study's sections are answered from: truth points and tested values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toymill._version import __version__
+from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, needs, signal, tilted
+from toymill.config.study import Study
+from toymill.errors import ToymillError
+from toymill.fitting.conditional import fit_tests
+from toymill.fitting.fit import fit
+from toymill.fitting.results import Fits
+from toymill.fitting.status import Status
+from toymill.inference.information import cramer_rao, expected_information
+from toymill.inference.likelihood_ratios import q_0
+from toymill.models.base import Model
+from toymill.results.design import Design, DesignedEnsemble
+from toymill.study.limit_points import limit_points
+from toymill.study.model import checked_model, poi_of
+from toymill.toys import throw
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    Point = Float[np.ndarray, " parameter"]
+
+_STEPS = 8  # of the search for a truth point whose Asimov dataset has a given q_0
+
+
+def design_study(study: Study) -> Design:
+    """The ensembles of a study's sections.
+
+    Raises:
+        ToymillError: sections that the model has no answer to; fits to the observed data that are not certified.
+    """
+    model = checked_model(study)
+    conditional = stands_at_data(study, model)
+    truths: dict[str, tuple[Point, list[float]]] = {}
+    if study.limit or study.discovery:
+        null = hypothesis(study, model, 0.0)
+        values = limit_points(study.limit, model, null) if study.limit else []
+        truths[BACKGROUND] = null, [0.0, *values]
+        with_zero = [0.0] if model.parameters.bounds[model.poi_index, 0] < 0 else []
+        for number, value in enumerate(values, 1):
+            truths[signal(number)] = hypothesis(study, model, value), with_zero
+        if study.discovery:
+            for number in range(1, TILTS + 1):
+                truths[tilted(number)] = tilt(model, null, study.discovery.reach * number / TILTS, study.seed), [0.0]
+    if BEST_FIT in needs(study):
+        truths[BEST_FIT] = best_fit(model), []
+    free = ~model.parameters.fixed
+    return Design(
+        toymill=__version__,
+        study=study.study,
+        nuisances="conditional" if conditional else "nominal",
+        ensembles={
+            name: DesignedEnsemble(
+                truth={key: float(truths[name][0][i]) for i, key in enumerate(model.parameters.names) if free[i]},
+                tests=truths[name][1],
+                toys=need.toys,
+                sections=list(need.sections),
+            )
+            for name, need in needs(study).items()
+        },
+    )
+
+
+def stands_at_data(study: Study, model: Model) -> bool:
+    """Whether hypotheses stand at the conditional fit to the observed data."""
+    return study.nuisances == "conditional" or (study.nuisances == "auto" and model.observed is not None)
+
+
+def hypothesis(study: Study, model: Model, value: float) -> Point:
+    """The truth point of a value of the parameter of interest, (P,); the others as the study's ``nuisances`` says.
+
+    Raises:
+        ToymillError: a value outside the bounds, a conditional fit that is not certified.
+    """
+    poi = poi_of(model)
+    nominal = model.parameters.values({poi: value})
+    if not stands_at_data(study, model):
+        return nominal
+    return _certified(_observed_fit(model, {poi: value}), f"with {poi} held at {value:g}")
+
+
+def best_fit(model: Model) -> Point:
+    """The free fit to the observed data, (P,).
+
+    Raises:
+        ToymillError: a fit that is not certified.
+    """
+    return _certified(_observed_fit(model, {}), "with all parameters free")
+
+
+def tilt(model: Model, null: Point, significance: float, seed: int) -> Point:
+    """A truth point at which toys reach the tail of q_0 of a hypothesis, (P,).
+
+    It lies on the line from the null along the profile direction V_·μ / V_μμ, with V the Cramér-Rao bound at the null:
+    of all points whose toys reach the tail, those of this line are, to first order, the nearest to the null. How far it
+    lies is found by its Asimov dataset, whose q_0 is the significance squared. A model that states a density has no such
+    dataset: it lies as many standard deviations from the null.
+
+    Args:
+        model: the model.
+        null: the truth point of the hypothesis, with the parameter of interest at 0.
+        significance: √q_0 that toys of the point have, about.
+        seed: seed of the toys that the information of a model that states a density is taken from.
+
+    Raises:
+        ToymillError: an information without an inverse.
+    """
+    position, free = model.poi_index, np.flatnonzero(~model.parameters.fixed)
+    bound = cramer_rao(expected_information(model, null, seed=seed, stream="tilt").matrix, model.parameters.fixed)
+    if bound is None:
+        msg = "discovery: the expected information without a signal has no inverse, so that nothing leads to the tail."
+        raise ToymillError(msg)
+    own = list(free).index(position)
+    direction = np.zeros(len(null))
+    direction[free] = bound[:, own] / bound[own, own]
+    if not _can_be_thrown(model, _along(model, null, direction, significance * np.sqrt(bound[own, own]))):
+        direction = np.zeros(len(null))
+        direction[position] = 1.0
+    far = significance * float(np.sqrt(bound[own, own]))
+    if model.draw is not None:
+        return _along(model, null, direction, far)
+    for _ in range(_STEPS):
+        point = _along(model, null, direction, far)
+        reached = _root_q_0(model, point)
+        if not reached > 0 or abs(reached / significance - 1) < 0.01:
+            break
+        far *= min(max(significance / reached, 0.5), 2.0)
+    return _along(model, null, direction, far)
+
+
+def _along(model: Model, null: Point, direction: Point, far: float) -> Point:
+    inside: np.ndarray = np.clip(null + far * direction, *model.parameters.bounds.T)
+    return inside
+
+
+def _can_be_thrown(model: Model, point: Point) -> bool:
+    if model.draw is not None:
+        return True
+    return bool((np.asarray(model.expected_data(point))[model.sampling.poisson] >= 0).all())
+
+
+def _root_q_0(model: Model, point: Point) -> float:
+    """√q_0 of a point's Asimov dataset."""
+    free, (background,) = fit_tests(model, throw(model, point, 1, mode="asimov"), [{poi_of(model): 0.0}])
+    return float(np.sqrt(max(q_0(free, background)[0], 0.0)))
+
+
+def _observed_fit(model: Model, held: Mapping[str, float]) -> Fits:
+    assert model.observed is not None
+    return fit(model, model.observed, held, covariance=False)
+
+
+def _certified(fits: Fits, how: str) -> Point:
+    if not fits.ok[0]:
+        status = Status(int(fits.status[0]))
+        msg = f"The fit to the observed data {how} ended as {status.name.lower()}. {status.advice}"
+        raise ToymillError(msg)
+    point: np.ndarray = fits.parameters[0]
+    return point
