@@ -1,6 +1,7 @@
 """Saturated, Kolmogorov-Smirnov and Anderson-Darling statistics, and their p-values over toys."""
 
 import numpy as np
+import pyhf
 import pytest
 import scipy.special
 import scipy.stats
@@ -8,6 +9,7 @@ from builders import bare, normsys, workspace
 
 import toymill
 from toymill import NormalConstraint, Parameter, PoissonConstraint
+from toymill.inference import misfit
 from toymill.inference.goodness_of_fit import goodness_of_fit
 from toymill.inference.misfit import (
     anderson_darling,
@@ -74,6 +76,31 @@ def test_the_saturated_model_has_every_constant(channels):
     fits = toymill.fit(channels, data)
     found = statistics(channels, fits, data)["saturated"]
     assert found == pytest.approx(2 * (fits.nll - expected), abs=1e-9)
+
+
+def test_the_saturated_statistic_is_what_pyhf_s_densities_make_it(spec):
+    """Every modifier type: pyhf's likelihood at the fit, and its constraints where they are largest."""
+    model = toymill.read_workspace(spec)
+    reference = pyhf.Workspace(spec).model()
+    data = np.stack([model.observed, toymill.throw(model, model.parameters.init, 1, seed=6)[0]])
+    fits = toymill.fit(model, data)
+    main, sampling = ~model.sampling.auxiliary, model.sampling
+    found = statistics(model, fits, data)["saturated"]
+    for k in range(2):
+        best, auxiliary = model.parameters.init.copy(), data[k, ~main]
+        best[sampling.parameter[~main]] = auxiliary / sampling.scale[~main]
+        largest = np.sum(scipy.stats.gamma.logpdf(data[k, main], data[k, main] + 1))  # Poisson(n | n)
+        largest += reference.constraint_logpdf(auxiliary, best)
+        assert found[k] == pytest.approx(2 * (largest - reference.logpdf(fits.parameters[k], data[k])[0]), abs=1e-7)
+
+
+def test_chunks_make_no_difference(channels, monkeypatch):
+    data = toymill.throw(channels, channels.parameters.init, 7, seed=1)
+    fits = toymill.fit(channels, data)
+    whole = statistics(channels, fits, data)
+    monkeypatch.setattr(misfit, "_NUMBERS", 3 * data.shape[1])
+    for name, values in statistics(channels, fits, data).items():
+        assert values == pytest.approx(whole[name], rel=1e-12)
 
 
 def test_constraints_are_judged_with_the_toy_s_own_auxiliary_data():

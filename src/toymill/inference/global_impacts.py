@@ -140,6 +140,14 @@ def from_fit(model: Model, fits: Fits, *, of: str | None = None) -> GlobalImpact
 
     Raises:
         ToymillError: more than one fit, one without a covariance or not certified, an unknown parameter, one that is held.
+
+    Example:
+        >>> import jax, toymill
+        >>> jax.config.update("jax_enable_x64", True)
+        >>> model = toymill.read_workspace("tests/data/onoff.json")
+        >>> found = from_fit(model, toymill.fit(model, model.observed))  # μ̂ = (n_on - n_off) / 50, of 150 and 100
+        >>> found.impacts.round(4).tolist()
+        [-0.2, 0.2449]
     """
     index = _index(model, fits, of)
     column = one_column(fits, index)

@@ -52,6 +52,12 @@ def goodness_of_fit(
 
     Raises:
         ToymillError: the fit to the observed data is not certified, statistics of the toys are missing.
+
+    Example:
+        >>> toys = {"saturated": np.array([1.0, 6.0, 3.0, 2.0])}
+        >>> found = goodness_of_fit({"saturated": 5.0}, toys, degrees_of_freedom=3)["saturated"]
+        >>> found.p_value.value, round(found.asymptotic, 4)
+        (0.25, 0.1718)
     """
     found = {}
     for name, value in observed.items():

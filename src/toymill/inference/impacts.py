@@ -158,7 +158,7 @@ def _vectors(model: Model) -> dict[str, list[str]]:
         name = model.parameters.names[index]
         if name.endswith("]"):
             found.setdefault(name.rpartition("[")[0], []).append(name)
-    return found
+    return {name: members for name, members in found.items() if len(members) > 1}
 
 
 def impacts(
