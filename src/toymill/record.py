@@ -41,5 +41,8 @@ QuantityName = Annotated[str, "quantity"]
 LevelText = Annotated[str, "level"]
 """Key of a mapping: a level as text, as Python writes the number."""
 
+SigmaText = Annotated[str, "sigma"]
+"""Key of a mapping: how many standard deviations the data lie above the median, ``"-2"`` to ``"2"``."""
+
 NumberOrNone = Annotated[float | None, BeforeValidator(_none_if_undefined)]
 """A number, or None where it is not defined: NaN and infinity become None, and ``null`` in a file."""

@@ -1,0 +1,431 @@
+"""Upper limits from toys: the observed one and the expected band, each with its Monte Carlo error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import scipy.stats
+
+from toymill.errors import ToymillError
+from toymill.inference.counting import ONE_SIGMA
+from toymill.inference.crossing import EMPTY, Case, Counts, Crossings, Curves, Method
+from toymill.inference.p_values import CLs, cls
+from toymill.record import NumberOrNone, Record, SigmaText
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+SIGMAS = (-2, -1, 0, 1, 2)
+"""The expected band is of the levels Φ(-2), Φ(-1), ½, Φ(1), Φ(2), as pyhf has it."""
+
+_FEWEST = 10  # toys on either side of a quantile, below which it has no error
+_TIES = 0.5  # more of the limits near a quantile are the same as it: they are discrete
+_DIGITS = 1e-9  # of a limit, within which two are the same
+
+
+class Limit(Record):
+    """An upper limit."""
+
+    value: NumberOrNone
+    """The limit; null where it lies outside of the tested values."""
+    error: NumberOrNone
+    """Its Monte Carlo error; null where fewer than ten toys lie on one side of an expected limit."""
+    low: NumberOrNone
+    """Lower end of its Monte Carlo interval; null where that lies outside of the tested values."""
+    high: NumberOrNone
+    """Upper end of its Monte Carlo interval, likewise."""
+    interpolation: NumberOrNone
+    """How far the curvature between tested values may move it; null where there is no third value to tell."""
+    if_failed_low: NumberOrNone
+    """The limit if failed toys counted such that it is lowest; null where that lies outside of the tested values."""
+    if_failed_high: NumberOrNone
+    """The limit if failed toys counted such that it is highest, likewise."""
+    outside: Literal["below", "above", "failed"] | None
+    """Where it lies if not among the tested values; ``failed`` where fits are missing."""
+    crossings: int
+    """How often CLs falls below 1 - level; more than once where toys are too few for such close values."""
+    sentence: str
+    """The limit in words."""
+
+
+class LimitPoint(Record):
+    """A tested value."""
+
+    poi: float
+    """The tested value of the parameter of interest."""
+    signal_toys: int
+    """Certified toys thrown there."""
+    signal_failed: int
+    """Toys thrown there that are not certified."""
+    background_toys: int
+    """Certified background-only toys whose statistic is known there."""
+    background_failed: int
+    """Background-only toys whose statistic is not known there."""
+    observed: CLs | None
+    """CLs of the observed data; null without them, or where their fit is not certified."""
+
+
+class UpperLimit(Record):
+    """The observed and the expected upper limits from toys."""
+
+    level: float
+    """The confidence level."""
+    method: Literal["CLs", "CLsb"]
+    """What falls to 1 - level at the limit: CLs, or CL_{s+b} alone."""
+    points: list[LimitPoint]
+    """The tested values, ascending."""
+    observed: Limit | None
+    """The limit from the observed data; null without them."""
+    expected: dict[SigmaText, Limit]
+    """Quantiles of the limits of background-only toys, at Φ(-2) to Φ(2)."""
+
+
+def upper_limit(
+    points: Float[np.ndarray, " test"],
+    signal: Sequence[Float[np.ndarray, " toy"]],
+    background: Float[np.ndarray, "test toy"],
+    observed: Float[np.ndarray, " test"] | None,
+    *,
+    level: float = 0.95,
+    method: Method = "CLs",
+    tolerance: float = 0.0,
+) -> UpperLimit:
+    """The value at which CLs falls to 1 - level, for the observed data and for each background-only toy.
+
+    Between points CLs is interpolated linearly in Φ⁻¹(1 - CLs), never beyond them. Where it crosses more than once, the
+    limit is the mean of the first and the last crossing. The error is that of CLs at the limit over |dCLs/dμ|. It is
+    summed toy by toy: a background-only toy counts at every point, and its shifts of the limit are added before they
+    are squared. Toys with signal are independent between points.
+
+    The expected limits are order statistics of the limits of all background-only toys, each counted in its own CL_b.
+    Their error is summed toy by toy too: what a toy does to the limits of the toys around the quantile, on average,
+    and to the order of the limits, (α - 1[L_i ≤ L_α])/(N f(L_α)) (Bahadur, Ann. Math. Stat. 37 (1966) 577).
+
+    Args:
+        points: the tested values, ascending, (K,).
+        signal: q at each of them of toys thrown there; K arrays; NaN for toys that are not certified.
+        background: q at each of them of the same background-only toys, (K, N_b); NaN likewise.
+        observed: q at each of them of the observed data, (K,), or None. A point with NaN is left out.
+        level: the confidence level.
+        method: ``"CLs"``, or ``"CLsb"`` for CL_{s+b} alone.
+        tolerance: values of q that differ by less are ties; see ``p_values.tie_tolerance``.
+
+    Raises:
+        ToymillError: points that do not ascend, arrays that do not fit them, a level outside of 0 to 1.
+
+    Example:
+        A count n with 3 background events expected and none observed: the limit is -ln 0.05.
+
+        >>> rng = np.random.default_rng(1)
+        >>> points = np.array([2.0, 2.5, 3.0, 3.5, 4.0])
+        >>> signal = [-rng.poisson(mu + 3, 100_000) for mu in points]  # fewer events are less like a signal
+        >>> background = np.tile(-rng.poisson(3, 100_000), (5, 1))
+        >>> found = upper_limit(points, signal, background, np.zeros(5))
+        >>> found.observed.sentence
+        'The observed limit is 3.060 ± 0.056 at 95 % CL.'
+    """
+    curves = Curves.of(points, signal, background, level=level, method=method, tolerance=tolerance)
+    background = np.asarray(background)
+    told = []
+    for k, poi in enumerate(curves.points):
+        q = np.nan if observed is None else observed[k]
+        at = None if np.isnan(q) else cls(np.asarray(signal[k]), background[k], float(q), tolerance)
+        certified = int(curves.background_certified[k])
+        told.append(
+            LimitPoint(
+                poi=float(poi),
+                signal_toys=int(curves.signal_toys[k]),
+                signal_failed=int(curves.signal_failed[k]),
+                background_toys=certified,
+                background_failed=curves.background_toys - certified,
+                observed=at,
+            )
+        )
+    return UpperLimit(
+        level=level,
+        method=method,
+        points=told,
+        observed=None if observed is None else _of_data(curves, np.asarray(observed)),
+        expected=_band(curves, background, own=True),
+    )
+
+
+def expected_for(
+    points: Float[np.ndarray, " test"],
+    signal: Sequence[Float[np.ndarray, " toy"]],
+    background: Float[np.ndarray, "test toy"],
+    datasets: Float[np.ndarray, "test dataset"],
+    *,
+    level: float = 0.95,
+    method: Method = "CLs",
+    tolerance: float = 0.0,
+) -> dict[SigmaText, Limit]:
+    """The expected limits for other data than background alone, such as toys with a signal injected.
+
+    Args:
+        points: as of ``upper_limit``, like the other arguments.
+        signal: toys thrown at each point.
+        background: background-only toys.
+        datasets: q at each point of independent toys taken as data, (K, N); NaN for toys that are not certified.
+        level: the confidence level.
+        method: ``"CLs"`` or ``"CLsb"``.
+        tolerance: values of q that differ by less are ties.
+
+    Raises:
+        ToymillError: as of ``upper_limit``.
+    """
+    curves = Curves.of(points, signal, background, level=level, method=method, tolerance=tolerance)
+    return _band(curves, _fitting(curves, datasets), own=False)
+
+
+def limits_of(
+    points: Float[np.ndarray, " test"],
+    signal: Sequence[Float[np.ndarray, " toy"]],
+    background: Float[np.ndarray, "test toy"],
+    datasets: Float[np.ndarray, "test dataset"],
+    *,
+    level: float = 0.95,
+    method: Method = "CLs",
+    tolerance: float = 0.0,
+) -> Float[np.ndarray, " dataset"]:
+    """The limit of each dataset, (N,); -inf and +inf below and above the tested values, NaN where a fit has failed.
+
+    Arguments and errors are those of ``expected_for``.
+    """
+    curves = Curves.of(points, signal, background, level=level, method=method, tolerance=tolerance)
+    kept = curves.usable
+    if kept.sum() < 2:
+        return np.full(np.shape(datasets)[1], np.nan)
+    return _curve(curves.only(kept), _fitting(curves, datasets)[kept]).crossings.limit
+
+
+def _fitting(curves: Curves, datasets: Float[np.ndarray, "test dataset"]) -> Float[np.ndarray, "test dataset"]:
+    """Datasets of the right shape."""
+    datasets = np.asarray(datasets)
+    if datasets.ndim != 2 or len(datasets) != len(curves.points):
+        msg = f"datasets has the shape {datasets.shape}; expected a row for each of {len(curves.points)} tested values."
+        raise ToymillError(msg)
+    return datasets
+
+
+class _Curve(NamedTuple):
+    """CLs of datasets, (K, N), NaN where it is not known, and where it crosses."""
+
+    cls: Float[np.ndarray, "test dataset"]
+    crossings: Crossings
+
+
+def _curve(curves: Curves, datasets: Float[np.ndarray, "test dataset"], case: Case = "certified") -> _Curve:
+    known = np.where(np.isnan(datasets), np.nan, curves.tails(curves.count(datasets), case).cls)
+    return _Curve(known, curves.crossings(known))
+
+
+def _of_data(curves: Curves, observed: Float[np.ndarray, " test"]) -> Limit:
+    """The limit of one dataset."""
+    what = "The observed limit"
+    kept = curves.usable & ~np.isnan(observed)
+    if kept.sum() < 2:
+        return _nowhere("failed", what, curves)
+    curves, data = curves.only(kept), observed[kept, None]
+    counts, curve = curves.count(data), _curve(curves, data)
+    limit = float(curve.crossings.limit[0])
+    if not np.isfinite(limit):
+        return _nowhere("below" if limit < 0 else "above", what, curves)
+    one = np.zeros(1, dtype=np.int64)
+    influence = curves.influence(counts, curve.crossings, one)
+    error = float(np.sqrt(influence.signal_variance + np.sum(influence.background**2)))
+    low, high = _ends(curves, counts, curve.crossings)
+    return Limit(
+        value=limit,
+        error=error,
+        low=low,
+        high=high,
+        interpolation=abs(curves.curvature_shift(curve.cls, curve.crossings, one)),
+        if_failed_low=float(_curve(curves, data, "low").crossings.limit[0]),
+        if_failed_high=float(_curve(curves, data, "high").crossings.limit[0]),
+        outside=None,
+        crossings=int(curve.crossings.count[0]),
+        sentence=_sentence(what, limit, error, curves),
+    )
+
+
+def _ends(curves: Curves, counts: Counts, found: Crossings) -> tuple[float, float]:
+    """The interval of one dataset's limit: its shifts by each count at the ends of its own interval, in quadrature.
+
+    The counts of toys with signal next to the crossing move by themselves, those of the background-only toys together,
+    whose correlation between points is nearly full. A count of zero moves between 0.17 and 1.84, from one half.
+    """
+    signal, background, limit = counts.signal[:, 0], counts.background[:, 0], found.limit[0]
+    beside = np.unique([k + step for k in (found.first[0], found.last[0]) for step in (0, 1)])
+    tail = (1 - ONE_SIGMA) / 2
+
+    def moved(beyond: Int[np.ndarray, " test"], toys: Int[np.ndarray, " test"]) -> list[Float[np.ndarray, " test"]]:
+        some = np.maximum(beyond, 1)
+        lowest = np.where(beyond > 0, scipy.stats.beta.ppf(tail, some, toys - some + 1), -np.log(1 - tail) / toys)
+        room = np.maximum(toys - beyond, 1)
+        highest = np.where(beyond < toys, scipy.stats.beta.ppf(1 - tail, beyond + 1, room), 1.0)
+        return [lowest, highest]
+
+    above, below = curves.signal_toys - signal, curves.background_certified - background
+    clsb = np.maximum(above, EMPTY) / curves.signal_toys
+    clb = np.maximum(below, EMPTY) / curves.background_certified
+    each = np.arange(len(clsb))[:, None] == beside
+    variants = [np.where(each, end[:, None], clsb[:, None]) for end in moved(above, curves.signal_toys)]
+    tops = np.concatenate([*variants, np.tile(clsb[:, None], 2)], axis=1)
+    bottoms = np.tile(clb[:, None], tops.shape[1])
+    bottoms[:, -2:] = np.stack(moved(below, curves.background_certified), axis=1)
+    shift = curves.crossings(tops / (bottoms if curves.method == "CLs" else 1.0)).limit - limit
+    return (
+        float(limit - np.sqrt(np.sum(np.minimum(shift, 0) ** 2))),
+        float(limit + np.sqrt(np.sum(np.maximum(shift, 0) ** 2))),
+    )
+
+
+def _band(curves: Curves, datasets: Float[np.ndarray, "test dataset"], *, own: bool) -> dict[SigmaText, Limit]:
+    """The expected limits; ``own`` where the datasets are the background-only toys."""
+    names = {str(sigma): f"The expected limit at {sigma:+d} σ" if sigma else "The median limit" for sigma in SIGMAS}
+    kept = curves.usable
+    if kept.sum() < 2:
+        return {key: _nowhere("failed", what, curves) for key, what in names.items()}
+    curves, datasets = curves.only(kept), datasets[kept]
+    curve = _curve(curves, datasets)
+    failed = np.isnan(curve.crossings.limit)
+    bounds = [curve.crossings.limit] * 2
+    if failed.any() or curves.signal_failed.any() or (curves.background_certified < curves.background_toys).any():
+        bounds = [_curve(curves, datasets, case).crossings.limit for case in ("low", "high")]
+    lowest, highest = (
+        np.sort(np.where(failed, end, item)) for item, end in zip(bounds, (-np.inf, np.inf), strict=True)
+    )
+    order = np.argsort(curve.crossings.limit)[: np.count_nonzero(~failed)]
+    found = {}
+    for sigma, (key, what) in zip(SIGMAS, names.items(), strict=True):
+        probability = float(scipy.stats.norm.cdf(sigma))
+        if not len(order):
+            found[key] = _nowhere("failed", what, curves)
+            continue
+        item = _quantile(curves, datasets, curve, order, probability, what, own=own)
+        at = _rank(probability, len(failed))
+        found[key] = item.model_copy(
+            update={
+                "if_failed_low": float(lowest[at]) if np.isfinite(lowest[at]) else None,
+                "if_failed_high": float(highest[at]) if np.isfinite(highest[at]) else None,
+            }
+        )
+    return found
+
+
+def _rank(probability: float, size: int) -> int:
+    """The order statistic, counted from 0, at or below which a fraction of a sample lies."""
+    return max(int(np.ceil(probability * size - 1e-9)) - 1, 0)
+
+
+def _quantile(
+    curves: Curves,
+    datasets: Float[np.ndarray, "test dataset"],
+    curve: _Curve,
+    order: Int[np.ndarray, " certified"],
+    probability: float,
+    what: str,
+    *,
+    own: bool,
+) -> Limit:
+    """A quantile of the limits, and its error; ``order`` are the certified datasets in the order of their limits."""
+    ranked, size = curve.crossings.limit[order], len(order)
+    at = _rank(probability, size)
+    limit = float(ranked[at])
+    if not np.isfinite(limit):
+        return _nowhere("below" if limit < 0 else "above", what, curves)
+    error = None
+    window = order[at : at + 1]
+    if size * min(probability, 1 - probability) >= _FEWEST:
+        near = np.abs(np.arange(size) - at) <= np.sqrt(size * probability * (1 - probability))
+        near &= np.isfinite(ranked)
+        same = near & _alike(ranked, limit)
+        discrete = same.sum() > _TIES * near.sum()
+        window = order[same if discrete else near]
+        low, high = _around(ranked, near, at, probability, discrete=bool(discrete))
+        counts = curves.count(datasets[:, window])
+        inside = Crossings(*(item[window] for item in curve.crossings))
+        influence = curves.influence(counts, inside, np.arange(len(window)))
+        sparsity = (ranked[high] - ranked[low]) / max(high - low, 1)  # 1/(N f)
+        ordering = np.zeros(datasets.shape[1])
+        ordering[order] = ((at + 1) / size - (np.arange(size) <= at)) * sparsity
+        variance = influence.signal_variance
+        if own:
+            variance += np.sum((influence.background + ordering) ** 2)
+        else:
+            variance += np.sum(influence.background**2) + np.sum(ordering**2)
+        error = float(np.sqrt(variance))
+    return Limit(
+        value=limit,
+        error=error,
+        low=None if error is None else limit - error,
+        high=None if error is None else limit + error,
+        interpolation=abs(curves.curvature_shift(curve.cls, curve.crossings, window)),
+        if_failed_low=None,
+        if_failed_high=None,
+        outside=None,
+        crossings=int(curve.crossings.count[order[at]]),
+        sentence=_sentence(what, limit, error, curves),
+    )
+
+
+def _alike(ranked: Float[np.ndarray, " dataset"], limit: float) -> Bool[np.ndarray, " dataset"]:
+    """Which limits are the same as one, up to rounding."""
+    with np.errstate(invalid="ignore"):
+        alike: np.ndarray = np.abs(ranked - limit) <= _DIGITS * abs(limit)
+    return alike
+
+
+def _around(
+    ranked: Float[np.ndarray, " dataset"],
+    near: Bool[np.ndarray, " dataset"],
+    at: int,
+    probability: float,
+    *,
+    discrete: bool,
+) -> tuple[int, int]:
+    """The order statistics around a quantile between which the density of finite limits is taken.
+
+    Bofinger's bandwidth (Austral. J. Stat. 17 (1975) 1), for a normal density. Where most limits near are the same,
+    one standard deviation of the rank, which makes the error that of the interval of order statistics.
+    """
+    if discrete:
+        low, *_, high = np.flatnonzero(near).tolist() * 2
+        return low, high
+    size, z = len(ranked), scipy.stats.norm.ppf(probability)
+    bandwidth = (4.5 * scipy.stats.norm.pdf(z) ** 4 / (2 * z**2 + 1) ** 2 / size) ** 0.2
+    half = min(max(round(size * bandwidth), 1), at, size - 1 - at)
+    finite = np.flatnonzero(np.isfinite(ranked))
+    return max(at - half, int(finite[0])), min(at + half, int(finite[-1]))
+
+
+def _nowhere(outside: Literal["below", "above", "failed"], what: str, curves: Curves) -> Limit:
+    """A limit that is not among the tested values."""
+    sentence = f"{what} is not known: fewer than two tested values have certified fits."
+    if outside == "below":
+        sentence = f"{what} lies below {curves.points[0]:.4g}, the smallest value tested. Test smaller values."
+    if outside == "above":
+        sentence = f"{what} lies above {curves.points[-1]:.4g}, the largest value tested. Test larger values."
+    return Limit(
+        value=None,
+        error=None,
+        low=None,
+        high=None,
+        interpolation=None,
+        if_failed_low=None,
+        if_failed_high=None,
+        outside=outside,
+        crossings=0,
+        sentence=sentence,
+    )
+
+
+def _sentence(what: str, limit: float, error: float | None, curves: Curves) -> str:
+    level = f"at {100 * (1 - curves.alpha):.4g} % CL"
+    if error is None:
+        return f"{what} is {limit:.4g} {level}, from too few toys for an error: fewer than {_FEWEST} lie beyond."
+    digits = max(1 - int(np.floor(np.log10(error))), 0) if error > 0 else 3
+    return f"{what} is {limit:.{digits}f} ± {error:.{digits}f} {level}."
