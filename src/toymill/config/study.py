@@ -222,6 +222,7 @@ def check_study(study: Study, facts: Facts) -> None:
     if facts.parameters.fixed[facts.parameters.index(facts.poi)]:
         msg = f"model.poi: the model fixes the parameter of interest {facts.poi!r}. Free it there, or name another."
         raise ToymillError(msg)
+    check_sections(study, facts)
     for name, ensemble in study.ensembles.items():
         for key, values in (
             ("truth", [ensemble.truth]),
@@ -253,6 +254,32 @@ def check_study(study: Study, facts: Facts) -> None:
                 f"interest too, as {{{facts.poi}: 1.0}}."
             )
             raise ToymillError(msg)
+
+
+def check_sections(study: Study, facts: Facts) -> None:
+    """Refuse sections that do not fit the model.
+
+    Raises:
+        ToymillError: sections that need observed data which the model has not, tested values out of bounds.
+    """
+    asked = [name for name in SECTIONS if getattr(study, name)]
+    poi = str(facts.poi)
+    for key, needed in (
+        ("goodness_of_fit", bool(study.goodness_of_fit)),
+        ("impacts", bool(study.impacts)),
+        ("nuisances: 'conditional'", study.nuisances == "conditional" and bool(asked)),
+    ):
+        if needed and not facts.observed:
+            msg = f"{key} needs a fit to the observed data, and this model has none. Give it observed data, or leave it out."
+            raise ToymillError(msg)
+    values = [*(study.limit.values or [] if study.limit else []), *([0.0] if study.limit or study.discovery else [])]
+    for value in values:
+        try:
+            facts.parameters.values({poi: value})
+        except ToymillError as error:
+            key = "limit.values" if value else f"{asked[0]}, which needs a hypothesis without a signal"
+            msg = f"{key}: {error}"
+            raise ToymillError(msg) from None
 
 
 def check_inputs(study: Study) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
 from toymill.record import EnsembleName, FileRecord, ParameterName, Record
 from toymill.results.files import REMOVE, read_record
 
@@ -23,6 +24,15 @@ class DesignedEnsemble(Record):
     """The sections that use it."""
 
 
+class DesignedLimit(Record):
+    """What the section ``limit`` tests."""
+
+    values: list[float]
+    """The tested values, ascending."""
+    asymptotic: AsymptoticUpperLimit
+    """The asymptotic limits, by which they were placed."""
+
+
 class Design(FileRecord):
     """The ensembles of a study's sections."""
 
@@ -32,6 +42,8 @@ class Design(FileRecord):
     """Name of the study."""
     nuisances: str
     """Where the other parameters stand at the truth points: conditional or nominal."""
+    limit: DesignedLimit | None
+    """What the section ``limit`` tests; null without it."""
     ensembles: dict[EnsembleName, DesignedEnsemble]
     """The ensembles, by name."""
 

@@ -13,6 +13,7 @@ from toymill.inference.covariance import Efficiency
 from toymill.inference.coverage import Coverage
 from toymill.inference.discovery import Discovery
 from toymill.record import EnsembleName, FileRecord, LevelText, NumberOrNone, ParameterName, QuantityName, Record
+from toymill.results.answers import Answers
 from toymill.results.description import Information, ObservedTest
 from toymill.results.files import read_record, write_record
 from toymill.results.hdf5 import write_tree
@@ -231,6 +232,8 @@ class Summary(_Head):
     """What the Monte Carlo errors and intervals are."""
     observed: ObservedSummary | None
     """The fit to the observed data; null for a model without."""
+    answers: Answers | None = None
+    """The answers to the study's sections; null without sections."""
     ensembles: dict[EnsembleName, EnsembleSummary]
     """The truth points, by ensemble."""
 

@@ -148,6 +148,26 @@ def collect(
     return Collected(description.names, tally, distributions, codes)
 
 
+def fits_of(
+    study: Study, description: Description, ensemble: str, files: Sequence[str | Path]
+) -> Iterator[tuple[int, list[Fits]]]:
+    """All fits of an ensemble in chunks: the index of the first toy, and the free fits and those at each test point.
+
+    Raises:
+        ToymillError: a shard that is missing, damaged or of another study, by name.
+    """
+    tests = description.ensembles[ensemble].tests
+    for number, part in enumerate(parts(study, ensemble)):
+
+        def readers(number: int = number) -> Iterator[ShardReader]:
+            for path, key in _shard_files(study, description, ensemble, number, files):
+                with reading_shard(path, key) as reader:
+                    _require_tests(reader, tests)
+                    yield reader
+
+        yield from _chunks(readers(), part, len(description.names))
+
+
 def counted(
     study: Study, description: Description, ensemble: str, files: Sequence[str | Path], derived: Derived
 ) -> Iterator[Part]:

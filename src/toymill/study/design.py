@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toymill._version import __version__
-from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, needs, signal, tilted
+from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, LimitConfig, needs, signal, tilted
 from toymill.config.study import Study
 from toymill.errors import ToymillError
 from toymill.fitting.conditional import fit_tests
@@ -18,8 +18,8 @@ from toymill.fitting.status import Status
 from toymill.inference.information import cramer_rao, expected_information
 from toymill.inference.likelihood_ratios import q_0
 from toymill.models.base import Model
-from toymill.results.design import Design, DesignedEnsemble
-from toymill.study.limit_points import limit_points
+from toymill.results.design import Design, DesignedEnsemble, DesignedLimit
+from toymill.study.limit_points import asymptotic_limits, limit_points
 from toymill.study.model import checked_model, poi_of
 from toymill.toys import throw
 
@@ -40,16 +40,19 @@ def design_study(study: Study) -> Design:
     model = checked_model(study)
     conditional = stands_at_data(study, model)
     truths: dict[str, tuple[Point, list[float]]] = {}
+    limit = None
     if study.limit or study.discovery:
         null = hypothesis(study, model, 0.0)
-        values = limit_points(study.limit, model, null) if study.limit else []
+        bound = _bound(model, null, study.seed)
+        limit = _limit(study.limit, model, null, bound) if study.limit else None
+        values = limit.values if limit else []
         truths[BACKGROUND] = null, [0.0, *values]
         with_zero = [0.0] if model.parameters.bounds[model.poi_index, 0] < 0 else []
         for number, value in enumerate(values, 1):
             truths[signal(number)] = hypothesis(study, model, value), with_zero
         if study.discovery:
             for number in range(1, TILTS + 1):
-                truths[tilted(number)] = tilt(model, null, study.discovery.reach * number / TILTS, study.seed), [0.0]
+                truths[tilted(number)] = tilt(model, null, bound, study.discovery.reach * number / TILTS), [0.0]
     if BEST_FIT in needs(study):
         truths[BEST_FIT] = best_fit(model), []
     free = ~model.parameters.fixed
@@ -57,6 +60,7 @@ def design_study(study: Study) -> Design:
         toymill=__version__,
         study=study.study,
         nuisances="conditional" if conditional else "nominal",
+        limit=limit,
         ensembles={
             name: DesignedEnsemble(
                 truth={key: float(truths[name][0][i]) for i, key in enumerate(model.parameters.names) if free[i]},
@@ -96,7 +100,7 @@ def best_fit(model: Model) -> Point:
     return _certified(_observed_fit(model, {}), "with all parameters free")
 
 
-def tilt(model: Model, null: Point, significance: float, seed: int) -> Point:
+def tilt(model: Model, null: Point, bound: Float[np.ndarray, "free free"], significance: float) -> Point:
     """A truth point at which toys reach the tail of q_0 of a hypothesis, (P,).
 
     It lies on the line from the null along the profile direction V_·μ / V_μμ, with V the Cramér-Rao bound at the null:
@@ -107,17 +111,10 @@ def tilt(model: Model, null: Point, significance: float, seed: int) -> Point:
     Args:
         model: the model.
         null: the truth point of the hypothesis, with the parameter of interest at 0.
+        bound: V over the free parameters.
         significance: √q_0 that toys of the point have, about.
-        seed: seed of the toys that the information of a model that states a density is taken from.
-
-    Raises:
-        ToymillError: an information without an inverse.
     """
     position, free = model.poi_index, np.flatnonzero(~model.parameters.fixed)
-    bound = cramer_rao(expected_information(model, null, seed=seed, stream="tilt").matrix, model.parameters.fixed)
-    if bound is None:
-        msg = "discovery: the expected information without a signal has no inverse, so that nothing leads to the tail."
-        raise ToymillError(msg)
     own = list(free).index(position)
     direction = np.zeros(len(null))
     direction[free] = bound[:, own] / bound[own, own]
@@ -134,6 +131,31 @@ def tilt(model: Model, null: Point, significance: float, seed: int) -> Point:
             break
         far *= min(max(significance / reached, 0.5), 2.0)
     return _along(model, null, direction, far)
+
+
+def _bound(model: Model, null: Point, seed: int) -> Float[np.ndarray, "free free"]:
+    """The Cramér-Rao bound without a signal, over the free parameters.
+
+    Raises:
+        ToymillError: an information without an inverse.
+    """
+    information = expected_information(model, null, seed=seed, stream=BACKGROUND)
+    bound = cramer_rao(information.matrix, model.parameters.fixed)
+    if bound is None:
+        msg = (
+            f"The expected information at {poi_of(model)} = 0 has no inverse: the data do not tell all parameters. Fix "
+            "those in the model that have no effect."
+        )
+        raise ToymillError(msg)
+    return bound
+
+
+def _limit(settings: LimitConfig, model: Model, null: Point, bound: Float[np.ndarray, "free free"]) -> DesignedLimit:
+    """The asymptotic limits and the values to test."""
+    own = list(np.flatnonzero(~model.parameters.fixed)).index(model.poi_index)
+    asymptotic = asymptotic_limits(settings, model, null, float(np.sqrt(bound[own, own])))
+    high = float(model.parameters.bounds[model.poi_index, 1])
+    return DesignedLimit(values=limit_points(settings, asymptotic, high), asymptotic=asymptotic)
 
 
 def _along(model: Model, null: Point, direction: Point, far: float) -> Point:

@@ -19,6 +19,7 @@ from toymill.inference.counting import Moments, moments_of_sums
 from toymill.inference.covariance import covariance_of_sums, efficiencies
 from toymill.inference.coverage import coverage
 from toymill.inference.discovery import discovery
+from toymill.results.answers import Answers
 from toymill.results.description import Description, EnsembleDescription
 from toymill.results.store import Part, read_part
 from toymill.results.summary import (
@@ -50,6 +51,7 @@ def summarize(
     description: Description,
     files: Mapping[str, Sequence[str | Path]],
     tallies: Mapping[str, Sequence[str | Path]] = MappingProxyType({}),
+    answers: Answers | None = None,
 ) -> Summary:
     """The summary of a study.
 
@@ -58,6 +60,7 @@ def summarize(
         description: the content of its ``model.json``.
         files: the shards' files of each ensemble.
         tallies: of ensembles whose parts are counted already, the file of each part.
+        answers: the answers to its sections.
 
     Raises:
         ToymillError: a shard that is missing, damaged or of another study, by name.
@@ -76,6 +79,7 @@ def summarize(
         model_digest=description.digest,
         poi=description.poi,
         observed=_observed(description),
+        answers=answers,
         ensembles={
             name: _ensemble(study, description, name, collect(study, description, name, parts(name), derived))
             for name in study.ensembles

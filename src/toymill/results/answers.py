@@ -1,0 +1,111 @@
+"""The answers to a study's sections: a part of ``summary.json``. Needs no JAX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import TypeAdapter
+
+from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
+from toymill.inference.goodness_of_fit import GoodnessOfFit
+from toymill.inference.impacts import Decomposition, Impact
+from toymill.inference.limits import UpperLimit
+from toymill.inference.mixture import MixtureTail
+from toymill.inference.p_values import PValue
+from toymill.inference.verdicts import AsymptoticVerdict
+from toymill.record import FileRecord, NumberOrNone, Record, SigmaText
+from toymill.results.files import read_record
+
+StatisticName = Annotated[str, "statistic"]
+"""Key of a mapping: the name of a goodness-of-fit statistic."""
+
+
+class LimitAnswer(Record):
+    """Upper limits on the parameter of interest."""
+
+    statistic: str
+    """The test statistic: qtilde or q."""
+    toys: UpperLimit
+    """The limits from toys."""
+    asymptotic: AsymptoticUpperLimit
+    """The asymptotic limits."""
+    verdict: AsymptoticVerdict | None
+    """Whether the asymptotic observed limit may be used; null without observed data."""
+    expected_verdicts: dict[SigmaText, AsymptoticVerdict]
+    """The same of each expected limit."""
+
+
+class TailAnswer(Record):
+    """The p-value of the hypothesis without a signal beyond one value of q_0."""
+
+    q_0: float
+    """The value of q_0."""
+    weighted: MixtureTail
+    """The p-value from the toys of all truth points, weighted."""
+    plain: PValue
+    """The p-value from the toys without a signal alone."""
+    asymptotic: float
+    """The asymptotic p-value 1 - Φ(√q_0)."""
+    verdict: AsymptoticVerdict
+    """Whether the asymptotic significance may be used."""
+
+
+class DiscoveryAnswer(Record):
+    """How significant a signal is."""
+
+    observed: TailAnswer | None
+    """Of the observed data; null without them."""
+    tail: list[TailAnswer]
+    """At q_0 = 1, 4, 9, … as far as the section's ``reach``."""
+
+
+class GoodnessOfFitAnswer(Record):
+    """Whether the model describes the observed data."""
+
+    sentence: str
+    """The p-value of the saturated statistic in words."""
+    statistics: dict[StatisticName, GoodnessOfFit]
+    """Each statistic of the observed data with its p-value."""
+
+
+class ImpactsAnswer(Record):
+    """Which data the error of the parameter of interest comes from."""
+
+    sentence: str
+    """The decomposition in words."""
+    decomposition: Decomposition
+    """The variance over toys, by kind of data."""
+    impacts: list[Impact]
+    """Each nuisance parameter, the largest impact first."""
+    why_no_shifts: str | None
+    """Why there are no shifts of the fit to the observed data; null where there are."""
+
+
+class Answers(Record):
+    """The answers to a study's sections; null for a section that it has not."""
+
+    limit: LimitAnswer | None = None
+    """Of the section ``limit``."""
+    discovery: DiscoveryAnswer | None = None
+    """Of the section ``discovery``."""
+    goodness_of_fit: GoodnessOfFitAnswer | None = None
+    """Of the section ``goodness_of_fit``."""
+    impacts: ImpactsAnswer | None = None
+    """Of the section ``impacts``."""
+
+
+class AnswersFile(FileRecord):
+    """The answers as the summary takes them."""
+
+    answers: Answers
+    """The answers."""
+
+
+def read_answers(path: str | Path) -> Answers:
+    """Read the answers.
+
+    Raises:
+        ToymillError: a file that is not one of this version, or is not what was written.
+    """
+    return read_record(path, TypeAdapter(AnswersFile)).answers

@@ -1,0 +1,252 @@
+"""The answers to a study's sections, from the stored fits of their ensembles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.stats
+
+from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, signal, tilted
+from toymill.config.study import Study
+from toymill.errors import ToymillError
+from toymill.fitting.conditional import fit_tests
+from toymill.fitting.fit import fit
+from toymill.fitting.results import Fits, concatenate
+from toymill.inference.global_impacts import from_fit, from_toys
+from toymill.inference.goodness_of_fit import goodness_of_fit
+from toymill.inference.impacts import Decomposition, decompose, impacts
+from toymill.inference.likelihood_ratios import q_0, q_mu, qtilde_mu
+from toymill.inference.limits import upper_limit
+from toymill.inference.misfit import degrees_of_freedom, statistics
+from toymill.inference.mixture import mixture_tail, weights
+from toymill.inference.p_values import tail, tie_tolerance
+from toymill.inference.shifts import shifts
+from toymill.inference.verdicts import limit_verdict, significance_verdict
+from toymill.models.base import Model
+from toymill.results.answers import (
+    Answers,
+    DiscoveryAnswer,
+    GoodnessOfFitAnswer,
+    ImpactsAnswer,
+    LimitAnswer,
+    TailAnswer,
+)
+from toymill.results.description import Description
+from toymill.results.design import Design
+from toymill.study.collect import fits_of
+from toymill.study.model import checked_model, poi_of, truth_point
+from toymill.toys import throw
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+MOST_FOR_IMPACTS = 5 * 10**7
+"""Numbers in the toys that impacts are taken from, at most."""
+
+Files = Mapping[str, Sequence[str | Path]]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What answers are made from: a study as it was designed, its model, and the files of its fits."""
+
+    study: Study
+    description: Description
+    design: Design
+    model: Model
+    files: Files
+
+    @property
+    def poi(self) -> str:
+        """The parameter of interest."""
+        return poi_of(self.model)
+
+    def fits(self, ensemble: str) -> Iterator[tuple[int, list[Fits]]]:
+        """The fits of an ensemble in chunks: the index of the first toy, and free and conditional fits."""
+        return fits_of(self.study, self.description, ensemble, self.files[ensemble])
+
+    def toys(self, ensemble: str, first: int, count: int) -> Float[np.ndarray, "toy datum"]:
+        """Toys of an ensemble, thrown again: (n, D)."""
+        truth = truth_point(self.study, self.model, ensemble)
+        mode = self.study.ensembles[ensemble].throw
+        return throw(self.model, truth, count, seed=self.study.seed, first=first, stream=ensemble, mode=mode)
+
+    def observed_fits(self, tests: Sequence[float]) -> tuple[Fits, list[Fits]]:
+        """The fits of the observed data: free, and at tested values."""
+        held = [{self.poi: value} for value in tests]
+        return fit_tests(self.model, self.model.observed, held, tolerance=self.study.fit.edm_tolerance)
+
+
+def answer(study: Study, description: Description, design: Design, files: Files) -> Answers:
+    """The answers to a study's sections.
+
+    Args:
+        study: the study with the ensembles of its sections.
+        description: the content of its ``model.json``.
+        design: the content of its ``design.json``.
+        files: the shards' files of each ensemble.
+
+    Raises:
+        ToymillError: a shard that is missing, damaged or of another study, by name.
+    """
+    stored = Stored(study, description, design, checked_model(study), files)
+    return Answers(
+        limit=_limit(stored) if study.limit else None,
+        discovery=_discovery(stored, study.discovery.reach) if study.discovery else None,
+        goodness_of_fit=_goodness_of_fit(stored) if study.goodness_of_fit else None,
+        impacts=_impacts(stored) if study.impacts else None,
+    )
+
+
+def _limit(stored: Stored) -> LimitAnswer:
+    """Upper limits from toys beside the asymptotic ones."""
+    settings, designed = stored.study.limit, stored.design.limit
+    assert settings
+    assert designed is not None
+    tilde = settings.statistic == "qtilde"
+
+    def values(free: Fits, tests: Sequence[Fits]) -> Float[np.ndarray, "test toy"]:
+        """The statistic at each tested value; without fits at 0, the parameter cannot be negative, and q̃_μ is q_μ."""
+        at = {_held(fits): fits for fits in tests}
+        rows = [
+            qtilde_mu(free, at[mu], at[0.0]) if tilde and 0.0 in at else q_mu(free, at[mu])
+            for mu in designed.values
+            if mu in at
+        ]
+        return np.array(rows)
+
+    background = _statistic(stored, BACKGROUND, values)
+    signals = [_statistic(stored, signal(k + 1), values)[0] for k in range(len(designed.values))]
+    observed = None
+    nll = 0.0
+    if stored.model.observed is not None:
+        free, tests = stored.observed_fits([0.0, *designed.values])
+        observed, nll = values(free, tests)[:, 0], float(free.nll[0])
+    toys = upper_limit(
+        np.array(designed.values),
+        signals,
+        background,
+        observed,
+        level=settings.level,
+        method=settings.method,
+        tolerance=tie_tolerance(nll, stored.study.fit.edm_tolerance),
+    )
+    asymptotic, count = designed.asymptotic, settings.toys * len(designed.values) + background.shape[1]
+    verdict = None
+    if toys.observed is not None and asymptotic.observed is not None:
+        verdict = limit_verdict(asymptotic.observed.value, toys.observed, count=count)
+    return LimitAnswer(
+        statistic=settings.statistic,
+        toys=toys,
+        asymptotic=asymptotic,
+        verdict=verdict,
+        expected_verdicts={
+            key: limit_verdict(asymptotic.expected[key].value, item, count=count, what=f"The expected limit ({key} σ)")
+            for key, item in toys.expected.items()
+        },
+    )
+
+
+def _discovery(stored: Stored, reach: float) -> DiscoveryAnswer:
+    """p-values of the hypothesis without a signal, from the toys of all truth points, weighted."""
+    names = [BACKGROUND, *(tilted(k + 1) for k in range(TILTS))]
+    truths = [truth_point(stored.study, stored.model, name) for name in names]
+    statistic: list[np.ndarray] = []
+    densities: list[np.ndarray] = []
+    for name in names:
+        for first, (free, *tests) in stored.fits(name):
+            background = next(fits for fits in tests if _held(fits) == 0.0)
+            statistic.append(q_0(free, background))
+            data = stored.toys(name, first, len(free.nll))
+            densities.append(np.stack([np.asarray(stored.model.logpdf(truth, data)) for truth in truths]))
+    counts = [stored.study.ensembles[name].toys for name in names]
+    q, log_f = np.concatenate(statistic), np.concatenate(densities, axis=1)
+    weight = weights(log_f, counts, log_f[0])
+    tolerance = tie_tolerance(0.0, stored.study.fit.edm_tolerance)
+
+    def at(value: float) -> TailAnswer:
+        found = mixture_tail(q, weight, counts, value, tolerance)
+        return TailAnswer(
+            q_0=value,
+            weighted=found,
+            plain=tail(q[: counts[0]], value, tolerance),
+            asymptotic=float(scipy.stats.norm.sf(np.sqrt(value))),
+            verdict=significance_verdict(float(np.sqrt(value)), found),
+        )
+
+    observed = None
+    if stored.model.observed is not None:
+        free, (background,) = stored.observed_fits([0.0])
+        value = float(q_0(free, background)[0])
+        observed = at(max(value, 0.0)) if np.isfinite(value) else None
+    return DiscoveryAnswer(observed=observed, tail=[at(float(z**2)) for z in range(1, int(reach) + 1)])
+
+
+def _goodness_of_fit(stored: Stored) -> GoodnessOfFitAnswer:
+    """Each statistic of the observed data among those of toys at the best fit."""
+    lots: dict[str, list[np.ndarray]] = {}
+    for first, (free, *_) in stored.fits(BEST_FIT):
+        for name, values in statistics(stored.model, free, stored.toys(BEST_FIT, first, len(free.nll))).items():
+            lots.setdefault(name, []).append(values)
+    assert stored.model.observed is not None
+    observed = statistics(stored.model, fit(stored.model, stored.model.observed), stored.model.observed)
+    found = goodness_of_fit(
+        {name: float(values[0]) for name, values in observed.items()},
+        {name: np.concatenate(values) for name, values in lots.items()},
+        degrees_of_freedom=degrees_of_freedom(stored.model),
+    )
+    saturated = found["saturated"].p_value
+    value = "undefined" if saturated.value is None else f"{saturated.value:.3g}"
+    between = f"{saturated.low:.3g} to {saturated.high:.3g}"
+    sentence = f"The p-value of the observed data under the saturated statistic is {value} ({between})."
+    return GoodnessOfFitAnswer(sentence=sentence, statistics=found)
+
+
+def _impacts(stored: Stored) -> ImpactsAnswer:
+    """The impact of each nuisance parameter, over toys and at the fit to the observed data."""
+    model, lots, data = stored.model, [], []
+    most = max(MOST_FOR_IMPACTS // len(model.data_names), 1)
+    for first, (free, *_) in stored.fits(BEST_FIT):
+        if first >= most:
+            break
+        lots.append(free)
+        data.append(stored.toys(BEST_FIT, first, len(free.nll)))
+    over_toys = from_toys(model, truth_point(stored.study, model, BEST_FIT), concatenate(lots), np.concatenate(data))
+    observed = fit(model, model.observed, tolerance=stored.study.fit.edm_tolerance)
+    derived = shifted = why = None
+    try:
+        derived, shifted = from_fit(model, observed), shifts(model, model.observed, observed)
+    except ToymillError as error:
+        why = str(error)
+    decomposition = decompose(model, over_toys)
+    return ImpactsAnswer(
+        sentence=_decomposed(decomposition),
+        decomposition=decomposition,
+        impacts=impacts(model, observed, from_toys=over_toys, from_fit=derived, shifted=shifted),
+        why_no_shifts=why,
+    )
+
+
+def _decomposed(found: Decomposition) -> str:
+    """The decomposition of the variance in words."""
+    total = np.sqrt(found.variance)
+    parts = [("statistical", found.statistical), ("systematic", found.systematic), ("not linear in the data", found.rest)]
+    told = [f"{share.sigma:.4g} {name}" for name, share in parts if share is not None and share.sigma is not None]
+    return f"The estimates of {found.of} spread by {total:.4g}: {', '.join(told)}, in quadrature."
+
+
+def _statistic(
+    stored: Stored, ensemble: str, values: Callable[[Fits, Sequence[Fits]], Float[np.ndarray, "test toy"]]
+) -> Float[np.ndarray, "test toy"]:
+    """A statistic of all toys of an ensemble, NaN where a fit is not certified."""
+    return np.concatenate([values(free, tests) for _, (free, *tests) in stored.fits(ensemble)], axis=1)
+
+
+def _held(fits: Fits) -> float:
+    """The value at which conditional fits hold the parameter of interest."""
+    assert fits.poi is not None
+    return float(np.squeeze(fits.fixed[fits.poi]))

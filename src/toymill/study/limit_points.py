@@ -1,0 +1,78 @@
+"""The asymptotic upper limits of a study, and the values that its toys test about them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toymill.config.sections import LimitConfig
+from toymill.errors import ToymillError
+from toymill.fitting.conditional import fit_tests
+from toymill.inference.asymptotic_limits import AsymptoticUpperLimit, asymptotic_upper_limit
+from toymill.inference.likelihood_ratios import q_mu, qtilde_mu
+from toymill.models.base import Model
+from toymill.study.model import poi_of
+from toymill.toys import throw
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+BELOW, ABOVE = 0.6, 1.4
+"""Tested values reach from so much of the lowest of the asymptotic limits to so much of the highest."""
+
+
+def asymptotic_limits(
+    settings: LimitConfig, model: Model, null: Float[np.ndarray, " parameter"], sigma: float
+) -> AsymptoticUpperLimit:
+    """The asymptotic upper limits, observed and expected (CCGV, arXiv:1007.1727, sec. 3.6 to 4.3).
+
+    Args:
+        settings: the section of the configuration.
+        model: the model.
+        null: the truth point without a signal, whose Asimov dataset stands for the expectation, (P,).
+        sigma: standard deviation of the parameter of interest there. It stands in for the Asimov dataset of a model
+            that states a density, which has none.
+    """
+    poi, tilde = poi_of(model), settings.statistic == "qtilde"
+    asimov = None if model.draw is not None else throw(model, null, 1, mode="asimov")
+
+    def statistic(data: Float[np.ndarray, "toy datum"], mu: float) -> float:
+        free, (conditional, background) = fit_tests(model, data, [{poi: mu}, {poi: 0.0}])
+        found = qtilde_mu(free, conditional, background) if tilde else q_mu(free, conditional)
+        return float(max(found[0], 0.0))
+
+    low, high = model.parameters.bounds[model.poi_index]
+    observed = model.observed
+    return asymptotic_upper_limit(
+        None if observed is None else lambda mu: statistic(observed[None], mu),
+        lambda mu: (mu / sigma) ** 2 if asimov is None else statistic(asimov, mu),
+        bounds=(float(low), float(high)),
+        level=settings.level,
+        method=settings.method,
+        tilde=tilde,
+        start=2 * sigma,
+    )
+
+
+def limit_points(settings: LimitConfig, asymptotic: AsymptoticUpperLimit, high: float) -> list[float]:
+    """The tested values of a limit, ascending: in equal ratios about the asymptotic limits.
+
+    Args:
+        settings: the section of the configuration.
+        asymptotic: the asymptotic limits.
+        high: the upper bound of the parameter of interest.
+
+    Raises:
+        ToymillError: no asymptotic limit within the bounds.
+    """
+    if settings.values is not None:
+        return list(settings.values)
+    every = [asymptotic.observed, *asymptotic.expected.values()]
+    known = [item.value for item in every if item is not None and item.value is not None and item.value > 0]
+    if not known:
+        sentence = asymptotic.expected["0"].sentence
+        msg = f"limit: the asymptotic limits cannot tell which values to test. {sentence} Name values in limit.values."
+        raise ToymillError(msg)
+    top = min(ABOVE * max(known), high)
+    return [float(f"{value:.6g}") for value in np.geomspace(BELOW * min(known), top, settings.points)]
