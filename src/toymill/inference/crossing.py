@@ -56,13 +56,13 @@ class Crossings(NamedTuple):
             1 - level, NaN where it is not known.
         first: the test point before the first crossing, (N,).
         last: the test point before the last crossing, (N,).
-        count: the number of crossings, (N,); more than one where the noise of the toys makes the curve rise.
+        number: of crossings, (N,); more than one where the noise of the toys makes the curve rise.
     """
 
     limit: Float[np.ndarray, " dataset"]
     first: Int[np.ndarray, " dataset"]
     last: Int[np.ndarray, " dataset"]
-    count: Int[np.ndarray, " dataset"]
+    number: Int[np.ndarray, " dataset"]
 
 
 class Influence(NamedTuple):
@@ -242,9 +242,10 @@ class Curves:
         n = np.arange(len(chosen))
         for k in (found.first[chosen], found.last[chosen]):
             z, following = z_of(cls[k, n]), z_of(cls[k + 1, n])
-            rise = (following - z) ** 2 / (self.points[k + 1] - self.points[k])
-            by_cls[k, n] += (z_of(self.alpha) - following) / rise * _slope(cls[k, n]) / 2
-            by_cls[k + 1, n] += (z - z_of(self.alpha)) / rise * _slope(cls[k + 1, n]) / 2
+            share = (z_of(self.alpha) - z) / (following - z)
+            rise = self._rise(cls, k, counts.signal[:, chosen] < self.signal_toys[:, None])
+            by_cls[k, n] -= (1 - share) / rise * _slope(cls[k, n]) / 2
+            by_cls[k + 1, n] -= share / rise * _slope(cls[k + 1, n]) / 2
         by_cls /= len(chosen)
         variance, background = 0.0, np.zeros(self.background_toys)
         for k in np.flatnonzero(by_cls.any(axis=1)):
@@ -256,6 +257,26 @@ class Curves:
                 passed = _passed(-by_cls[k] * cls[k] / clb[k], counts.background[k, chosen], len(self.order[k]))
                 background[self.order[k]] += (passed - passed.mean()) / len(passed)
         return Influence(float(variance), background)
+
+    def _rise(
+        self,
+        cls: Float[np.ndarray, "test chosen"],
+        k: Int[np.ndarray, " chosen"],
+        filled: Bool[np.ndarray, "test chosen"],
+    ) -> Float[np.ndarray, " chosen"]:
+        """z' at the crossing: over the next points to both sides too, where they have a z, since it is noisy.
+
+        It is kept within a factor of two of z' between the two points, which is positive.
+        """
+        n = np.arange(len(k))
+        before, after = np.maximum(k - 1, 0), np.minimum(k + 2, len(cls) - 1)
+        low = np.where(cls[before, n] < 1, before, k)
+        high = np.where(filled[after, n], after, k + 1)
+        z = z_of(cls)
+        near = (z[k + 1, n] - z[k, n]) / (self.points[k + 1] - self.points[k])
+        far = (z[high, n] - z[low, n]) / (self.points[high] - self.points[low])
+        rise: np.ndarray = np.clip(far, near / 2, near * 2)
+        return rise
 
     def curvature_shift(
         self, cls: Float[np.ndarray, "test dataset"], found: Crossings, chosen: Int[np.ndarray, " chosen"]

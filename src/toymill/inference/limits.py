@@ -124,7 +124,7 @@ def upper_limit(
         >>> background = np.tile(-rng.poisson(3, 100_000), (5, 1))
         >>> found = upper_limit(points, signal, background, np.zeros(5))
         >>> found.observed.sentence
-        'The observed limit is 3.060 ± 0.056 at 95 % CL.'
+        'The observed limit is 3.060 ± 0.054 at 95 % CL.'
     """
     curves = Curves.of(points, signal, background, level=level, method=method, tolerance=tolerance)
     background = np.asarray(background)
@@ -246,7 +246,7 @@ def _of_data(curves: Curves, observed: Float[np.ndarray, " test"]) -> Limit:
         if_failed_low=float(_curve(curves, data, "low").crossings.limit[0]),
         if_failed_high=float(_curve(curves, data, "high").crossings.limit[0]),
         outside=None,
-        crossings=int(curve.crossings.count[0]),
+        crossings=int(curve.crossings.number[0]),
         sentence=_sentence(what, limit, error, curves),
     )
 
@@ -367,7 +367,7 @@ def _quantile(
         if_failed_low=None,
         if_failed_high=None,
         outside=None,
-        crossings=int(curve.crossings.count[order[at]]),
+        crossings=int(curve.crossings.number[order[at]]),
         sentence=_sentence(what, limit, error, curves),
     )
 
