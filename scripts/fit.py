@@ -10,4 +10,6 @@ from toymill.study.shards import fit_shard  # noqa: E402
 
 with reported(snakemake.log):
     path, shard = snakemake.output[0], shard_named(snakemake.wildcards.shard)
-    fit_shard(study_of(snakemake.config, snakemake.input.design), snakemake.wildcards.ensemble, shard, path, superseded(path))
+    fit_shard(
+        study_of(snakemake.config, snakemake.input.design), snakemake.wildcards.ensemble, shard, path, superseded(path)
+    )

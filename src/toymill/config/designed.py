@@ -30,10 +30,7 @@ def designed(study: Study, design: Design) -> Study:
         raise ToymillError(msg)
     return _with(
         study,
-        {
-            name: Ensemble(truth=item.truth, tests=item.tests, toys=item.toys)
-            for name, item in design.ensembles.items()
-        },
+        {name: Ensemble(truth=item.truth, tests=item.tests, toys=item.toys) for name, item in design.ensembles.items()},
     )
 
 
@@ -48,7 +45,9 @@ def study_of(content: Mapping[str, object], design: str | Path | Sequence[str]) 
         ToymillError: what ``read_study``, ``read_design`` and ``designed`` refuse.
     """
     study = read_study(content)
-    return study if isinstance(design, Sequence) and not isinstance(design, str) else designed(study, read_design(design))
+    return (
+        study if isinstance(design, Sequence) and not isinstance(design, str) else designed(study, read_design(design))
+    )
 
 
 def _with(study: Study, ensembles: Mapping[str, Ensemble]) -> Study:

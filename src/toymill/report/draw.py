@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import mplhep
 from matplotlib.figure import Figure
 
-from toymill.report import of_comparison, of_ensemble, of_study
+from toymill.report import of_answers, of_comparison, of_ensemble, of_study
 from toymill.results.audit import Audit
 from toymill.results.files import write_bytes
 from toymill.results.summary import ComparisonSummary, Summary
@@ -55,5 +55,5 @@ def _figure(
         assert ensemble is not None
         return of_comparison.FIGURES[name](summary, ensemble)
     if ensemble is None:
-        return of_study.FIGURES[name](summary, audits)
+        return {**of_study.FIGURES, **of_answers.FIGURES}[name](summary, audits)
     return of_ensemble.FIGURES[name](summary, ensemble)

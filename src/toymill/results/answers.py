@@ -14,7 +14,7 @@ from toymill.inference.limits import UpperLimit
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
 from toymill.inference.verdicts import AsymptoticVerdict
-from toymill.record import FileRecord, NumberOrNone, Record, SigmaText
+from toymill.record import FileRecord, Record, SigmaText
 from toymill.results.files import read_record
 
 StatisticName = Annotated[str, "statistic"]

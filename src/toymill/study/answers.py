@@ -65,6 +65,12 @@ class Stored:
         """The parameter of interest."""
         return poi_of(self.model)
 
+    @property
+    def observed(self) -> Float[np.ndarray, " datum"]:
+        """The observed data, of a model that has any."""
+        assert self.model.observed is not None
+        return self.model.observed
+
     def fits(self, ensemble: str) -> Iterator[tuple[int, list[Fits]]]:
         """The fits of an ensemble in chunks: the index of the first toy, and free and conditional fits."""
         return fits_of(self.study, self.description, ensemble, self.files[ensemble])
@@ -78,7 +84,7 @@ class Stored:
     def observed_fits(self, tests: Sequence[float]) -> tuple[Fits, list[Fits]]:
         """The fits of the observed data: free, and at tested values."""
         held = [{self.poi: value} for value in tests]
-        return fit_tests(self.model, self.model.observed, held, tolerance=self.study.fit.edm_tolerance)
+        return fit_tests(self.model, self.observed, held, tolerance=self.study.fit.edm_tolerance)
 
 
 def answer(study: Study, description: Description, design: Design, files: Files) -> Answers:
@@ -192,8 +198,7 @@ def _goodness_of_fit(stored: Stored) -> GoodnessOfFitAnswer:
     for first, (free, *_) in stored.fits(BEST_FIT):
         for name, values in statistics(stored.model, free, stored.toys(BEST_FIT, first, len(free.nll))).items():
             lots.setdefault(name, []).append(values)
-    assert stored.model.observed is not None
-    observed = statistics(stored.model, fit(stored.model, stored.model.observed), stored.model.observed)
+    observed = statistics(stored.model, fit(stored.model, stored.observed), stored.observed)
     found = goodness_of_fit(
         {name: float(values[0]) for name, values in observed.items()},
         {name: np.concatenate(values) for name, values in lots.items()},
@@ -216,10 +221,10 @@ def _impacts(stored: Stored) -> ImpactsAnswer:
         lots.append(free)
         data.append(stored.toys(BEST_FIT, first, len(free.nll)))
     over_toys = from_toys(model, truth_point(stored.study, model, BEST_FIT), concatenate(lots), np.concatenate(data))
-    observed = fit(model, model.observed, tolerance=stored.study.fit.edm_tolerance)
+    observed = fit(model, stored.observed, tolerance=stored.study.fit.edm_tolerance)
     derived = shifted = why = None
     try:
-        derived, shifted = from_fit(model, observed), shifts(model, model.observed, observed)
+        derived, shifted = from_fit(model, observed), shifts(model, stored.observed, observed)
     except ToymillError as error:
         why = str(error)
     decomposition = decompose(model, over_toys)
@@ -234,7 +239,11 @@ def _impacts(stored: Stored) -> ImpactsAnswer:
 def _decomposed(found: Decomposition) -> str:
     """The decomposition of the variance in words."""
     total = np.sqrt(found.variance)
-    parts = [("statistical", found.statistical), ("systematic", found.systematic), ("not linear in the data", found.rest)]
+    parts = [
+        ("statistical", found.statistical),
+        ("systematic", found.systematic),
+        ("not linear in the data", found.rest),
+    ]
     told = [f"{share.sigma:.4g} {name}" for name, share in parts if share is not None and share.sigma is not None]
     return f"The estimates of {found.of} spread by {total:.4g}: {', '.join(told)}, in quadrature."
 

@@ -115,7 +115,7 @@ def tilt(model: Model, null: Point, bound: Float[np.ndarray, "free free"], signi
         significance: √q_0 that toys of the point have, about.
     """
     position, free = model.poi_index, np.flatnonzero(~model.parameters.fixed)
-    own = list(free).index(position)
+    own = free.tolist().index(position)
     direction = np.zeros(len(null))
     direction[free] = bound[:, own] / bound[own, own]
     if not _can_be_thrown(model, _along(model, null, direction, significance * np.sqrt(bound[own, own]))):
@@ -152,7 +152,7 @@ def _bound(model: Model, null: Point, seed: int) -> Float[np.ndarray, "free free
 
 def _limit(settings: LimitConfig, model: Model, null: Point, bound: Float[np.ndarray, "free free"]) -> DesignedLimit:
     """The asymptotic limits and the values to test."""
-    own = list(np.flatnonzero(~model.parameters.fixed)).index(model.poi_index)
+    own = np.flatnonzero(~model.parameters.fixed).tolist().index(model.poi_index)
     asymptotic = asymptotic_limits(settings, model, null, float(np.sqrt(bound[own, own])))
     high = float(model.parameters.bounds[model.poi_index, 1])
     return DesignedLimit(values=limit_points(settings, asymptotic, high), asymptotic=asymptotic)
