@@ -61,7 +61,7 @@ class CLs(Record):
     value: NumberOrNone
     """CLs; null where no background-only toy lies beyond."""
     error: NumberOrNone
-    """Its Monte Carlo error; null where one of the two fractions is 0 or 1, of which the interval tells more."""
+    """Its Monte Carlo error; null where CL_{s+b} is 0 or 1, of which the interval tells more."""
     low: float
     """Lower end of its Monte Carlo interval."""
     high: NumberOrNone
@@ -162,7 +162,7 @@ def cls(
     clsb, clb = tail(signal, observed, tolerance), tail(background, observed, tolerance)
     low, high = _ratio_interval(clsb, clb)
     ratio, error = _ratio(clsb.value, clb.value), None
-    if ratio is not None and 0 < clsb.beyond < clsb.toys and 0 < clb.beyond < clb.toys:
+    if ratio is not None and 0 < clsb.beyond < clsb.toys:
         error = np.sqrt(_variance(clsb) + ratio**2 * _variance(clb)) / (clb.value or 1)
     return CLs(
         value=ratio,
