@@ -20,7 +20,6 @@ from toymill.record import NumberOrNone, Record, SigmaText
 
 _ROOTS = 1e-10  # of a limit, relative
 _FARTHEST = 1e9  # times the start of a search, for a parameter without an upper bound
-_NO_SIGNAL = 1e-12  # q of the Asimov data below this: the tested value is the background
 
 
 class AsymptoticCLs(Record):
@@ -140,15 +139,13 @@ def asymptotic_upper_limit(
     def excess(mu: float, sigma: int | None) -> float:
         """ln of CLs over 1 - level: it falls with μ, and its root is the limit."""
         q_asimov = asimov(mu)
-        if q_asimov < _NO_SIGNAL:  # CLs is 1: signal and background are the same
-            return -math.log(1 - level)
-        reach = math.sqrt(q_asimov)
+        reach = math.sqrt(max(q_asimov, 0.0))
         if sigma is not None or observed is None:
             clsb, clb = reach - (sigma or 0), -float(sigma or 0)
         else:
             q = observed(mu)
             distance = math.sqrt(max(q, 0.0)) - reach
-            distance = (q - q_asimov) / (2 * reach) if tilde and distance > 0 else distance
+            distance = (q - q_asimov) / (2 * reach) if tilde and distance > 0 and reach > 0 else distance
             clsb, clb = distance + reach, distance
         ln = float(scipy.special.log_ndtr(-clsb)) - (float(scipy.special.log_ndtr(-clb)) if method == "CLs" else 0.0)
         return ln - math.log(1 - level)

@@ -128,6 +128,9 @@ def upper_limit(
     """
     curves = Curves.of(points, signal, background, level=level, method=method, tolerance=tolerance)
     background = np.asarray(background)
+    if observed is not None and np.shape(observed) != curves.points.shape:
+        msg = f"observed has the shape {np.shape(observed)}; expected {curves.points.shape}, a number for each tested value."
+        raise ToymillError(msg)
     told = []
     for k, poi in enumerate(curves.points):
         q = np.nan if observed is None else observed[k]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.optimize
+import scipy.special
 import scipy.stats
 
 from toymill.fitting.results import EDM_TOLERANCE
@@ -20,7 +21,7 @@ MELDED = "Clopper-Pearson, melded, 68.27 %"
 """The interval of a ratio of two counted fractions, as files name it."""
 
 _ROUNDING = 1e-12  # of an nll that is a sum of many terms, relative
-_GRID = (np.arange(1000) + 0.5) / 1000  # probabilities at which the denominator of a ratio is taken
+_GRID = (np.arange(200) + 0.5) / 200  # probabilities at which the denominator of a ratio is taken
 
 
 class PValue(Record):
@@ -60,7 +61,7 @@ class CLs(Record):
     value: NumberOrNone
     """CLs; null where no background-only toy lies beyond."""
     error: NumberOrNone
-    """Its Monte Carlo error; null where one of the two fractions is 0 or 1, of which the interval tells more."""
+    """Its Monte Carlo error; null where CL_{s+b} is 0 or 1, of which the interval tells more."""
     low: float
     """Lower end of its Monte Carlo interval."""
     high: NumberOrNone
@@ -161,7 +162,7 @@ def cls(
     clsb, clb = tail(signal, observed, tolerance), tail(background, observed, tolerance)
     low, high = _ratio_interval(clsb, clb)
     ratio, error = _ratio(clsb.value, clb.value), None
-    if ratio is not None and 0 < clsb.beyond < clsb.toys and 0 < clb.beyond < clb.toys:
+    if ratio is not None and 0 < clsb.beyond < clsb.toys:
         error = np.sqrt(_variance(clsb) + ratio**2 * _variance(clb)) / (clb.value or 1)
     return CLs(
         value=ratio,
@@ -188,27 +189,33 @@ def _variance(p: PValue) -> float:
 
 def _ratio_interval(above: PValue, below: PValue) -> tuple[float, float | None]:
     """The melded interval of a ratio of two fractions; without an upper end where the denominator may be zero."""
-    tail_level = (1 - ONE_SIGMA) / 2
+    outside = (1 - ONE_SIGMA) / 2
     low = 0.0
     if above.beyond:
-        numerator = scipy.stats.beta(above.beyond, above.toys - above.beyond + 1)
-        full = below.beyond == below.toys  # also without toys: the largest that it can be
-        denominator = np.ones(1) if full else scipy.stats.beta.ppf(_GRID, below.beyond + 1, below.toys - below.beyond)
-        low = _ratio_quantile(numerator, denominator, tail_level)
+        low = _ratio_quantile(_beta(above, upper=False), _beta(below, upper=True), outside)
     if not below.beyond or not above.toys:
         return low, None
-    denominator = scipy.stats.beta.ppf(_GRID, below.beyond, below.toys - below.beyond + 1)
-    if above.beyond == above.toys:
-        return low, float(1 / np.quantile(denominator, tail_level))
-    numerator = scipy.stats.beta(above.beyond + 1, above.toys - above.beyond)
-    return low, _ratio_quantile(numerator, denominator, 1 - tail_level)
+    return low, _ratio_quantile(_beta(above, upper=True), _beta(below, upper=False), 1 - outside)
 
 
-def _ratio_quantile(numerator: scipy.stats.rv_frozen, denominator: Float[np.ndarray, " point"], level: float) -> float:
-    """A quantile of U/V, of U's distribution and of equally probable values of V."""
-    ends = numerator.ppf([level * 1e-3, 1 - (1 - level) * 1e-3])
+def _beta(p: PValue, *, upper: bool) -> tuple[float, float]:
+    """The parameters of the beta distribution of which an end of the Clopper-Pearson interval is a quantile."""
+    return (p.beyond + 1, p.toys - p.beyond) if upper else (p.beyond, p.toys - p.beyond + 1)
+
+
+def _ratio_quantile(above: tuple[float, float], below: tuple[float, float], level: float) -> float:
+    """A quantile of U/V, of U's distribution and of equally probable values of V; each is 1 if its b is 0."""
+    inverse = scipy.special.betaincinv
+    denominator = inverse(*below, _GRID) if below[1] else np.ones(1)
+    if not above[1]:
+        return float(np.quantile(1 / denominator, level))
+    ends = inverse(*above, [level * 1e-3, 1 - (1 - level) * 1e-3])
     low, high = float(ends[0] / denominator.max()), float(ends[1] / denominator.min())
     found: float = scipy.optimize.brentq(
-        lambda ratio: float(np.mean(numerator.cdf(ratio * denominator))) - level, low, high, xtol=1e-12 * high
+        lambda ratio: float(np.mean(scipy.special.betainc(*above, np.minimum(ratio * denominator, 1.0)))) - level,
+        low,
+        high,
+        xtol=1e-9 * high,
+        rtol=1e-9,
     )
     return found

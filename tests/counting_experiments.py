@@ -1,0 +1,64 @@
+"""Counting experiments whose test statistics have closed forms, and their exact p-values and limits."""
+
+import numpy as np
+import scipy.optimize
+import scipy.special
+import scipy.stats
+
+POINTS_OF_GAUSS = np.array([0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0])
+"""Tested values of ``gauss``, in standard deviations."""
+
+
+def _poisson_nll(n, mean):
+    return mean - scipy.special.xlogy(n, mean)
+
+
+def known_background(mu, n, b):
+    """q̃_μ of a count n ~ Poisson(μ + b): 0 for n ≥ μ + b; μ̂ = n - b is kept above 0 (CCGV eq. 16)."""
+    best = np.maximum(n, b)
+    return np.where(n < mu + b, 2 * (_poisson_nll(n, mu + b) - _poisson_nll(n, best)), 0.0)
+
+
+def exact_cls(mu, n, b):
+    """CLs, where q̃_μ ≥ its observed value means no more events than observed."""
+    return scipy.stats.poisson.cdf(n, mu + b) / scipy.stats.poisson.cdf(n, b)
+
+
+def exact_limit(n, b, level=0.95):
+    """The CLs upper limit."""
+    return scipy.optimize.brentq(lambda mu: exact_cls(mu, n, b) - (1 - level), 1e-3, 100.0)
+
+
+def onoff_background(mu, on, off, tau):
+    """The conditional estimate of b with n_on ~ Poisson(μ + b), n_off ~ Poisson(τb): the root of a quadratic."""
+    half = (on + off - (1 + tau) * mu) / (2 * (1 + tau))
+    return half + np.sqrt(half**2 + off * mu / (1 + tau))
+
+
+def onoff(mu, on, off, tau):
+    """q̃_μ of the on/off problem."""
+
+    def nll(signal, background):
+        return _poisson_nll(on, signal + background) + _poisson_nll(off, tau * background)
+
+    best = np.maximum(on - off / tau, 0.0)
+    free = nll(best, np.where(best > 0, off / tau, (on + off) / (1 + tau)))
+    return np.where(best < mu, np.maximum(2 * (nll(mu, onoff_background(mu, on, off, tau)) - free), 0.0), 0.0)
+
+
+def gauss(mu, x):
+    """q_μ of one normal measurement x of unit width (CCGV eq. 14)."""
+    return np.where(x < mu, (mu - x) ** 2, 0.0)
+
+
+def gauss_limit(x, level=0.95):
+    """Its CLs upper limit: Φ(x - μ) = (1 - level) Φ(x)."""
+    return x + scipy.stats.norm.isf((1 - level) * scipy.stats.norm.cdf(x))
+
+
+def gauss_toys(rng, signal, background, points=POINTS_OF_GAUSS):
+    """q_μ of toys: a sample thrown at each point, and background-only toys."""
+    thrown = rng.normal(size=(len(points), signal)) + points[:, None]
+    return [gauss(mu, x) for mu, x in zip(points, thrown, strict=True)], gauss(
+        points[:, None], rng.normal(size=background)
+    )

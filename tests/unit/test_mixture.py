@@ -1,0 +1,105 @@
+"""Tails of weighted toys, against exact probabilities and by repetition."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from toymill.errors import ToymillError
+from toymill.inference.mixture import mixture_tail, weights
+
+MEANS = np.array([0.0, 2.5, 5.0])
+
+
+def gauss_mixture(rng, count, means=MEANS, target=0.0):
+    """Toys of unit normals at several means, weighted for one at ``target``."""
+    x = np.concatenate([rng.normal(mean, size=count) for mean in means])
+    density = scipy.stats.norm.logpdf
+    return x, weights(density(x, means[:, None]), [count] * len(means), density(x, target))
+
+
+def test_a_gaussian_tail_at_five_sigma():
+    x, w = gauss_mixture(np.random.default_rng(21), 20_000)
+    found = mixture_tail(x, w, [20_000] * 3, 5.0)
+    assert found.value == pytest.approx(scipy.stats.norm.sf(5), abs=3 * found.error)
+    assert found.error < 0.02 * found.value
+    assert found.significance == pytest.approx(5, abs=0.01)
+    assert found.significance_low < found.significance < found.significance_high
+    assert found.normalisation == pytest.approx(1, abs=3 * found.normalisation_error)
+    assert found.largest_weight <= 3 + 1e-9  # n/n_j of the hypothesis itself
+    assert 1000 < found.effective < found.beyond
+
+
+def test_pulls_are_standard_normal_and_errors_match_the_spread():
+    """150 mixtures: pulls of p at 1, 3 and 5 sigma and of the mean weight; bounds of 3 sigma."""
+    rng, pulls = np.random.default_rng(22), []
+    for _ in range(150):
+        x, w = gauss_mixture(rng, 1000)
+        found = [mixture_tail(x, w, [1000] * 3, z) for z in (1.0, 3.0, 5.0)]
+        pulls.append(
+            [(item.value - scipy.stats.norm.sf(z)) / item.error for item, z in zip(found, (1, 3, 5), strict=True)]
+        )
+        pulls[-1].append((found[0].normalisation - 1) / found[0].normalisation_error)
+    assert (np.abs(np.mean(pulls, axis=0)) < 3 / np.sqrt(150)).all()
+    assert (np.abs(np.std(pulls, axis=0) - 1) < 3 / np.sqrt(300)).all()
+
+
+def test_a_discrete_tail():
+    """P(n ≥ 20) of a Poisson count of mean 5, from toys at 5 and at 18."""
+    rng = np.random.default_rng(23)
+    n = np.concatenate([rng.poisson(5, 20_000), rng.poisson(18, 10_000)])
+    density = scipy.stats.poisson.logpmf
+    w = weights(density(n, np.array([[5.0], [18.0]])), [20_000, 10_000], density(n, 5.0))
+    found = mixture_tail(n.astype(float), w, [20_000, 10_000], 20.0, 1e-9)
+    assert found.value == pytest.approx(scipy.stats.poisson.sf(19, 5), abs=3 * found.error)
+    assert found.error < 0.03 * found.value
+
+
+def test_one_ensemble_is_a_counted_fraction():
+    rng = np.random.default_rng(24)
+    x = rng.normal(size=5000)
+    log = scipy.stats.norm.logpdf(x)
+    found = mixture_tail(x, weights(log[None], [5000], log), [5000], 1.0)
+    p = np.mean(x >= 1)
+    assert found.value == pytest.approx(p)
+    assert found.error == pytest.approx(np.sqrt(p * (1 - p) / 4999))
+    assert (found.low, found.high) == pytest.approx((p - found.error, p + found.error), abs=0.05 * found.error)
+    assert (found.effective, found.normalisation, found.normalisation_error) == pytest.approx((found.beyond, 1.0, 0.0))
+
+
+def test_failed_toys_carry_their_weight():
+    x, w = gauss_mixture(np.random.default_rng(25), 1000)
+    whole = mixture_tail(x, w, [1000] * 3, 3.0)
+    lost = np.where(np.arange(3000) % 10 == 0, np.nan, x)
+    found = mixture_tail(lost, w, [1000] * 3, 3.0)
+    assert (found.failed, found.toys) == (300, 2700)
+    assert found.if_failed_below < whole.value < found.if_failed_beyond
+    assert found.if_failed_beyond - found.if_failed_below == pytest.approx(w[::10].sum() / 3000)
+    assert found.value == pytest.approx(whole.value, abs=3 * found.error)
+
+
+def test_an_empty_tail_is_a_bound():
+    x, w = gauss_mixture(np.random.default_rng(26), 100)
+    found = mixture_tail(x, w, [100] * 3, 50.0)
+    assert (found.value, found.error, found.low, found.bound, found.effective) == (0.0, None, 0.0, True, 0.0)
+    assert found.high == pytest.approx(1.841 * found.largest_weight / 300, rel=1e-3)
+
+
+def test_wrong_densities_show_in_the_mean_weight():
+    x, w = gauss_mixture(np.random.default_rng(27), 1000)
+    found = mixture_tail(x, w * np.exp(-0.1 * x), [1000] * 3, 3.0)
+    assert abs(found.normalisation - 1) > 0.004
+    wrong = mixture_tail(
+        x,
+        weights(scipy.stats.norm.logpdf(x, MEANS[:, None] + 0.2), [1000] * 3, scipy.stats.norm.logpdf(x)),
+        [1000] * 3,
+        3.0,
+    )
+    assert abs(wrong.normalisation - 1) > 3 * wrong.normalisation_error
+
+
+@pytest.mark.parametrize(("counts", "message"), [([2, 2], r"counts is \[2, 2\].*3 in all"), ([4, -1], "counts")])
+def test_counts_that_do_not_add_up_are_refused(counts, message):
+    with pytest.raises(ToymillError, match=message):
+        weights(np.zeros((2, 3)), counts, np.zeros(3))
+    with pytest.raises(ToymillError, match="weights are of 2 toys"):
+        mixture_tail(np.zeros(3), np.ones(2), [3], 1.0)
