@@ -13,6 +13,7 @@ from toymill.config import dependencies, inspection
 from toymill.config.dependencies import comparison_job, fits_digest, fits_job, toys_job
 from toymill.config.model import KINDS, NamedPatch, Remote
 from toymill.config.schema import SCHEMA_FILE, schema_text
+from toymill.config.sections import SECTIONS as QUESTIONS
 from toymill.config.study import (
     Ensemble,
     FitConfig,
@@ -28,6 +29,7 @@ from toymill.config.yaml_file import check_yaml
 from toymill.formats.workspace import ModifierSettings, Prune, Rename
 
 SECTIONS: list[type[BaseModel]] = [
+    *QUESTIONS.values(),
     Study,
     *KINDS.values(),
     Remote,

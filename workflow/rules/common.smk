@@ -24,7 +24,7 @@ try:
     )
     from toymill.config.designed import designed, planned
     from toymill.config.model import FETCHED
-    from toymill.config.sections import SECTIONS, needs
+    from toymill.config.sections import SECTIONS, audited, needs
     from toymill.config.study import (
         check_inputs,
         read_study,

@@ -38,4 +38,4 @@ rule audit:
         "../../scripts/audit.py"
 
 
-AUDITS = expand(f"{RESULTS}/audit/{{ensemble}}.json", ensemble=STUDY.ensembles)
+AUDITS = expand(f"{RESULTS}/audit/{{ensemble}}.json", ensemble=audited(STATED))

@@ -121,6 +121,13 @@ TILTS = 2
 """Truth points beside the hypothesis itself from which a tail is found."""
 
 
+def audited(study: Study) -> list[str]:
+    """The ensembles of which toys are fitted again with iminuit: those that the configuration states, and of each kind
+    that sections have one."""
+    kinds = {name.rpartition("-")[0] or name: name for name in needs(study)}
+    return [*(name for name in study.ensembles if name not in needs(study)), *kinds.values()]
+
+
 def needs(study: Study) -> Mapping[str, Need]:
     """The ensembles that a study's sections are answered from, by name; sections share them."""
     found: dict[str, Need] = {}

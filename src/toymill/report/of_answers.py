@@ -16,12 +16,30 @@ from toymill.results.audit import Audit
 from toymill.results.summary import Summary
 
 _MOST_IMPACTS = 30
-_GREEN, _YELLOW = "#00a000", "#ffd700"
 
 
 def _answers(summary: Summary) -> Answers:
     assert summary.answers is not None
     return summary.answers
+
+
+def answers_in_words(summary: Summary) -> list[str]:
+    """The answers to the study's sections, a sentence or two each."""
+    found, lines = summary.answers, []
+    if found is None:
+        return []
+    if found.limit is not None:
+        verdicts = [found.limit.verdict, found.limit.expected_verdicts.get("0")]
+        lines += [f"limit: {verdict.sentence}" for verdict in verdicts if verdict is not None]
+    if found.discovery is not None:
+        tail = found.discovery.observed or found.discovery.tail[-1]
+        value = "undefined" if tail.weighted.value is None else f"{tail.weighted.value:.3g}"
+        lines.append(f"discovery: at q_0 = {tail.q_0:.4g} the p-value is {value}. {tail.verdict.sentence}")
+    if found.goodness_of_fit is not None:
+        lines.append(f"goodness of fit: {found.goodness_of_fit.sentence}")
+    if found.impacts is not None:
+        lines.append(f"impacts: {found.impacts.sentence}")
+    return lines
 
 
 def _limit(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
@@ -44,13 +62,16 @@ def _curve(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
     points = np.array([point.poi for point in found.toys.points])
     observed = [_of_method(point.observed, found.toys.method) for point in found.toys.points]
     value, low, high = (column(item[k] for item in observed) for k in range(3))
-    axes.errorbar(points, value, yerr=[value - low, high - value], fmt="o-", color="black", label=f"observed {name}")
+    axes.errorbar(
+        points, value, yerr=[value - low, high - value], fmt="o", ms=4, color="black", label=f"observed {name}"
+    )
     axes.axhline(1 - found.toys.level, color=RED, linewidth=1.2, label=f"{1 - found.toys.level:.3g}")
     limit = found.toys.observed
     if limit is not None and limit.value is not None:
         axes.axvline(limit.value, color=BLUE, linewidth=1.2, label=f"limit {with_error(limit.value, limit.error)}")
     axes.set_yscale("log")
     axes.set_xscale("log")
+    axes.set_xlim(0.9 * points[0], 1.1 * points[-1])
     bottom = np.nanmin(np.where(value > 0, value, np.nan)) if (value > 0).any() else 1e-3
     axes.set_ylim(max(bottom / 2, 1e-5), 2)
     axes.set_xlabel(f"tested {plain(summary.poi)}")
@@ -85,6 +106,7 @@ def _limits(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
             [row],
             xerr=[[limit.value - low], [high - limit.value]],
             fmt="o",
+            ms=4,
             color="black",
             capsize=3,
             label="toys" if row == 0 else None,
@@ -97,6 +119,7 @@ def _limits(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
     )
     axes.set_ylim(len(rows) - 0.5, -0.8)
     axes.set_xscale("log")
+    axes.set_xlim(0.9 * found.toys.points[0].poi, 1.1 * found.toys.points[-1].poi)
     axes.set_xlabel(f"upper limit on {plain(summary.poi)}")
     axes.legend(loc="upper right", frameon=False)
 
@@ -113,11 +136,12 @@ def _discovery(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     ):
         value = column(item.value or None for item in items)
         low, high = column(item.low for item in items), column(item.high for item in items)
-        axes.errorbar(q + shift, value, yerr=[value - low, high - value], fmt="o", color=colour, label=name)
+        axes.errorbar(q + shift, value, yerr=[value - low, high - value], fmt="o", ms=4, color=colour, label=name)
     axes.plot(q, [item.asymptotic for item in found.tail], "-", color=ORANGE, label="asymptotic")
     if found.observed is not None and found.observed.q_0 > 0:
         axes.axvline(found.observed.q_0, color=GREY, label=f"observed $q_0$ = {found.observed.q_0:.3g}")
     axes.set_yscale("log")
+    axes.set_xlim(0, 1.04 * max(q))
     axes.set_xlabel("$q_0$")
     axes.set_ylabel("p-value without a signal")
     axes.legend(frameon=False)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from toymill.inference.discovery import Discovery
 from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, fill_table, plain, with_error
+from toymill.report.of_answers import answers_in_words
 from toymill.results.audit import Audit
 from toymill.results.summary import Summary
 
@@ -88,7 +89,8 @@ def _overview(summary: Summary, audits: Mapping[str, Audit]) -> Figure:
         "pull width",
     ]
     head += [f"coverage {100 * float(level):g} %\n(profile)" for level in levels]
-    rows, sentences = [], []
+    rows: list[list[str]] = []
+    sentences = [plain(line, 400) for line in answers_in_words(summary)]
     for name, item in summary.ensembles.items():
         about = item.parameters[poi]
         row = [name, f"{about.truth:g}", f"{item.toys}", f"{item.toys - item.certified}", f"{item.at_bound}"]
@@ -99,7 +101,8 @@ def _overview(summary: Summary, audits: Mapping[str, Audit]) -> Figure:
             interval = item.intervals.profile[level]
             row.append(with_error(interval.coverage, (interval.coverage_high - interval.coverage_low) / 2))
         rows.append(row)
-        sentences += [plain(f"{name}, {poi} = {test.poi:g}: {test.verdict.sentence}", 400) for test in item.tests]
+        if not item.sections:
+            sentences += [plain(f"{name}, {poi} = {test.poi:g}: {test.verdict.sentence}", 400) for test in item.tests]
     missed = [f"{name}: {audit.sentence}" for name, audit in audits.items() if audit.summary.missed]
     sentences += [f"{name}: {audit.sentence}" for name, audit in audits.items() if not audit.summary.missed]
     found = {name: item.discovery for name, item in summary.ensembles.items() if item.discovery}

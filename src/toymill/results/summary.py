@@ -155,6 +155,8 @@ class EnsembleSummary(Record):
     """SHA-256 of the code that made its shards; several, if toymill or its libraries changed in between."""
     keep: Literal["all", "poi", "summary"]
     """What its files keep of the fits."""
+    sections: tuple[str, ...] = ()
+    """The sections of the configuration that it was thrown for; none of an ensemble that the configuration states."""
     toys: int
     """Number of toys."""
     certified: int

@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 
 from toymill._version import __version__
+from toymill.config.sections import needs
 from toymill.config.study import Study
 from toymill.fitting.status import CERTIFIED_STATUSES, Status
 from toymill.inference.agreement import LEVELS, compare_quantile, histogram, verdict, zeros
@@ -139,6 +140,7 @@ def _ensemble(study: Study, description: Description, name: str, found: Collecte
         digest=about.digest,
         code=sorted(found.codes),
         keep=study.keep,
+        sections=needs(study)[name].sections if name in needs(study) else (),
         toys=toys,
         certified=certified,
         failed={status.name.lower(): int(worst[status]) for status in Status if status not in CERTIFIED_STATUSES},

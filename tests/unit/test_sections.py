@@ -1,0 +1,218 @@
+"""What a study asks for: from the sections of its configuration to truth points, toys and answers."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.stats
+
+import toymill
+from toymill.config.designed import designed, planned, study_of
+from toymill.config.sections import audited, needs
+from toymill.config.study import Shard, read_study
+from toymill.errors import ToymillError
+from toymill.inference.likelihood_ratios import q_0, qtilde_mu
+from toymill.report import of_answers
+from toymill.report.draw import draw
+from toymill.results.files import write_record
+from toymill.study.answers import answer
+from toymill.study.describe import describe
+from toymill.study.design import design_study
+from toymill.study.model import checked_model
+from toymill.study.shards import fit_shard
+from toymill.study.summarize import summarize
+
+SECTIONS = {
+    "limit": {"points": 6, "toys": 4000, "background_toys": 4000},
+    "discovery": {"toys": 4000, "reach": 5},
+    "goodness_of_fit": {"toys": 2000},
+    "impacts": {"toys": 2000},
+}
+
+
+def stated(root, **changes):
+    return read_study({"study": "asked", "model": str(root / "tests/data/onoff.json"), **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory):
+    """All sections of an on/off measurement, from design to summary: the designed study, its design and its summary."""
+    folder = tmp_path_factory.mktemp("asked")
+    before = stated(root, **SECTIONS)
+    design = design_study(before)
+    write_record(folder / "design.json", design)
+    study = study_of(before.model_dump(mode="json"), folder / "design.json")
+    description = describe(study)
+    files = {}
+    for name, ensemble in study.ensembles.items():
+        files[name] = [folder / f"fits/{name}/{0:09d}-{ensemble.toys - 1:09d}.h5"]
+        files[name][0].parent.mkdir(parents=True)
+        fit_shard(study, name, Shard(files[name][0].stem, 0, ensemble.toys), files[name][0])
+    answers = answer(study, description, design, files)
+    return study, design, summarize(study, description, files, answers=answers)
+
+
+@pytest.fixture(scope="module")
+def exact(root):
+    """The on/off measurement enumerated: its model, its outcomes, and their free fits and fits at given values."""
+    model = toymill.read_workspace(root / "tests/data/onoff.json")
+    off, on = np.meshgrid(np.arange(45, 165), np.arange(45, 290), indexing="ij")
+    data = np.stack([off.ravel(), on.ravel()], axis=1).astype(float)
+    data = np.concatenate([data, model.observed[None]])
+
+    def fits(*values):
+        return toymill.fit_tests(model, data, [{"mu": value} for value in values])
+
+    def probability(value):
+        held = toymill.fit(model, model.observed, {"mu": value})
+        mean = np.asarray(model.expected_data(held.parameters[0]))
+        return np.prod(scipy.stats.poisson.pmf(data[:-1], mean), axis=1)
+
+    return model, fits, probability
+
+
+def test_the_null_has_the_exact_significance(finished, exact):
+    _, _, summary = finished
+    _, fits, probability = exact
+    free, (background,) = fits(0.0)
+    q = q_0(free, background)
+    f = probability(0.0)
+    found = summary.answers.discovery
+    assert found.observed.q_0 == pytest.approx(q[-1], abs=1e-6)
+    for item in [found.observed, *found.tail]:
+        p = f[q[:-1] >= item.q_0 - 1e-6].sum()
+        assert abs(item.weighted.value - p) < 4 * item.weighted.error
+        assert item.weighted.error < 0.12 * p
+        assert item.plain.low - 3 * (item.plain.value - item.plain.low) - 1e-3 <= p
+    assert found.tail[-1].weighted.normalisation == pytest.approx(1, abs=5 * found.tail[-1].weighted.normalisation_error)
+
+
+def test_the_observed_limit_is_the_exact_one(finished, exact):
+    _, design, summary = finished
+    _, fits, probability = exact
+
+    def cls(value):
+        free, (conditional, background) = fits(value, 0.0)
+        q = qtilde_mu(free, conditional, background)
+        beyond = q[:-1] >= q[-1] - 1e-6
+        return probability(value)[beyond].sum() / probability(0.0)[beyond].sum()
+
+    limit = summary.answers.limit.toys.observed
+    right = scipy.optimize.brentq(lambda value: cls(value) - 0.05, *design.limit.values[::5], xtol=1e-3)
+    assert abs(limit.value - right) < 4 * np.hypot(limit.error, limit.interpolation or 0.0)
+    assert limit.error < 0.03 * right
+    assert summary.answers.limit.verdict.usable in {True, None}
+
+
+def test_expected_limits_are_in_order_and_near_the_asymptotic_ones(finished):
+    answers = finished[2].answers.limit
+    values = [item.value for item in answers.toys.expected.values()]
+    assert values == sorted(values)
+    for key in ("-1", "0", "1"):
+        found, asymptotic = answers.toys.expected[key], answers.asymptotic.expected[key]
+        assert abs(found.value - asymptotic.value) < 4 * np.hypot(found.error, found.interpolation or 0.0) + 0.05 * found.value
+
+
+def test_a_perfect_fit_is_good_and_the_two_counts_are_all_of_the_error(finished):
+    answers = finished[2].answers
+    assert answers.goodness_of_fit.statistics["saturated"].p_value.value == 1.0  # as many parameters as data
+    whole = answers.impacts.decomposition
+    parts = whole.statistical.variance + whole.systematic.variance + whole.rest.variance
+    assert parts == pytest.approx(whole.variance, abs=4 * whole.variance_error)
+    assert parts == pytest.approx(0.1, rel=1e-6)  # 150/50² + 100/50²: the two counts
+    assert answers.impacts.impacts == []  # no parameter has auxiliary data
+
+
+def test_truths_stand_at_the_fits_to_the_observed_data(finished, exact):
+    study, design, summary = finished
+    model, _, _ = exact
+    for name, item in design.ensembles.items():
+        held = {} if name == "best-fit" else {"mu": item.truth["mu"]}
+        if not name.startswith("tilted"):
+            fits = toymill.fit(model, model.observed, held)
+            assert list(item.truth.values()) == pytest.approx(fits.parameters[0].tolist(), rel=1e-7)
+        assert summary.ensembles[name].sections == tuple(item.sections)
+        assert study.ensembles[name].truth == item.truth
+    assert design.nuisances == "conditional"
+    assert design.ensembles["background"].tests == [0.0, *design.limit.values]
+
+
+def test_every_section_has_a_figure_and_a_sentence(finished, tmp_path):
+    summary = finished[2]
+    draw(summary, {name: tmp_path / f"{name}.svg" for name in of_answers.FIGURES})
+    assert all((tmp_path / f"{name}.svg").read_bytes().startswith(b"<?xml") for name in SECTIONS)
+    told = of_answers.answers_in_words(summary)
+    assert [line.partition(":")[0] for line in told] == [
+        "limit",
+        "limit",
+        "discovery",
+        "goodness of fit",
+        "impacts",
+    ]
+
+
+def test_sections_share_toys(root):
+    study = stated(root, limit={"points": 4, "background_toys": 500}, discovery={"toys": 700}, goodness_of_fit=None)
+    found = needs(study)
+    assert found["background"].toys == 700
+    assert found["background"].sections == ("limit", "discovery")
+    assert list(found) == ["background", *(f"signal-0{k}" for k in range(1, 5)), "tilted-1", "tilted-2", "best-fit"]
+    assert list(planned(study).ensembles) == list(found)
+    assert audited(study) == ["background", "signal-04", "tilted-2", "best-fit"]
+
+
+def test_a_resolved_study_asks_the_same(root):
+    study = stated(root, limit=None, impacts=True)
+    assert study.limit.level == 0.95
+    assert read_study(json.loads(json.dumps(study.model_dump(mode="json")))) == study
+    assert not study.discovery
+
+
+def test_stated_values_are_tested(root):
+    study = stated(root, limit={"values": [0.5, 1.0, 2.5], "toys": 100})
+    design = design_study(study)
+    assert design.limit.values == [0.5, 1.0, 2.5]
+    assert design.ensembles["signal-03"].truth["mu"] == 2.5
+
+
+def test_nominal_hypotheses(root):
+    design = design_study(stated(root, discovery={}, nuisances="nominal"))
+    assert design.nuisances == "nominal"
+    assert design.ensembles["background"].truth == {"mu": 0.0, "b": 1.0}
+
+
+def test_a_design_of_other_sections_is_refused(root):
+    design = design_study(stated(root, impacts={}))
+    with pytest.raises(ToymillError, match=r"sections of 'asked' need background, .* Remove design\.json"):
+        designed(stated(root, discovery={}), design)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "needs at least one, or one of the sections limit, discovery"),
+        ({"limit": {"levle": 0.9}}, "limit.levle: unknown key. Did you mean 'level'"),
+        ({"limit": {"values": [1.0, 0.5]}}, "limit.values: they do not ascend"),
+        ({"limit": {"level": 0.3}}, "limit.level: input should be greater than 0.5; got 0.3"),
+        ({"limit": 3}, "limit: expected a mapping"),
+        ({"limit": {}, "keep": "poi"}, "keep: poi stores too little for limit"),
+        ({"discovery": {}, "kind": "optimisers"}, "discovery: is for a study of kind toys"),
+        ({"discovery": {}, "ensembles": {"Background": {"truth": {"mu": 0.0}}}}, "background is the name of an ensemble"),
+        ({"impacts": {"toys": 10}}, "impacts.toys: input should be greater than or equal to 100"),
+    ],
+)
+def test_a_section_that_cannot_be_is_refused(root, changes, message):
+    with pytest.raises(ToymillError, match=message):
+        stated(root, **changes)
+
+
+def test_a_section_that_does_not_fit_the_model_is_refused(root):
+    with pytest.raises(ToymillError, match=r"limit.values: Parameter 'mu' cannot be 1e\+06"):
+        checked_model(stated(root, limit={"values": [1.0, 1.0e6]}))
+    counts = {"kind": "onoff"}
+    with pytest.raises(ToymillError, match="impacts needs a fit to the observed data, and this model has none"):
+        checked_model(read_study({"study": "asked", "model": counts, "impacts": {}}))
+    with pytest.raises(ToymillError, match="nuisances: 'conditional' needs a fit to the observed data"):
+        checked_model(read_study({"study": "asked", "model": counts, "limit": {}, "nuisances": "conditional"}))
+    assert design_study(read_study({"study": "asked", "model": counts, "limit": {}})).nuisances == "nominal"
