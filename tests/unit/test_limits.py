@@ -207,6 +207,9 @@ def test_data_that_few_background_toys_reach_have_no_limit_above():
     signal, background = exact.gauss_toys(np.random.default_rng(41), 300, 300)
     limits = limits_of(GAUSS, signal, background, exact.gauss(GAUSS[:, None], np.array([-4.0, -3.0])))
     assert (limits < 2).all()
+    found = upper_limit(GAUSS, signal, background, exact.gauss(GAUSS, -9.0)).observed
+    assert (found.value, found.outside) == (None, "failed")
+    assert "no background-only toy is as unlike a signal as the data" in found.sentence
 
 
 def test_failed_toys_bound_the_limit():

@@ -85,7 +85,9 @@ def test_the_null_has_the_exact_significance(finished, exact):
         assert abs(item.weighted.value - p) < 4 * item.weighted.error
         assert item.weighted.error < 0.12 * p
         assert item.plain.low - 3 * (item.plain.value - item.plain.low) - 1e-3 <= p
-    assert found.tail[-1].weighted.normalisation == pytest.approx(1, abs=5 * found.tail[-1].weighted.normalisation_error)
+    assert found.tail[-1].weighted.normalisation == pytest.approx(
+        1, abs=5 * found.tail[-1].weighted.normalisation_error
+    )
 
 
 def test_the_observed_limit_is_the_exact_one(finished, exact):
@@ -111,7 +113,10 @@ def test_expected_limits_are_in_order_and_near_the_asymptotic_ones(finished):
     assert values == sorted(values)
     for key in ("-1", "0", "1"):
         found, asymptotic = answers.toys.expected[key], answers.asymptotic.expected[key]
-        assert abs(found.value - asymptotic.value) < 4 * np.hypot(found.error, found.interpolation or 0.0) + 0.05 * found.value
+        assert (
+            abs(found.value - asymptotic.value)
+            < 4 * np.hypot(found.error, found.interpolation or 0.0) + 0.05 * found.value
+        )
 
 
 def test_a_perfect_fit_is_good_and_the_two_counts_are_all_of_the_error(finished):
@@ -121,7 +126,9 @@ def test_a_perfect_fit_is_good_and_the_two_counts_are_all_of_the_error(finished)
     parts = whole.statistical.variance + whole.systematic.variance + whole.rest.variance
     assert parts == pytest.approx(whole.variance, abs=4 * whole.variance_error)
     assert parts == pytest.approx(0.1, rel=1e-6)  # 150/50² + 100/50²: the two counts
-    assert answers.impacts.impacts == []  # no parameter has auxiliary data
+    (b,) = answers.impacts.impacts
+    assert (b.parameter, b.global_toys) == ("b", None)  # it has no auxiliary data
+    assert b.postfit_up == pytest.approx(-0.2, abs=1e-6)  # μ̂ = (150 - 100 b)/50, and σ(b) = 0.1
 
 
 def test_truths_stand_at_the_fits_to_the_observed_data(finished, exact):
@@ -198,7 +205,10 @@ def test_a_design_of_other_sections_is_refused(root):
         ({"limit": 3}, "limit: expected a mapping"),
         ({"limit": {}, "keep": "poi"}, "keep: poi stores too little for limit"),
         ({"discovery": {}, "kind": "optimisers"}, "discovery: is for a study of kind toys"),
-        ({"discovery": {}, "ensembles": {"Background": {"truth": {"mu": 0.0}}}}, "background is the name of an ensemble"),
+        (
+            {"discovery": {}, "ensembles": {"Background": {"truth": {"mu": 0.0}}}},
+            "background is the name of an ensemble",
+        ),
         ({"impacts": {"toys": 10}}, "impacts.toys: input should be greater than or equal to 100"),
     ],
 )

@@ -38,4 +38,6 @@ rule audit:
         "../../scripts/audit.py"
 
 
-AUDITS = expand(f"{RESULTS}/audit/{{ensemble}}.json", ensemble=audited(STATED))
+AUDITS = expand(
+    f"{RESULTS}/audit/{{ensemble}}.json", ensemble=[*STATED.ensembles, *audited(STATED)]
+)

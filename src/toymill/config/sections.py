@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from toymill.config.model import Number, Strict
-
-if TYPE_CHECKING:
-    from toymill.config.study import Study
 
 MOST_POINTS = 99
 """Tested values of one section."""
@@ -74,7 +71,7 @@ class ImpactsConfig(Strict):
     """Which data the error of the parameter of interest comes from."""
 
     toys: Toys = 20000
-    """Toys at the best fit to the observed data."""
+    """Toys at the best fit to the observed data, whose estimates vary with what is thrown."""
 
 
 Asked = TypeVar("Asked")
@@ -93,6 +90,15 @@ SECTIONS: dict[str, type[Strict]] = {
     "impacts": ImpactsConfig,
 }
 """The sections, by their key."""
+
+
+class Asking(Protocol):
+    """A study, as far as its sections go."""
+
+    limit: LimitConfig | Literal[False]
+    discovery: DiscoveryConfig | Literal[False]
+    goodness_of_fit: GoodnessOfFitConfig | Literal[False]
+    impacts: ImpactsConfig | Literal[False]
 
 
 class Need(NamedTuple):
@@ -121,14 +127,12 @@ TILTS = 2
 """Truth points beside the hypothesis itself from which a tail is found."""
 
 
-def audited(study: Study) -> list[str]:
-    """The ensembles of which toys are fitted again with iminuit: those that the configuration states, and of each kind
-    that sections have one."""
-    kinds = {name.rpartition("-")[0] or name: name for name in needs(study)}
-    return [*(name for name in study.ensembles if name not in needs(study)), *kinds.values()]
+def audited(study: Asking) -> list[str]:
+    """The ensembles of sections of which toys are fitted again with iminuit: one of each kind."""
+    return list({name.rpartition("-")[0] or name: name for name in needs(study)}.values())
 
 
-def needs(study: Study) -> Mapping[str, Need]:
+def needs(study: Asking) -> Mapping[str, Need]:
     """The ensembles that a study's sections are answered from, by name; sections share them."""
     found: dict[str, Need] = {}
 

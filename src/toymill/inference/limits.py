@@ -43,7 +43,7 @@ class Limit(Record):
     if_failed_high: NumberOrNone
     """The limit if failed toys counted such that it is highest, likewise."""
     outside: Literal["below", "above", "failed"] | None
-    """Where it lies if not among the tested values; ``failed`` where fits are missing."""
+    """Where it lies if not among the tested values; ``failed`` where fits or toys that would tell are missing."""
     crossings: int
     """How often CLs falls below 1 - level; more than once where toys are too few for such close values."""
     sentence: str
@@ -234,6 +234,9 @@ def _of_data(curves: Curves, observed: Float[np.ndarray, " test"]) -> Limit:
     curves, data = curves.only(kept), observed[kept, None]
     counts, curve = curves.count(data), _curve(curves, data)
     limit = float(curve.crossings.limit[0])
+    if limit == -np.inf and curves.method == "CLs" and counts.background[0, 0] == len(curves.background[0]):
+        sentence = f"{what} is not known: no background-only toy is as unlike a signal as the data. Throw more of them."
+        return _nowhere("failed", what, curves).model_copy(update={"sentence": sentence})
     if not np.isfinite(limit):
         return _nowhere("below" if limit < 0 else "above", what, curves)
     one = np.zeros(1, dtype=np.int64)
