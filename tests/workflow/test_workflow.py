@@ -409,3 +409,33 @@ def test_default_study_is_found_without_a_configfile(root):
     assert done.returncode == 0, done.stderr
     assert "Nothing to be done" not in done.stdout + done.stderr
     assert "plot_ensemble" in done.stdout + done.stderr
+
+
+def test_questions_are_answered_and_more_are_added(run, root, tmp_path):
+    """Sections leave answers and figures; a section that is added throws what is new only."""
+    asked = {"impacts": {"toys": 300}, "goodness_of_fit": {"toys": 300}}
+    content = {name: value for name, value in study(root, shard=500).items() if name != "ensembles"}
+    done = run(content | asked)
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results/small"
+    answers = json.loads((results / "summary.json").read_text())["answers"]
+    assert answers["impacts"]["decomposition"]["toys"] == 300
+    assert answers["goodness_of_fit"]["statistics"]["saturated"]["p_value"]["toys"] == 300
+    assert answers["limit"] is None
+    assert {path.stem for path in (results / "plots").iterdir()} >= {"impacts", "goodness_of_fit", "overview"}
+    fits = results / "fits/best-fit/000000000-000000299.h5"
+    before = fits.read_bytes()
+    more = run(content | asked | {"limit": {"values": [0.2, 0.6, 1.0, 2.0], "toys": 200, "background_toys": 300}})
+    assert more.returncode == 0, more.stderr
+    answers = json.loads((results / "summary.json").read_text())["answers"]
+    assert [point["poi"] for point in answers["limit"]["toys"]["points"]] == [0.2, 0.6, 1.0, 2.0]
+    assert fits.read_bytes() == before
+    again = run(content | asked | {"limit": {"values": [0.2, 0.6, 1.0, 2.0], "toys": 200, "background_toys": 300}})
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_question_that_the_model_cannot_answer_stops_before_any_job(run, root, tmp_path):
+    done = run({"study": "small", "model": str(root / "tests/data/onoff.json"), "limit": {"values": [1.0, 1.0e6]}})
+    assert done.returncode != 0
+    assert "limit.values: Parameter 'mu' cannot be 1e+06" in done.stderr
+    assert not (tmp_path / "results").exists()
