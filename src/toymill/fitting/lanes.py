@@ -161,10 +161,9 @@ def _certified(
     covariance: bool,
 ) -> Ends:
     """The exact Hessian at x, its Newton step, and what it says; toys last, nll less its offset."""
-    always = tolerance >= 0
-    nll, gradient, hessian, (beyond, near) = apart(always, partial(space.fast.hessian, space.arrays), x, toys)
+    nll, gradient, hessian, (beyond, near) = apart(partial(space.fast.hessian, space.arrays), x, toys)
     free = space.movable(x, gradient)
-    found = apart(always, partial(inverse, full=covariance), hessian, gradient, free, column)
+    found = apart(partial(inverse, full=covariance), hessian, gradient, free, column)
     edm = 0.5 * jnp.sum(jnp.where(free, gradient, 0.0) * found.newton, axis=0)
     converged = found.positive & (edm <= tolerance)
     near_enough = found.positive & (edm < _NEWTON_EDM)
