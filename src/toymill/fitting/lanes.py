@@ -145,8 +145,8 @@ def _empty(start: Float[Array, "place lane parameter"], rough: Rough, *, covaria
 
 
 def _together(lanes: int, size: int) -> int:
-    """How many toys' Hessians are computed at once: as many as stay in cache, 8 or more."""
-    while lanes > 8 and lanes % 2 == 0 and 8 * size * lanes > budget.HESSIANS:
+    """How many toys' Hessians are computed at once: as many as stay in cache, 16 or more."""
+    while lanes > 16 and lanes % 2 == 0 and 8 * size * lanes > budget.HESSIANS:
         lanes //= 2
     return lanes
 
