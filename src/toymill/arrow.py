@@ -19,6 +19,7 @@ from jax import Array, lax
 from toymill.linalg import (
     SMALLEST_PIVOT,
     UNROLLED,
+    apart,
     cholesky_written_out,
     inverse_written_out,
     lower_inverse,
@@ -78,8 +79,12 @@ def of_rows(
     rows: Int[Array, "row block"], values: Float[Array, "row block lane"], size: int
 ) -> Float[Array, "own lane"]:
     """The inverse of ``in_blocks``, to ``size`` own rows."""
-    flat = values.reshape(-1, values.shape[-1])
-    return jnp.zeros((size + 1, values.shape[-1]), values.dtype).at[rows.reshape(-1)].set(flat)[:size]
+    return values.reshape(-1, values.shape[-1])[_places(rows, size)]
+
+
+def _places(rows: Int[Array, "row block"], size: int) -> Int[Array, " own"]:
+    """Where each own row is among those of all blocks, row by row."""
+    return jnp.zeros(size + 1, dtype=rows.dtype).at[rows.reshape(-1)].set(jnp.arange(rows.size))[:size]
 
 
 def own_blocks(
@@ -165,9 +170,11 @@ def inverse(
     several, size = hessian.border.shape[:2]
     scaled, unit = _scaled(hessian, free)
     roots = _roots(scaled)
-    newton = unit * roots.solved(scaled.rows, size, jnp.where(free, gradient, 0.0) * unit)
     one = (jnp.arange(several + size) == along)[:, None] * unit
-    column = unit * roots.solved(scaled.rows, size, one)
+    newton, column = (
+        apart(lambda right: unit * roots.solved(scaled.rows, size, right), right)
+        for right in (jnp.where(free, gradient, 0.0) * unit, one)
+    )
     across = _across(roots)
     own = jnp.sum(roots.own**2, axis=0) + jnp.sum(across**2, axis=0)
     first = jnp.sum(roots.several**2, axis=1).T if several > UNROLLED else jnp.sum(roots.several**2, axis=0)
@@ -247,8 +254,7 @@ def _covariance(
     several, depth, blocks, lanes = across.shape
     first = roots.several if several > UNROLLED else jnp.moveaxis(roots.several, -1, 0)  # (lane, several, several)
     flat = across.reshape(several, depth * blocks, lanes)
-    place = jnp.zeros(size + 1, dtype=rows.dtype).at[rows.reshape(-1)].set(jnp.arange(depth * blocks))[:size]
-    border = jnp.moveaxis(flat[:, place], -1, 0)  # (lane, several, own)
+    border = jnp.moveaxis(flat[:, _places(rows, size)], -1, 0)  # (lane, several, own)
     turned = jnp.swapaxes(first, 1, 2)
     to_own = -turned @ border
     inner = jnp.sum(roots.own[:, :, None] * roots.own[:, None], axis=0) if depth else roots.own

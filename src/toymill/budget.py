@@ -9,6 +9,9 @@ MOST_OF_BLOCK = 2**29
 HESSIANS = 2**20
 """Exact Hessians that are computed at once: a part of a core's second-level cache."""
 
+CERTIFIED_COVARIANCES = 2**27
+"""Covariances that are made at once of exact Hessians, if a toy's is no larger."""
+
 PROGRAM_RESULTS = 2**24
 """Results of one call of a compiled program, which goes through several blocks."""
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 if TYPE_CHECKING:
-    from jax.typing import ArrayLike
     from jaxtyping import Float
 
 Result = TypeVar("Result")
@@ -39,26 +40,26 @@ _GROUP = 8  # terms of a long sum that are next to each other in memory and summ
 _BLOCK = 24  # rows of a triangular matrix that are inverted at once
 
 
-def apart(always: ArrayLike, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-    """``function(*arguments)``, computed once, not anew for each of its uses.
+def apart(function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+    """``function(*arguments)``, computed once, not anew for each of its uses, and by itself.
 
     XLA merges loops for a CPU, and computes a cheap intermediate result anew for each of its uses: in a sum over
-    pairs of parameters, once for each parameter. It does not merge what depends on a condition.
+    pairs of parameters, once for each parameter. It does not merge what is called, if it is told not to inline the call.
+    What is called twice with the same shapes is compiled once.
 
     Args:
-        always: a scalar that is True, which must not be a constant of the program.
         function: a pure function of pytrees of arrays.
         arguments: its arguments.
     """
     if jax.default_backend() != "cpu":
         return function(*arguments)
-    compiled = jax.jit(function)  # traced once for both uses
-    shapes = jax.eval_shape(compiled, *arguments)
 
-    def zeros(*_: object) -> Result:
-        return cast("Result", jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes))
+    def inside(*values: *Arguments) -> Result:
+        with set_xla_metadata(inlineable=None):  # type: ignore[no-untyped-call]  # what it calls may be
+            return function(*values)
 
-    return cast("Result", lax.cond(always, compiled, zeros, *arguments))
+    with set_xla_metadata(inlineable="false"):  # type: ignore[no-untyped-call]
+        return cast("Result", jax.jit(inside)(*arguments))
 
 
 def sum_of(terms: Iterable[Array]) -> Array:
@@ -82,11 +83,11 @@ def weighted_sum(
 
 
 def weighted_total(
-    always: ArrayLike, values: Float[Array, "parameter bin lane"], weights: Float[Array, "parameter lane"]
+    values: Float[Array, "parameter bin lane"], weights: Float[Array, "parameter lane"]
 ) -> Float[Array, "bin lane"]:
     """Σ_p v_p w_p; long sums in two steps, written out up to TERMS² terms.
 
-    As one reduction such a sum takes several times as long. ``always``: see ``apart``.
+    As one reduction such a sum takes several times as long.
     """
     count = values.shape[0]
     if count <= TERMS:
@@ -98,7 +99,7 @@ def weighted_total(
         return sum_of(values[p : p + size] * weights[p : p + size, None] for p in range(0, whole, size))
 
     rest = values[whole:] * weights[whole:, None]
-    return total(apart(always, groups, values, weights)) + total(rest)
+    return total(apart(groups, values, weights)) + total(rest)
 
 
 def outer(
@@ -131,14 +132,14 @@ def factorised(matrix: Float[Array, "row row lane"]) -> Float[Array, " ..."]:
 
 
 def substituted(
-    always: ArrayLike, factor: Float[Array, " ..."], right: Float[Array, "row column lane"]
+    factor: Float[Array, " ..."], right: Float[Array, "row column lane"]
 ) -> Float[Array, "row column lane"]:
-    """A⁻¹ B of a matrix A that is ``factorised`` and B. ``always``: see ``apart``."""
+    """A⁻¹ B of a matrix A that is ``factorised`` and B."""
     size = right.shape[0]
     if size > TERMS:
         return jnp.einsum("tij,imt->jmt", factor, jnp.einsum("tij,jmt->imt", factor, right))
-    half = apart(always, lambda right: sum_of(factor[:, j, None] * right[None, j] for j in range(size)), right)
-    return apart(always, lambda half: sum_of(factor[i, :, None] * half[None, i] for i in range(size)), half)
+    half = apart(lambda right: sum_of(factor[:, j, None] * right[None, j] for j in range(size)), right)
+    return apart(lambda half: sum_of(factor[i, :, None] * half[None, i] for i in range(size)), half)
 
 
 def cholesky_written_out(matrix: Float[Array, "row row lane"]) -> tuple[list[list[Array]], list[Array]]:
@@ -176,7 +177,7 @@ def lower_inverse(matrix: Float[Array, "lane row row"]) -> Float[Array, "lane ro
     in one call: jaxlib's batched calls wait for threads of XLA's pool, and two of them at once may wait for each other for
     ever (jaxlib 0.10.2, a pool of two threads).
     """
-    size = matrix.shape[1]
+    lanes, size = matrix.shape[:2]
     count = 1
     while size > count * _BLOCK:
         count *= 2
@@ -184,25 +185,24 @@ def lower_inverse(matrix: Float[Array, "lane row row"]) -> Float[Array, "lane ro
     spare = count * block - size
     padded = jnp.pad(matrix, ((0, 0), (0, spare), (0, spare))) + jnp.diag(jnp.arange(count * block) >= size)[None]
     lower = jnp.linalg.cholesky(padded, symmetrize_input=False)
-    diagonal = jnp.stack([lower[:, i : i + block, i : i + block] for i in range(0, count * block, block)], axis=1)
+    which = np.arange(count)
+    diagonal = lower.reshape(lanes, count, block, count, block)[:, which, :, which]  # (block, lane, row, row)
     identity = jnp.broadcast_to(jnp.eye(block), diagonal.shape)
-    solved = lax.linalg.triangular_solve(diagonal, identity, left_side=True, lower=True)
-    parts = [solved[:, i] for i in range(count)]
+    parts = lax.linalg.triangular_solve(diagonal, identity, left_side=True, lower=True)
     while len(parts) > 1:
-        pairs = zip(parts[::2], parts[1::2], strict=True)
-        parts = [_joined(lower, 2 * k * block, *pair) for k, pair in enumerate(pairs)]
-        block *= 2
-    return parts[0][:, :size, :size]
+        parts = _joined(lower, parts)
+    return parts[0, :, :size, :size]
 
 
 def _joined(
-    lower: Float[Array, "lane all all"],
-    start: int,
-    first: Float[Array, "lane half half"],
-    last: Float[Array, "lane half half"],
-) -> Float[Array, "lane block block"]:
-    """The inverse of the block of L from ``start`` on whose halves have these inverses."""
-    middle, end = start + first.shape[1], start + 2 * first.shape[1]
-    corner = -last @ (lower[:, middle:end, start:middle] @ first)
-    above = jnp.concatenate([first, jnp.zeros_like(corner)], axis=2)
-    return jnp.concatenate([above, jnp.concatenate([corner, last], axis=2)], axis=1)
+    lower: Float[Array, "lane all all"], parts: Float[Array, "block lane row row"]
+) -> Float[Array, "half_block lane double double"]:
+    """The inverses of twice as large blocks of L from those of its blocks."""
+    count, lanes, half, _ = parts.shape
+    first = np.arange(0, count, 2)
+    below = lower.reshape(lanes, count, half, count, half)[:, first + 1, :, first]
+    pairs = parts.reshape(count // 2, 2, lanes, half, half)
+    above, right = pairs[:, 0], pairs[:, 1]
+    corner = -right @ (below @ above)
+    top = jnp.pad(above, ((0, 0), (0, 0), (0, 0), (0, half)))
+    return jnp.concatenate([top, jnp.concatenate([corner, right], axis=3)], axis=2)

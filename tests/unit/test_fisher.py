@@ -43,12 +43,12 @@ def test_steps_of_fisher_scoring_solve_their_equations(size, bins, several, unco
     gradient = random.normal(size=(size, TOYS))
 
     @jax.jit
-    def steps(always, jacobian, gradient):
+    def steps(jacobian, gradient):
         information = Information(jacobian, own, jnp.asarray(rates), jnp.asarray(diagonal), blocks, own_bin, loose)
-        return scoring_matrix(always, information, jnp.asarray(free))(gradient)
+        return scoring_matrix(information, jnp.asarray(free))(gradient)
 
     near = 1e-8 if len(loose) == unconstrained else 1e-5  # an own parameter without a constraint has a tiny one
-    found = np.asarray(steps(True, jacobian[:several], gradient))
+    found = np.asarray(steps(jacobian[:several], gradient))
     for t in range(TOYS):
         where = np.flatnonzero(free[:, t])
         rows = jacobian[where, :, t]

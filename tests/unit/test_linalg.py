@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from toymill.linalg import lower_inverse, weighted_total
+from toymill.linalg import apart, lower_inverse, weighted_total
 
 TOYS = 16
 
@@ -13,7 +13,7 @@ TOYS = 16
 def test_long_sums(count):
     random = np.random.default_rng(count)
     values, weights = random.normal(size=(count, 5, TOYS)), random.normal(size=(count, TOYS))
-    found = jax.jit(weighted_total)(True, values, weights)
+    found = jax.jit(weighted_total)(values, weights)
     np.testing.assert_allclose(found, np.einsum("pbt,pt->bt", values, weights), rtol=1e-12, atol=1e-12)
 
 
@@ -25,3 +25,13 @@ def test_inverses_are_numpys(size):
     np.testing.assert_allclose(
         jax.jit(lower_inverse)(matrices), np.linalg.inv(np.linalg.cholesky(matrices)), rtol=1e-9, atol=1e-12
     )
+
+
+def test_what_is_set_apart_is_not_merged():
+    def twice(x):
+        return apart(jax.numpy.sin, x)[:, None] * apart(jax.numpy.sin, 2 * x)[None]
+
+    values = np.arange(3.0)
+    compiled = jax.jit(twice).lower(values).compile()
+    assert compiled.as_text().count(" call(") == 2
+    np.testing.assert_allclose(compiled(values), np.outer(np.sin(values), np.sin(2 * values)), rtol=1e-14)

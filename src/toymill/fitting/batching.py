@@ -22,18 +22,33 @@ if TYPE_CHECKING:
     from toymill.fitting.results import Numbers
 
 _MOST_PLACES = 128  # of a lane's queue in one call
+_STRAGGLERS = 8
+_MATRICES = 4  # that the plain minimiser has of a toy at once, about
 
 
-def block_size(model: Model) -> int:
+def block_size(model: Model, *, covariance: bool = False) -> int:
     """Toys a block: as many as keep its largest temporaries in cache, a power of two from 16 to 256.
 
-    Fewer than 16 only where their data or temporaries would fill the memory.
+    Fewer than 16 only where their data or temporaries, or their covariances if these are wanted, would fill the memory.
     """
-    per_toy = 8 * max(model.tuning.block, len(model.data_names))
-    cached, fitting = (
-        2 ** int(np.log2(max(limit // per_toy, 1))) for limit in (budget.CACHE_BLOCK, budget.MOST_OF_BLOCK)
+    per_toy = max(model.tuning.block, len(model.data_names))
+    held = max(per_toy, len(model.parameters) ** 2) if covariance else per_toy
+    return int(
+        min(np.clip(_power_of_two(budget.CACHE_BLOCK, per_toy), 16, 256), _power_of_two(budget.MOST_OF_BLOCK, held))
     )
-    return int(min(np.clip(cached, 16, 256), fitting))
+
+
+def straggler_block_size(model: Model) -> int:
+    """Toys a block of the plain minimiser, of a model that it fits only where Fisher scoring ended elsewhere: a few.
+
+    Fewer than 8 where its matrices, a row for each parameter, would fill the memory.
+    """
+    return min(_STRAGGLERS, _power_of_two(budget.MOST_OF_BLOCK, _MATRICES * len(model.parameters) ** 2))
+
+
+def _power_of_two(limit: int, numbers: int) -> int:
+    """The largest power of two, 1 or more, of toys of so many numbers each that are no more than a limit in bytes."""
+    return int(2 ** int(np.log2(max(limit // (8 * numbers), 1))))
 
 
 class Hold(NamedTuple):
@@ -62,7 +77,7 @@ def in_calls(
         hold: what is held at first, if anything.
         certify: False to stop within about 1e-4 of a minimum, without a Hessian.
     """
-    model, size = problem.model, block_size(problem.model)
+    model, size = problem.model, block_size(problem.model, covariance=problem.covariance)
     parameters = len(model.parameters)
     per_toy = 8 * parameters * (parameters if problem.covariance else 4)
     places = int(np.clip(budget.PROGRAM_RESULTS // (per_toy * size), 1, _MOST_PLACES))

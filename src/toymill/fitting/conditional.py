@@ -54,7 +54,7 @@ def fit_tests(
     conditional: list[list[Fits]] = [[] for _ in tests]
     names = {name for test in tests for name in test}
     along = names.pop() if len(names) == 1 else None
-    block = block_size(model)
+    block = block_size(model, covariance=bool(names))
     per_toy = 8 * len(model.parameters) * (len(model.parameters) if names else 4)
     size = max(budget.COVARIANCES // per_toy // block, 1) * block
     for begin in range(0, len(toys), size):

@@ -86,8 +86,9 @@ def fit_lanes(program: Program, arrays: PyTree, queues: Queues, domain: Domain, 
     rough = score(space, inner, program.tuning, rules)
     empty = _empty(queues.start, rough, covariance=program.covariance)
 
-    lanes = _together(queues.start.shape[1], program.tuning.matrix)
-    parts = queues.start.shape[1] // lanes
+    _, width, size = queues.start.shape
+    lanes = _together(width, program.tuning.matrix, size**2 if program.covariance else 0)
+    parts = width // lanes
 
     def block(number: Int[Array, ""], ends: Ends) -> Ends:
         place, lane = number // parts, number % parts * lanes
@@ -144,9 +145,14 @@ def _empty(start: Float[Array, "place lane parameter"], rough: Rough, *, covaria
     )
 
 
-def _together(lanes: int, size: int) -> int:
-    """How many toys' Hessians are computed at once: as many as stay in cache, 8 or more."""
-    while lanes > 8 and lanes % 2 == 0 and 8 * size * lanes > budget.HESSIANS:
+def _together(lanes: int, size: int, covariance: int) -> int:
+    """How many toys' Hessians are computed at once: as many as stay in cache, 16 or more.
+
+    Fewer only if their covariances, of so many numbers each, would take too much memory.
+    """
+    while lanes % 2 == 0 and (
+        (lanes > 16 and 8 * size * lanes > budget.HESSIANS) or 8 * covariance * lanes > budget.CERTIFIED_COVARIANCES
+    ):
         lanes //= 2
     return lanes
 
@@ -161,10 +167,9 @@ def _certified(
     covariance: bool,
 ) -> Ends:
     """The exact Hessian at x, its Newton step, and what it says; toys last, nll less its offset."""
-    always = tolerance >= 0
-    nll, gradient, hessian, (beyond, near) = apart(always, partial(space.fast.hessian, space.arrays), x, toys)
+    nll, gradient, hessian, (beyond, near) = apart(partial(space.fast.hessian, space.arrays), x, toys)
     free = space.movable(x, gradient)
-    found = apart(always, partial(inverse, full=covariance), hessian, gradient, free, column)
+    found = apart(partial(inverse, full=covariance), hessian, gradient, free, column)
     edm = 0.5 * jnp.sum(jnp.where(free, gradient, 0.0) * found.newton, axis=0)
     converged = found.positive & (edm <= tolerance)
     near_enough = found.positive & (edm < _NEWTON_EDM)

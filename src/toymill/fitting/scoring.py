@@ -6,7 +6,8 @@ depend on that lane's toy only. Parameters are in the order of ``Kernel.fast``; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from toymill.fitting.newton import movable
+from toymill.linalg import apart
 from toymill.models.base import Fast, Tuning
 
 if TYPE_CHECKING:
@@ -108,8 +110,8 @@ class _Lanes(NamedTuple):
         reused: True where the step comes from the matrix of another point, (T,).
         edm: estimated distance to the minimum, ½ gᵀ H⁻¹ g, (T,).
         iterations: steps tried, (T,).
-        steps: the last steps, (M, P, T); zero where there is none.
-        changes: of the gradient in them, (M, P, T).
+        steps: the last steps, oldest first, M times (P, T); zero where there is none.
+        changes: of the gradient in them, M times (P, T).
     """
 
     number: Int[Array, " lane"]
@@ -124,8 +126,8 @@ class _Lanes(NamedTuple):
     reused: Bool[Array, " lane"]
     edm: Float[Array, " lane"]
     iterations: Int[Array, " lane"]
-    steps: Float[Array, "memory parameter lane"]
-    changes: Float[Array, "memory parameter lane"]
+    steps: tuple[Float[Array, "parameter lane"], ...]
+    changes: tuple[Float[Array, "parameter lane"], ...]
 
 
 class _Evaluation(NamedTuple):
@@ -136,23 +138,12 @@ class _Evaluation(NamedTuple):
         nll: negative log-likelihood less its offset, (T,).
         gradient: its gradient, (P, T).
         free: the parameters that the next step changes, (P, T).
-        solve: H⁻¹ g over these, of the Fisher information H.
     """
 
     target: Float[Array, "parameter lane"]
     nll: Float[Array, " lane"]
     gradient: Float[Array, "parameter lane"]
     free: Bool[Array, "parameter lane"]
-    solve: Solve
-
-
-class _Proposal(NamedTuple):
-    """The next step from each evaluated point, as ``_Lanes`` has them: steps, changes, step and edm."""
-
-    steps: Float[Array, "memory parameter lane"]
-    changes: Float[Array, "memory parameter lane"]
-    step: Float[Array, "parameter lane"]
-    edm: Float[Array, " lane"]
 
 
 def score(space: Space, queues: Queues, tuning: Tuning, rules: Rules) -> Rough:
@@ -174,7 +165,7 @@ def score(space: Space, queues: Queues, tuning: Tuning, rules: Rules) -> Rough:
         nll, gradient, matrix = space.fast.scoring(space.arrays, target, at.data)
         free = _free(space, at, target, gradient, rules.hold_steps)
         solve = matrix(free)
-        at = _advanced(space, at, at.done, _Evaluation(target, nll, gradient, free, solve), rules, reused=False)
+        at = _advanced(space, at, at.done, _Evaluation(target, nll, gradient, free), solve, rules, reused=False)
         if tuning.matrix_reuse:
             at = _with_the_same_matrix(space, at, free, solve, tuning, rules)
         place = jnp.where(at.done, at.number, places)
@@ -201,7 +192,7 @@ def _nothing(queues: Queues, tuning: Tuning) -> tuple[_Lanes, Rough]:
         jnp.zeros((places, lanes), dtype=jnp.int32),
     )
     vector, number = jnp.zeros((size, lanes)), jnp.zeros(lanes)
-    memory = jnp.zeros((tuning.remembered, size, lanes))
+    memory = (vector,) * tuning.remembered
     count = jnp.zeros(lanes, dtype=jnp.int32)
     none = _Lanes(
         number=count,
@@ -246,8 +237,8 @@ def _next_toys(
         reused=new(False, at.reused),
         edm=new(jnp.inf, at.edm),
         iterations=new(-1, at.iterations),
-        steps=new(0.0, at.steps),
-        changes=new(0.0, at.changes),
+        steps=tuple(new(0.0, item) for item in at.steps),
+        changes=tuple(new(0.0, item) for item in at.changes),
     )
 
 
@@ -265,7 +256,7 @@ def _with_the_same_matrix(
         nll, gradient = space.fast.gradient(space.arrays, target, at.data)
         changed = jnp.any(free != _free(space, at, target, gradient, rules.hold_steps), axis=0)
         rests = at.done | (at.scale < 1) | changed
-        at = _advanced(space, at, rests, _Evaluation(target, nll, gradient, free, solve), rules, reused=True)
+        at = _advanced(space, at, rests, _Evaluation(target, nll, gradient, free), solve, rules, reused=True)
         return number + 1, at, rests
 
     def wanted(state: tuple[Array, _Lanes, Array]) -> Array:
@@ -294,19 +285,62 @@ def _holds(at: _Lanes, hold_steps: Int[Array, ""]) -> Bool[Array, " lane"]:
 
 
 def _advanced(
-    space: Space, at: _Lanes, rests: Bool[Array, " lane"], evaluation: _Evaluation, rules: Rules, *, reused: bool
+    space: Space,
+    at: _Lanes,
+    rests: Bool[Array, " lane"],
+    evaluation: _Evaluation,
+    solve: Solve,
+    rules: Rules,
+    *,
+    reused: bool,
 ) -> _Lanes:
     """The lanes after an evaluation with a matrix of its points, or with a ``reused`` one; those that rest do not change.
 
     A step from a reused matrix that does not lower the nll is given up: the next evaluation is where it began.
+
+    Args:
+        space: what all toys share.
+        at: the lanes before.
+        rests: where lanes rest.
+        evaluation: the points to which their steps led.
+        solve: H⁻¹ g over the free parameters, of the Fisher information H.
+        rules: when a search ends.
+        reused: whether the matrix is one of other points.
     """
-    next_step = _proposed(at, evaluation)
-    taken = _accepted(at, evaluation, next_step)
+    # In parts that are the same for both kinds of matrix, and so are compiled once.
+    steps, changes, gradient = apart(_remembered, at, evaluation)
+    free = evaluation.free
+    step = -corrected(solve, [item * free for item in steps], [item * free for item in changes], gradient)
+    return apart(partial(_moved, space), at, rests, evaluation, (steps, changes, step), rules, jnp.asarray(reused))
+
+
+def _remembered(
+    at: _Lanes, evaluation: _Evaluation
+) -> tuple[tuple[Array, ...], tuple[Array, ...], Float[Array, "parameter lane"]]:
+    """The last steps and changes of the gradient, with those that led to the evaluated points; and the gradient there."""
+    near = at.edm < _MEMORABLE_EDM
+    step, change = (_chosen(near, new, 0.0) for new in (evaluation.target - at.x, evaluation.gradient - at.gradient))
+    return (*at.steps[1:], step), (*at.changes[1:], change), evaluation.gradient * evaluation.free
+
+
+def _moved(
+    space: Space,
+    at: _Lanes,
+    rests: Bool[Array, " lane"],
+    evaluation: _Evaluation,
+    proposal: tuple[tuple[Array, ...], tuple[Array, ...], Float[Array, "parameter lane"]],
+    rules: Rules,
+    reused: Bool[Array, ""],
+) -> _Lanes:
+    """``_advanced`` with the steps, changes and next step that are proposed."""
+    steps, changes, step = proposal
+    edm = -0.5 * jnp.sum(evaluation.gradient * step, axis=0)
+    taken = _accepted(at, evaluation, edm)
     first = jnp.isinf(at.nll)
-    there = _finished(at, next_step, taken, rules)
+    there = _finished(at, edm, taken, rules)
     scale = jnp.where(taken, 1.0, jnp.where(first | at.reused, 0.0, 0.25 * at.scale))
     iterations = at.iterations + 1
-    end = _chosen(there & rules.foresee, space.inside(evaluation.target + next_step.step), evaluation.target)
+    end = _chosen(there & rules.foresee, space.inside(evaluation.target + step), evaluation.target)
     moved, changed = taken & ~rests, ~rests
     stuck = (scale <= _SMALLEST_SCALE) & (first | ~at.reused)
     done = changed & (there | (iterations >= rules.limit) | stuck)
@@ -315,41 +349,29 @@ def _advanced(
         x=_chosen(moved, end, at.x),
         nll=_chosen(moved, evaluation.nll, at.nll),
         gradient=_chosen(moved, evaluation.gradient, at.gradient),
-        step=_chosen(moved, next_step.step, at.step),
+        step=_chosen(moved, step, at.step),
         scale=_chosen(changed, scale, at.scale),
         reused=_chosen(moved, reused, at.reused & ~changed),
-        edm=_chosen(moved, next_step.edm, _chosen(done, jnp.inf, at.edm)),  # infinite where the last step was refused
+        edm=_chosen(moved, edm, _chosen(done, jnp.inf, at.edm)),  # infinite where the last step was refused
         iterations=_chosen(changed, iterations, at.iterations),
-        steps=_chosen(moved, next_step.steps, at.steps),
-        changes=_chosen(moved, next_step.changes, at.changes),
+        steps=tuple(_chosen(moved, new, old) for new, old in zip(steps, at.steps, strict=True)),
+        changes=tuple(_chosen(moved, new, old) for new, old in zip(changes, at.changes, strict=True)),
     )
 
 
-def _proposed(at: _Lanes, evaluation: _Evaluation) -> _Proposal:
-    """The step from each evaluated point, corrected by the last changes of the gradient."""
-    near = at.edm < _MEMORABLE_EDM
-    steps, changes = (
-        jnp.concatenate([last, _chosen(near, new, 0.0)[None]])[1:]
-        for last, new in ((at.steps, evaluation.target - at.x), (at.changes, evaluation.gradient - at.gradient))
-    )
-    gradient, free = evaluation.gradient, evaluation.free
-    step = -corrected(evaluation.solve, steps * free[None], changes * free[None], gradient * free)
-    edm = -0.5 * jnp.sum(gradient * step, axis=0)
-    return _Proposal(steps, changes, step, edm)
-
-
-def _accepted(at: _Lanes, evaluation: _Evaluation, proposal: _Proposal) -> Bool[Array, " lane"]:
+def _accepted(at: _Lanes, evaluation: _Evaluation, edm: Float[Array, " lane"]) -> Bool[Array, " lane"]:
     """Where the step that led to the evaluated point lowers the nll as its slope promised (Armijo), or is a toy's first."""
     gained = at.nll - evaluation.nll
     promised = jnp.sum(at.gradient * (at.x - evaluation.target), axis=0)
     noise = 1e-12 * (1 + jnp.abs(at.nll))
     good = (gained >= 1e-4 * promised) | (jnp.abs(promised) < noise) & (gained > -noise)
-    return (good | jnp.isinf(at.nll)) & jnp.isfinite(evaluation.nll) & jnp.isfinite(proposal.edm)
+    return (good | jnp.isinf(at.nll)) & jnp.isfinite(evaluation.nll) & jnp.isfinite(edm)
 
 
-def _finished(at: _Lanes, proposal: _Proposal, taken: Bool[Array, " lane"], rules: Rules) -> Bool[Array, " lane"]:
+def _finished(
+    at: _Lanes, edm: Float[Array, " lane"], taken: Bool[Array, " lane"], rules: Rules
+) -> Bool[Array, " lane"]:
     """Where the search is near enough: after the next step, if the distance falls as it did in the last one."""
-    edm = proposal.edm
     # The distance falls by about the same factor in each of the last steps, or by more.
     followed = rules.foresee & (at.scale == 1) & ~jnp.isinf(at.nll)
     rate = jnp.where(followed, jnp.minimum(4 * edm / at.edm, 1.0), 1.0)
@@ -365,22 +387,44 @@ def _chosen(where: Bool[Array, " lane"], value: Array | float | bool, other: Arr
 
 def corrected(
     solve: Solve,
-    steps: Float[Array, "memory parameter lane"],
-    changes: Float[Array, "memory parameter lane"],
+    steps: Sequence[Float[Array, "parameter lane"]],
+    changes: Sequence[Float[Array, "parameter lane"]],
     gradient: Float[Array, "parameter lane"],
 ) -> Float[Array, "parameter lane"]:
     """H⁻¹ g with H₀⁻¹ corrected by steps and the changes of the gradient in them, oldest first.
 
     The two-loop recursion of L-BFGS (Nocedal & Wright, Numerical Optimization, 2nd ed., algorithm 7.4).
     """
-    inner = jnp.sum(steps * changes, axis=1)
-    weights = jnp.where(inner > 0, 1 / jnp.where(inner > 0, inner, 1.0), 0.0)
-    taken = [jnp.zeros_like(gradient[0])] * len(weights)
-    for i in reversed(range(len(weights))):
-        taken[i] = weights[i] * jnp.sum(steps[i] * gradient, axis=0)
-        gradient = gradient - taken[i][None] * changes[i]
-    step = solve(gradient)
-    for i in range(len(weights)):
-        back = weights[i] * jnp.sum(changes[i] * step, axis=0)
-        step = step + (taken[i] - back)[None] * steps[i]
-    return step
+    pairs = list(zip(steps, changes, strict=True))
+    taken = []
+    for step, change in reversed(pairs):
+        gradient, weight, part = apart(_without, gradient, step, change)
+        taken.append((weight, part))
+    found = solve(gradient)
+    for (step, change), (weight, part) in zip(pairs, reversed(taken), strict=True):
+        found = apart(_with, found, step, change, weight, part)
+    return found
+
+
+def _without(
+    gradient: Float[Array, "parameter lane"],
+    step: Float[Array, "parameter lane"],
+    change: Float[Array, "parameter lane"],
+) -> tuple[Float[Array, "parameter lane"], Float[Array, " lane"], Float[Array, " lane"]]:
+    """The gradient without what a step and its change say of it, 1 / (s·y), and s·g / (s·y); 0 where s·y is not positive."""
+    inner = jnp.sum(step * change, axis=0)
+    weight = jnp.where(inner > 0, 1 / jnp.where(inner > 0, inner, 1.0), 0.0)
+    part = weight * jnp.sum(step * gradient, axis=0)
+    return gradient - part[None] * change, weight, part
+
+
+def _with(
+    found: Float[Array, "parameter lane"],
+    step: Float[Array, "parameter lane"],
+    change: Float[Array, "parameter lane"],
+    weight: Float[Array, " lane"],
+    part: Float[Array, " lane"],
+) -> Float[Array, "parameter lane"]:
+    """H⁻¹ g with what a step and its change say of it."""
+    back = weight * jnp.sum(change * found, axis=0)
+    return found + (part - back)[None] * step

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from toymill.fitting.batching import block_size, blocks, domain_of, in_calls, is_fast, toys_last
+from toymill.fitting.batching import block_size, blocks, domain_of, in_calls, is_fast, straggler_block_size, toys_last
 from toymill.fitting.descent import off_saddles
 from toymill.fitting.newton import Stop, minimize
 from toymill.fitting.results import Ends, Fits, finite_or, keep_lower, put
@@ -25,8 +25,6 @@ STAGES = (12, 60, 400)
 _FAST_STEPS = {True: (8, 8, 8), False: (40, 12, 12)}
 """The same for Fisher scoring, by ``Tuning.hessian_is_cheap``: few steps where one costs about as much as the exact
 Hessian, which ends a stage with a Newton step, and more where that costs much more."""
-
-_STRAGGLERS = 8  # toys a block of the plain minimiser after these: they are few
 
 
 class _Stage(NamedTuple):
@@ -95,7 +93,7 @@ def _in_blocks(
 ) -> Iterator[tuple[Int[np.ndarray, " some"], Ends]]:
     """The plain minimiser on some rows, block by block: the rows of each block and their results, (k, …)."""
     model = problem.model
-    size = _STRAGGLERS if is_fast(model) else block_size(model)
+    size = straggler_block_size(model) if is_fast(model) else block_size(model)
     domain, stop = domain_of(problem), Stop(problem.tolerance, limit)
     for block, filled in blocks(rows, problem.indices[rows] % size, size):
         at, data = toys_last(starts, block), toys_last(problem.toys, block)

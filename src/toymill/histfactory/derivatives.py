@@ -17,7 +17,6 @@ from toymill.histfactory.arrays import Templates
 from toymill.histfactory.fisher import Information, scoring_matrix
 from toymill.histfactory.rates import (
     Cells,
-    always,
     and_one_more,
     beside_zero,
     by_channel,
@@ -87,7 +86,7 @@ class Slopes(NamedTuple):
 
 
 def _value(templates: Templates[Array], theta: Array, data: Array) -> Value:
-    cells = apart(always(templates), lambda theta: cells_at(templates, beside_zero(templates, theta)), theta)
+    cells = apart(lambda theta: cells_at(templates, beside_zero(templates, theta)), theta)
     rates = total(cells.value)
     counts = data[: rates.shape[0]]
     held = held_by_floor(rates, counts)
@@ -100,8 +99,8 @@ def slopes_at(
     templates: Templates[Array], theta: Float[Array, "place lane"], data: Float[Array, "datum lane"]
 ) -> Slopes:
     """The nll, the Jacobian of the rates, and the gradient."""
-    cells, nll, safe, held, residual = _value(templates, theta, data)
-    jacobian, own = apart(always(templates), partial(_jacobian, templates), cells, held)
+    cells, nll, safe, held, residual = apart(partial(_value, templates), theta, data)
+    jacobian, own = apart(partial(_jacobian, templates), cells, held)
     main = jnp.concatenate([weighted_sum(jacobian, residual), own * residual[own_bin(templates)]])
     gradient = main + constraint_gradient(templates.constraints, theta, data)
     return Slopes(cells, nll, safe, residual, jacobian, own, gradient)
@@ -112,7 +111,7 @@ def _jacobian(
 ) -> tuple[Float[Array, "several bin lane"], Float[Array, "own lane"]]:
     kinds, factors = kinds_of(templates), templates.multipliers
     samples, _, lanes = cells.value.shape
-    interpolating = apart(always(templates), partial(_by_interpolation, templates), cells)
+    interpolating = apart(partial(_by_interpolation, templates), cells)
     multi_theta, single_theta = multiplying(kinds, cells.theta)
     multi = sum_of(factors.multi_present[:, s, :, None] * cells.value[None, s] for s in range(samples))
     multi = multi / multi_theta[:, None]
@@ -145,8 +144,8 @@ def _by_interpolation(templates: Templates[Array], cells: Cells) -> Float[Array,
         return by_histosys, by_normsys
 
     none = jnp.zeros((1, lanes))
-    found = apart(always(templates), sums, cells)
-    hist, norm = apart(always(templates), lambda found: [jnp.concatenate([*some, none]) for some in found], found)
+    found = apart(sums, cells)
+    hist, norm = apart(lambda found: [jnp.concatenate([*some, none]) for some in found], found)
     return over_interpolating(kinds_of(templates), hist[histosys.position], norm[normsys.position])
 
 
@@ -154,12 +153,12 @@ def gradient_at(
     templates: Templates[Array], theta: Float[Array, "place lane"], data: Float[Array, "datum lane"]
 ) -> tuple[Float[Array, " lane"], Float[Array, "place lane"]]:
     """The nll and its gradient, without the Jacobian; see ``Fast.gradient``."""
-    once, kinds, factors = always(templates), kinds_of(templates), templates.multipliers
-    cells, nll, _, _, residual = _value(templates, theta, data)
+    kinds, factors = kinds_of(templates), templates.multipliers
+    cells, nll, _, _, residual = apart(partial(_value, templates), theta, data)
 
     def main(cells: Cells, residual: Array) -> Array:
         parts = (cells.multiplier, cells.value)
-        added, value = apart(once, lambda *parts: [residual[None] * part for part in parts], *parts)
+        added, value = apart(lambda *parts: [residual[None] * part for part in parts], *parts)
         hist = _histosys_gradient(templates, cells.even.slope, added)
         norm = _normsys_gradient(templates, cells.norm.slope, by_channel(templates, value))
         multi_theta, single_theta = multiplying(kinds, cells.theta)
@@ -171,7 +170,7 @@ def gradient_at(
         idle = jnp.zeros((len(theta) - kinds.effective, theta.shape[1]))
         return jnp.concatenate([over_interpolating(kinds, hist, norm), multi, single, idle])
 
-    gradient = apart(once, main, cells, residual) + constraint_gradient(templates.constraints, theta, data)
+    gradient = apart(main, cells, residual) + constraint_gradient(templates.constraints, theta, data)
     return nll, gradient
 
 
@@ -194,8 +193,8 @@ def _histosys_gradient(
             for group in histosys.groups
         ]
 
-    found = apart(always(templates), sums, slope, weights.reshape(-1, lanes))
-    joined = apart(always(templates), lambda found: jnp.concatenate([*found, jnp.zeros((1, lanes))]), found)
+    found = apart(sums, slope, weights.reshape(-1, lanes))
+    joined = apart(lambda found: jnp.concatenate([*found, jnp.zeros((1, lanes))]), found)
     return joined[histosys.position]
 
 
@@ -215,7 +214,7 @@ def _normsys_gradient(
             for group in normsys.groups
         ]
 
-    found = [*apart(always(templates), sums, slope, weights.reshape(-1, lanes)), jnp.zeros((1, lanes))]
+    found = [*apart(sums, slope, weights.reshape(-1, lanes)), jnp.zeros((1, lanes))]
     return jnp.concatenate(found)[normsys.position]
 
 
@@ -245,11 +244,10 @@ def scoring_at(
     templates: Templates[Array], theta: Float[Array, "place lane"], data: Float[Array, "datum lane"]
 ) -> tuple[Float[Array, " lane"], Float[Array, "place lane"], Callable[[Bool[Array, "place lane"]], Solve]]:
     """nll, gradient, and the Fisher information H = Jᵀ W J + D, with W = 1/ν and D the constraints'; see ``Fast``."""
-    once = always(templates)
-    slopes = apart(once, partial(slopes_at, templates), theta, data)
+    slopes = apart(partial(slopes_at, templates), theta, data)
     diagonal = constraint_information(templates.constraints, slopes.cells.theta)
 
     def matrix(free: Bool[Array, "place lane"]) -> Solve:
-        return scoring_matrix(once, information_of(templates, slopes, diagonal), free)
+        return scoring_matrix(information_of(templates, slopes, diagonal), free)
 
     return slopes.nll, slopes.gradient, matrix

@@ -33,7 +33,6 @@ from toymill.linalg import (
 _UNCONSTRAINED = 1e-8  # D of an own parameter without a constraint, in units of what the data say
 
 if TYPE_CHECKING:
-    from jax.typing import ArrayLike
     from jaxtyping import Bool, Float, Int
 
     from toymill.models.base import Solve
@@ -72,19 +71,17 @@ def information_matrix(information: Information) -> Arrow:
     return Arrow(matrix, border, own, information.blocks)
 
 
-def scoring_matrix(always: ArrayLike, information: Information, free: Bool[Array, "parameter lane"]) -> Solve:
+def scoring_matrix(information: Information, free: Bool[Array, "parameter lane"]) -> Solve:
     """H over the free parameters, factorised: from g to H⁻¹ g, 0 for the others.
 
     Args:
-        always: True; see ``linalg.apart``.
         information: H.
         free: False for parameters that are not to move.
     """
     several, bins, _ = information.jacobian.shape
     first, last = free[:several], free[several:]
-    alone = apart(always, _alone, information, last)
+    alone = apart(_alone, information, last)
     scaled = apart(
-        always,
         lambda jacobian, spread: jnp.where(first[:, None], jacobian / jnp.sqrt(spread)[None], 0.0),
         information.jacobian,
         alone.spread,
@@ -92,9 +89,9 @@ def scoring_matrix(always: ArrayLike, information: Information, free: Bool[Array
     diagonal = information.diagonal[:several]
     by_parameters = several <= bins + information.unconstrained.shape[0]
     inner = (
-        _by_parameters(always, scaled, diagonal, first)
+        _by_parameters(scaled, diagonal, first)
         if by_parameters
-        else _by_bins(always, scaled, diagonal, information.unconstrained, first)
+        else _by_bins(scaled, diagonal, information.unconstrained, first)
     )
     if not information.own.shape[0]:
         return inner
@@ -106,10 +103,10 @@ def scoring_matrix(always: ArrayLike, information: Information, free: Bool[Array
         found = gradient[:several]
         if several:
             found = inner(jnp.where(first, found - weighted_sum(information.jacobian, moved), 0.0))
-            moved = moved + weighted_total(always, information.jacobian, found) / alone.spread
+            moved = moved + weighted_total(information.jacobian, found) / alone.spread
         return jnp.concatenate([found, alone.inverse * (right - information.own * moved[information.own_bin])])
 
-    return lambda gradient: apart(always, solve, gradient)
+    return lambda gradient: apart(solve, gradient)
 
 
 class _Alone(NamedTuple):
@@ -129,17 +126,17 @@ def _alone(information: Information, free: Bool[Array, "own lane"]) -> _Alone:
     return _Alone(inverse, rates + total(in_blocks(information.blocks[:, : len(rates)], own * own * inverse, 0.0)))
 
 
-def _by_parameters(always: ArrayLike, jacobian: Array, diagonal: Array, free: Array) -> Solve:
+def _by_parameters(jacobian: Array, diagonal: Array, free: Array) -> Solve:
     """J Jᵀ + D, as many equations as there are parameters."""
     if not free.shape[0]:
         return lambda gradient: gradient
-    matrix = apart(always, outer, jacobian, jacobian)
+    matrix = apart(outer, jacobian, jacobian)
     matrix = with_diagonal(matrix, jnp.where(free, diagonal, 1.0))
-    factor = apart(always, factorised, matrix)
-    return lambda gradient: substituted(always, factor, jnp.where(free, gradient, 0.0)[:, None])[:, 0]
+    factor = apart(factorised, matrix)
+    return lambda gradient: substituted(factor, jnp.where(free, gradient, 0.0)[:, None])[:, 0]
 
 
-def _by_bins(always: ArrayLike, jacobian: Array, diagonal: Array, unconstrained: Array, free: Array) -> Solve:
+def _by_bins(jacobian: Array, diagonal: Array, unconstrained: Array, free: Array) -> Solve:
     """J Jᵀ + D, as many equations as there are bins and unconstrained parameters.
 
     With K = 1 + Jᵀ D⁻¹ J over the constrained parameters and J_u those of the unconstrained ones,
@@ -148,54 +145,52 @@ def _by_bins(always: ArrayLike, jacobian: Array, diagonal: Array, unconstrained:
     """
     bins = jacobian.shape[1]
     inverse = apart(
-        always,
         lambda diagonal: jnp.where(free & (diagonal > 0), 1 / jnp.where(diagonal > 0, diagonal, 1.0), 0.0),
         diagonal,
     )
 
     def covariance(jacobian: Array, inverse: Array) -> Array:
-        matrix = _across(always, jacobian, inverse)
+        matrix = _across(jacobian, inverse)
         return factorised(with_diagonal(matrix, jnp.ones(matrix.shape[1:])))
 
-    factor = apart(always, covariance, jacobian, inverse)
+    factor = apart(covariance, jacobian, inverse)
     free_u = free[unconstrained]
     jacobian_u = jnp.swapaxes(jacobian[unconstrained], 0, 1)  # J_u, (bin, u, lane)
-    solved = substituted(always, factor, jacobian_u) if jacobian_u.shape[1] else jacobian_u  # K⁻¹ J_u, (bin, u, lane)
+    solved = substituted(factor, jacobian_u) if jacobian_u.shape[1] else jacobian_u  # K⁻¹ J_u, (bin, u, lane)
 
     def border(jacobian_u: Array, solved: Array) -> Array:
         inner = sum_of(jacobian_u[b][:, None] * solved[b, None] for b in range(bins))
         return factorised(with_diagonal(inner, jnp.where(free_u, 0.0, 1.0)))
 
-    bordered = apart(always, border, jacobian_u, solved) if jacobian_u.shape[1] else None
+    bordered = apart(border, jacobian_u, solved) if jacobian_u.shape[1] else None
 
     def solve(gradient: Array) -> Array:
         right = jnp.where(free, gradient, 0.0)
-        moved = weighted_total(always, jacobian, inverse * right)
-        taken = substituted(always, factor, moved[:, None])[:, 0]  # K⁻¹ J D⁻¹ g, (bin, lane)
+        moved = weighted_total(jacobian, inverse * right)
+        taken = substituted(factor, moved[:, None])[:, 0]  # K⁻¹ J D⁻¹ g, (bin, lane)
         if bordered is None:
             return inverse * (right - weighted_sum(jacobian, taken))
         rest = right[unconstrained] - sum_of(jacobian_u[b] * taken[b][None] for b in range(bins))
-        step = substituted(always, bordered, rest[:, None])[:, 0]
+        step = substituted(bordered, rest[:, None])[:, 0]
         taken = taken + weighted_sum(solved, step)
         found = inverse * (right - weighted_sum(jacobian, taken))
         return found.at[unconstrained].set(jnp.where(free_u, step, 0.0))
 
-    return lambda gradient: apart(always, solve, gradient)
+    return lambda gradient: apart(solve, gradient)
 
 
 def _across(
-    always: ArrayLike, jacobian: Float[Array, "several bin lane"], weights: Float[Array, "several lane"]
+    jacobian: Float[Array, "several bin lane"], weights: Float[Array, "several lane"]
 ) -> Float[Array, "bin bin lane"]:
     """Σ_p w_p J_p J_pᵀ."""
     several, bins, _ = jacobian.shape
     if several <= TERMS and bins**2 <= PAIRS:
-        weighted = apart(always, lambda jacobian: jacobian * weights[:, None], jacobian)
+        weighted = apart(lambda jacobian: jacobian * weights[:, None], jacobian)
         return apart(
-            always,
             lambda weighted, jacobian: sum_of(weighted[p][:, None] * jacobian[p][None] for p in range(several)),
             weighted,
             jacobian,
         )
-    first = apart(always, lambda jacobian: jacobian.T, jacobian)  # (lane, bin, place)
+    first = apart(lambda jacobian: jacobian.T, jacobian)  # (lane, bin, place)
     scaled = first * weights.T[:, None]
     return jnp.moveaxis(jnp.einsum("tbp,tcp->tbc", scaled, first), 0, -1)

@@ -21,7 +21,6 @@ from toymill.histfactory.arrays import Templates
 from toymill.histfactory.derivatives import over_cells, slopes_at
 from toymill.histfactory.rates import (
     Cells,
-    always,
     and_one_more,
     by_bin,
     by_channel,
@@ -43,11 +42,11 @@ def hessian_at(
     templates: Templates[Array], theta: Float[Array, "place lane"], data: Float[Array, "datum lane"]
 ) -> tuple[Float[Array, " lane"], Float[Array, "place lane"], Arrow, tuple[Bool[Array, " lane"], Bool[Array, " lane"]]]:
     """nll, gradient, exact Hessian, and ``Kernel.at_floor``; see ``Fast.hessian``."""
-    once, kinds = always(templates), kinds_of(templates)
-    slopes = apart(once, partial(slopes_at, templates), theta, data)
+    kinds = kinds_of(templates)
+    slopes = apart(partial(slopes_at, templates), theta, data)
     weight = data[: slopes.rates.shape[0]] / slopes.rates**2
-    weighted = apart(once, lambda jacobian: jacobian * weight[None], slopes.jacobian)
-    first = apart(once, outer, weighted, slopes.jacobian)
+    weighted = apart(lambda jacobian: jacobian * weight[None], slopes.jacobian)
+    first = apart(outer, weighted, slopes.jacobian)
     several, border, single = _second(templates, slopes.cells, slopes.residual)
     diagonal = constraint_curvature(templates.constraints, slopes.cells.theta, data)
     bins = own_bin(templates)
@@ -66,12 +65,11 @@ def _second(
     Float[Array, "several several lane"], Float[Array, "several single lane"], Float[Array, "row row block lane"]
 ]:
     """Σ_b r_b ∂²ν_b/∂θ∂θ': of the several, between them and the single-bin factors, and of these by blocks."""
-    once = always(templates)
-    between = apart(once, partial(_interpolating, templates), cells, residual)
-    to_multi, to_single = apart(once, partial(_interpolating_factors, templates), cells, residual)
-    multi, multi_single, single = apart(once, partial(_factors, templates), cells, residual)
+    between = apart(partial(_interpolating, templates), cells, residual)
+    to_multi, to_single = apart(partial(_interpolating_factors, templates), cells, residual)
+    multi, multi_single, single = apart(partial(_factors, templates), cells, residual)
     rows = [[between, to_multi], [jnp.swapaxes(to_multi, 0, 1), multi]]
-    matrix = apart(once, lambda rows: jnp.concatenate([jnp.concatenate(row, axis=1) for row in rows]), rows)
+    matrix = apart(lambda rows: jnp.concatenate([jnp.concatenate(row, axis=1) for row in rows]), rows)
     return matrix, jnp.concatenate([to_single, multi_single]), single
 
 
@@ -160,12 +158,12 @@ def _interpolating(
 
     Here m is the same in all bins of a channel, so that ν and a are first summed over its bins.
     """
-    kinds, once = kinds_of(templates), always(templates)
+    kinds = kinds_of(templates)
     before, lanes = kinds.interpolating - kinds.normsys, cells.value.shape[-1]
-    halves, slope, diagonal = apart(once, partial(_interpolating_parts, templates), cells, residual)
-    left = apart(once, outer, halves, slope)  # (interpolating, normsys, lane)
+    halves, slope, diagonal = apart(partial(_interpolating_parts, templates), cells, residual)
+    left = apart(outer, halves, slope)  # (interpolating, normsys, lane)
     products = jnp.concatenate([jnp.zeros((kinds.interpolating, before, lanes)), left], axis=1)
-    products = apart(once, lambda products: products, products)
+    products = apart(lambda products: products, products)
     return with_diagonal(_off_diagonal(products + jnp.swapaxes(products, 0, 1)), diagonal)
 
 

@@ -36,11 +36,6 @@ def by_model(templates: Templates[Array], values: Float[Array, "place ..."]) -> 
     return sum_of(padded[places] for places in templates.order.places)
 
 
-def always(templates: Templates[Array]) -> Bool[Array, ""]:
-    """True, which the compiler does not know; see ``linalg.apart``."""
-    return templates.order.parameters[0] >= 0
-
-
 class Kinds(NamedTuple):
     """How many parameters there are of each kind, see ``arrays``: which places are whose."""
 
@@ -136,7 +131,7 @@ class NormFactors(NamedTuple):
 
 def norm_factors(templates: Templates[Array], alpha: Float[Array, "normsys lane"]) -> NormFactors:
     """The normsys factors at α."""
-    normsys, once = templates.normsys, always(templates)
+    normsys = templates.normsys
 
     def factors(alpha: Array) -> tuple[Array, Array]:
         at = alpha[_rows(normsys)]
@@ -161,8 +156,8 @@ def norm_factors(templates: Templates[Array], alpha: Float[Array, "normsys lane"
         ]
         return jnp.concatenate([*found, jnp.ones((1, factor.shape[1]))])
 
-    factor, slope = apart(once, factors, alpha)
-    product = apart(once, products, factor)
+    factor, slope = apart(factors, alpha)
+    product = apart(products, factor)
     return NormFactors(factor, slope, product[normsys.products.position])
 
 
@@ -263,7 +258,7 @@ def _added(
             for group in sums.groups
         ]
 
-    found = apart(always(templates), groups, hist, even)
+    found = apart(groups, hist, even)
     return jnp.concatenate([*found, jnp.zeros((1, hist.shape[1]))])[sums.position]
 
 
