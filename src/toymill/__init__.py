@@ -12,7 +12,6 @@ from toymill._version import __version__ as __version__
 if TYPE_CHECKING:
     from toymill.errors import ToymillError as ToymillError
     from toymill.errors import ToymillWarning as ToymillWarning
-    from toymill.fitting.conditional import fit_tests as fit_tests
     from toymill.fitting.fit import fit as fit
     from toymill.fitting.intervals import EndStatus as EndStatus
     from toymill.fitting.intervals import Intervals as Intervals
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from toymill.inference.likelihood_ratios import qtilde_mu as qtilde_mu
     from toymill.inference.likelihood_ratios import t_mu as t_mu
     from toymill.inference.likelihood_ratios import ttilde_mu as ttilde_mu
+    from toymill.inference.testing import Ratios as Ratios
+    from toymill.inference.testing import test as test
     from toymill.models.base import Model as Model
     from toymill.models.check import check_model as check_model
     from toymill.models.load import load_model as load_model
@@ -45,6 +46,7 @@ _HOMES = {
     "Parameter": "toymill.models.user",
     "Parameters": "toymill.parameters",
     "PoissonConstraint": "toymill.models.user",
+    "Ratios": "toymill.inference.testing",
     "Status": "toymill.fitting.status",
     "ToymillError": "toymill.errors",
     "ToymillWarning": "toymill.errors",
@@ -52,7 +54,6 @@ _HOMES = {
     "define_model": "toymill.models.user",
     "derivatives": "toymill.inference.information",
     "fit": "toymill.fitting.fit",
-    "fit_tests": "toymill.fitting.conditional",
     "load_model": "toymill.models.load",
     "profile_interval": "toymill.fitting.intervals",
     "q_0": "toymill.inference.likelihood_ratios",
@@ -60,6 +61,7 @@ _HOMES = {
     "qtilde_mu": "toymill.inference.likelihood_ratios",
     "read_workspace": "toymill.histfactory.model",
     "t_mu": "toymill.inference.likelihood_ratios",
+    "test": "toymill.inference.testing",
     "throw": "toymill.toys",
     "ttilde_mu": "toymill.inference.likelihood_ratios",
 }
@@ -73,6 +75,7 @@ __all__ = [
     "Parameter",
     "Parameters",
     "PoissonConstraint",
+    "Ratios",
     "Status",
     "ToymillError",
     "ToymillWarning",
@@ -80,7 +83,6 @@ __all__ = [
     "define_model",
     "derivatives",
     "fit",
-    "fit_tests",
     "load_model",
     "profile_interval",
     "q_0",
@@ -88,6 +90,7 @@ __all__ = [
     "qtilde_mu",
     "read_workspace",
     "t_mu",
+    "test",
     "throw",
     "ttilde_mu",
 ]
