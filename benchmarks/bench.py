@@ -31,6 +31,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 import toymill  # noqa: E402
+from toymill.fitting.conditional import fit_tests  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 WORKSPACES = HERE.parent / "config" / "workspaces"
@@ -252,7 +253,7 @@ def judged(model: toymill.Model, folder: Path, ours: Path | None) -> dict:
 def _ours(model: toymill.Model, fitter: str, toys: np.ndarray, ours: Path) -> np.ndarray:
     """toymill's nll of a fitter's toys, or of the first of them, free and conditional, (n, 2)."""
     if fitter in AUXILIARY_FIXED:
-        free, (conditional,) = toymill.fit_tests(model, toys, [{str(model.poi): MU}])
+        free, (conditional,) = fit_tests(model, toys, [{str(model.poi): MU}])
         return np.stack([free.nll, conditional.nll], axis=1)
     with np.load(ours / "fits.npz") as fits:
         return fits["nll"][: len(toys)]

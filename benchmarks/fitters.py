@@ -62,9 +62,10 @@ class Fitter(NamedTuple):
 
 
 def toymill(folder: Path) -> Fitter:
-    """``toymill.fit_tests``: all toys in one call; throwing and storing are timed apart."""
+    """``fit_tests``: all toys in one call; throwing and storing are timed apart."""
     model = _toymill_model(folder)
-    from toymill import fit_tests, throw
+    from toymill import throw
+    from toymill.fitting.conditional import fit_tests
     from toymill.results.hdf5 import ShardKey
     from toymill.results.store import ShardFits, write_shard
 

@@ -19,6 +19,7 @@ import numpy as np  # noqa: E402
 from machine import described  # noqa: E402
 
 import toymill  # noqa: E402
+from toymill.fitting.conditional import fit_tests  # noqa: E402
 from toymill.fitting.problem import state_problem  # noqa: E402
 from toymill.fitting.results import Fits  # noqa: E402
 from toymill.fitting.search import search  # noqa: E402
@@ -106,9 +107,9 @@ def main() -> None:
         for truth in options.truths:
             toys = toymill.throw(model, model.parameters.values({model.poi: truth}), options.toys, seed=1)
             tests = [{model.poi: test} for test in options.tests]
-            toymill.fit_tests(model, toys, tests)
+            fit_tests(model, toys, tests)
             begin = time.process_time()
-            free, conditional = toymill.fit_tests(model, toys, tests)
+            free, conditional = fit_tests(model, toys, tests)
             spent = (time.process_time() - begin) / len(toys) * 1e6
             for held, fits in zip([{}, *tests], [free, *conditional], strict=True):
                 best = lowest(model, toys, held, options.starts)

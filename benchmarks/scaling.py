@@ -33,6 +33,7 @@ def worker(options: argparse.Namespace) -> None:
     import numpy as np
 
     import toymill
+    from toymill.fitting.conditional import fit_tests
 
     models = {name: toymill.read_workspace(path) for name, path in WORKLOADS.items()}
     data = {
@@ -42,7 +43,7 @@ def worker(options: argparse.Namespace) -> None:
 
     def fits(name: str, device: object, rows: np.ndarray) -> None:
         with jax.default_device(device):
-            free, _ = toymill.fit_tests(models[name], data[name][rows], [{str(models[name].poi): 1.0}])
+            free, _ = fit_tests(models[name], data[name][rows], [{str(models[name].poi): 1.0}])
         assert free.ok.all()
 
     devices = jax.devices()

@@ -72,7 +72,8 @@ def opened(fitter: str, folder: Path) -> Opened:
     from toymill.job import prepare
 
     prepare()
-    from toymill import fit_tests, read_workspace, throw
+    from toymill import read_workspace, throw
+    from toymill.fitting.conditional import fit_tests
 
     begin = time.process_time()
     model = read_workspace(folder / "workspace.json")

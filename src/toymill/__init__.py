@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from toymill.inference.likelihood_ratios import qtilde_mu as qtilde_mu
     from toymill.inference.likelihood_ratios import t_mu as t_mu
     from toymill.inference.likelihood_ratios import ttilde_mu as ttilde_mu
+    from toymill.inference.testing import Ratios as Ratios
+    from toymill.inference.testing import test as test
     from toymill.models.base import Model as Model
     from toymill.models.check import check_model as check_model
     from toymill.models.load import load_model as load_model
@@ -45,6 +47,7 @@ _HOMES = {
     "Parameter": "toymill.models.user",
     "Parameters": "toymill.parameters",
     "PoissonConstraint": "toymill.models.user",
+    "Ratios": "toymill.inference.testing",
     "Status": "toymill.fitting.status",
     "ToymillError": "toymill.errors",
     "ToymillWarning": "toymill.errors",
@@ -60,6 +63,7 @@ _HOMES = {
     "qtilde_mu": "toymill.inference.likelihood_ratios",
     "read_workspace": "toymill.histfactory.model",
     "t_mu": "toymill.inference.likelihood_ratios",
+    "test": "toymill.inference.testing",
     "throw": "toymill.toys",
     "ttilde_mu": "toymill.inference.likelihood_ratios",
 }
@@ -73,6 +77,7 @@ __all__ = [
     "Parameter",
     "Parameters",
     "PoissonConstraint",
+    "Ratios",
     "Status",
     "ToymillError",
     "ToymillWarning",
@@ -88,6 +93,7 @@ __all__ = [
     "qtilde_mu",
     "read_workspace",
     "t_mu",
+    "test",
     "throw",
     "ttilde_mu",
 ]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import toymill
+from toymill.fitting.conditional import fit_tests
 from toymill.fitting.status import Status
 from toymill.inference.likelihood_ratios import t_mu
 from toymill.models.poisson import build_on_off
@@ -27,7 +28,7 @@ def test_one_bin_without_events():
     """By hand: μ̂ = -b/s, t_0 = 2b, t_1 = 2(s + b)."""
     spec = workspace([("s", [10.0], [BARE]), ("b", [5.0], [])], [0.0], bounds=[[-5.0, 10.0]])
     model = toymill.read_workspace(spec)
-    free, (zero, one) = toymill.fit_tests(model, model.observed[None], [{"mu": 0.0}, {"mu": 1.0}])
+    free, (zero, one) = fit_tests(model, model.observed[None], [{"mu": 0.0}, {"mu": 1.0}])
     assert free.status[0] == Status.AT_ZERO
     np.testing.assert_allclose(free.parameters[0], [-0.5], atol=1e-9)
     assert np.isnan(free.errors[0, 0])
@@ -38,7 +39,7 @@ def test_on_off_without_events():
     """n_on = 0: b̂ = n_off/100, μ̂ = -2 b̂, and t_0 = 2 n_off log 2. The error of b is that of n_off alone."""
     model = toymill.read_workspace("tests/data/onoff.json")
     data = np.array([[80.0, 0.0]])
-    free, (zero,) = toymill.fit_tests(model, data, [{"mu": 0.0}])
+    free, (zero,) = fit_tests(model, data, [{"mu": 0.0}])
     assert free.status[0] == Status.AT_ZERO
     fits = toymill.fit(model, data)
     b, mu = (model.parameters.index(name) for name in ("b", "mu"))
@@ -104,12 +105,12 @@ def test_ratios_are_those_of_the_constrained_minima(spec, right, truth, near):
     """From 40 starts of SLSQP with ν ≥ 0 for every bin; and every toy is certified."""
     model = toymill.read_workspace(spec)
     tests = [{"mu": 0.0}, {"mu": 1.0}]
-    free, fixed = toymill.fit_tests(model, np.array(list(right), dtype=float), tests)
+    free, fixed = fit_tests(model, np.array(list(right), dtype=float), tests)
     assert np.any(free.status == Status.AT_ZERO)
     found = np.stack([t_mu(free, fits) for fits in fixed], axis=1)
     np.testing.assert_allclose(found, list(right.values()), atol=near)
     toys = toymill.throw(model, model.parameters.values({"mu": truth}), count=60, seed=1)
-    free, fixed = toymill.fit_tests(model, toys, tests)
+    free, fixed = fit_tests(model, toys, tests)
     assert free.ok.all()
     assert all(fits.ok.all() for fits in fixed)
     assert min(t_mu(free, fits).min() for fits in fixed) > -1e-7
@@ -119,7 +120,7 @@ def test_ratios_are_those_of_the_constrained_minima(spec, right, truth, near):
 def test_a_model_in_python(counts):
     """n_on = 0: ŝ = -n_off, b̂ = n_off, also where that is 0, and t = 2 n_off log 2 at s = 0."""
     model = build_on_off(observed=counts)
-    free, (zero,) = toymill.fit_tests(model, model.observed[None], [{"s": 0.0}])
+    free, (zero,) = fit_tests(model, model.observed[None], [{"s": 0.0}])
     assert free.ok[0]
     assert zero.ok[0]
     np.testing.assert_allclose(free.parameters[0], [-counts[1], counts[1]], atol=1e-6)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import toymill
+from toymill.fitting.conditional import fit_tests
 from toymill.fitting.lanes import Program, Request, fit_lanes
 from toymill.fitting.newton import Domain, Stop, minimize
 from toymill.fitting.scoring import Queues
@@ -75,7 +76,7 @@ def test_fits(model):
     """Free and conditional fits at any value, of any number of toys, with and without covariances and indices."""
     data, poi = toys_of(model), model.poi
     init = float(model.parameters.init[model.poi_index])
-    toymill.fit_tests(model, data[:300], [{poi: init}])
+    fit_tests(model, data[:300], [{poi: init}])
     toymill.fit(model, data[:300])  # the whole covariance is a program of its own
     with compilations() as seen:
         for count in COUNTS:
@@ -92,20 +93,20 @@ def test_chunks_and_shards(model):
     """However an ensemble is cut into shards, and however many test points a study has."""
     data, poi = toys_of(model, 300), model.poi
     tests = [{poi: float(model.parameters.init[model.poi_index]) + shift} for shift in (0.0, 0.05, 0.2)]
-    toymill.fit_tests(model, data, tests[:1])
+    fit_tests(model, data, tests[:1])
     with compilations() as seen:
         for size in (299, 256, 77):
             for first in range(0, len(data), size):
-                toymill.fit_tests(model, data[first : first + size], tests[:1], first=first)
+                fit_tests(model, data[first : first + size], tests[:1], first=first)
         for count in (1, 7, 100):
-            toymill.fit_tests(model, data[:count], tests[: 1 + count % 3])
+            fit_tests(model, data[:count], tests[: 1 + count % 3])
     assert not seen
 
 
 def test_intervals(model):
     """The ends that are still searched for become fewer with every step."""
     data = toys_of(model, 100)
-    toymill.fit_tests(model, data, [{model.poi: float(model.parameters.init[model.poi_index])}])
+    fit_tests(model, data, [{model.poi: float(model.parameters.init[model.poi_index])}])
     with compilations() as seen:
         for count in (1, 7, 100):
             toymill.profile_interval(model, data[:count], levels=[1.0])
@@ -128,11 +129,11 @@ def test_throws(build):
 def test_a_workspace_read_twice_is_compiled_once(root, hww):
     """The program has the model's constants as arguments."""
     data = toys_of(hww, 300)
-    toymill.fit_tests(hww, data, [{"mu": 1.0}])
+    fit_tests(hww, data, [{"mu": 1.0}])
     again = toymill.read_workspace(root / "config/workspaces/hww.json")
     assert again is not hww
     with compilations() as seen:
-        toymill.fit_tests(again, data, [{"mu": 1.0}])
+        fit_tests(again, data, [{"mu": 1.0}])
     assert not seen
 
 

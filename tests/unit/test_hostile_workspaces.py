@@ -25,6 +25,7 @@ from hostile import (
 )
 
 import toymill
+from toymill.fitting.conditional import fit_tests
 from toymill.formats.patches import MOST_COPIED
 from toymill.formats.reader import read_specification
 from toymill.formats.validation import DEEPEST
@@ -102,7 +103,7 @@ def fitted(content, number):
         model = toymill.read_workspace(content)
         toys = toymill.throw(model, model.parameters.init, 3, seed=number)
         tests = [] if model.poi is None else [{model.poi: float(model.parameters.init[model.poi_index])}]
-        free, conditional = toymill.fit_tests(model, toys, tests)
+        free, conditional = fit_tests(model, toys, tests)
     except toymill.ToymillError:
         return None
     for fits in (free, *conditional):

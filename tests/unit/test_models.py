@@ -7,6 +7,7 @@ import pytest
 import scipy.stats
 
 import toymill
+from toymill.fitting.conditional import fit_tests
 from toymill.inference.information import cramer_rao, expected_information, noncentralities, observed_information
 from toymill.models import extended, normal, poisson
 
@@ -34,7 +35,7 @@ def test_poisson_t_has_its_exact_distribution(rate, tested):
     k, toys = 3, 20000
     model = poisson.build(n=k)
     data = toymill.throw(model, [rate], toys, seed=5)
-    free, (held,) = toymill.fit_tests(model, data, [{"rate": tested}])
+    free, (held,) = fit_tests(model, data, [{"rate": tested}])
     assert free.ok.all()
     t = toymill.t_mu(free, held)
     total = data.sum(axis=1)
@@ -78,7 +79,7 @@ def test_normal_bias_and_distribution_of_t():
     model = normal.build(n=n)
     truth = np.array([1.0, np.log(sigma2)])
     data = toymill.throw(model, truth, toys, seed=2)
-    free, (held,) = toymill.fit_tests(model, data, [{"mu": 1.0}])
+    free, (held,) = fit_tests(model, data, [{"mu": 1.0}])
     variance = np.exp(free.parameters[:, 1])
     error = variance.std() / np.sqrt(toys)
     assert abs(variance.mean() - sigma2 * (n - 1) / n) < 3 * error
@@ -244,7 +245,7 @@ def test_noncentrality_of_counts_stated_as_a_density_is_the_asimov_t():
     counts = poisson.build_on_off(background=50.0)
     truth = np.array([20.0, 50.0])
     asimov = toymill.throw(counts, truth, 1, mode="asimov")
-    free, (held,) = toymill.fit_tests(counts, asimov, [{"s": 0.0}])
+    free, (held,) = fit_tests(counts, asimov, [{"s": 0.0}])
     bound = cramer_rao(expected_information(density, truth, stream="a").matrix, density.parameters.fixed)
     (found,) = noncentralities(density, truth, [0.0], bound, stream="a")
     assert 0 < found.error < 0.2

@@ -14,6 +14,7 @@ def test_public_names():
         "Parameter",
         "Parameters",
         "PoissonConstraint",
+        "Ratios",
         "Status",
         "ToymillError",
         "ToymillWarning",
@@ -21,7 +22,6 @@ def test_public_names():
         "define_model",
         "derivatives",
         "fit",
-        "fit_tests",
         "load_model",
         "profile_interval",
         "q_0",
@@ -29,6 +29,7 @@ def test_public_names():
         "qtilde_mu",
         "read_workspace",
         "t_mu",
+        "test",
         "throw",
         "ttilde_mu",
     ]

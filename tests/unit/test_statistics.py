@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 import toymill
-from toymill.fitting.conditional import fit_more_tests
+from toymill.fitting.conditional import fit_more_tests, fit_tests
 from toymill.fitting.results import Fits
 from toymill.fitting.status import Status
 from toymill.inference.asymptotics import asymptotic_cdf
@@ -60,7 +60,7 @@ def test_negative_t_is_told():
     missed = fits([10.0, 12.0, 11.5, 12.0, 10.0 + 1e-9], -0.5, status=[1, 1, 1, Status.NOT_CONVERGED, 1])
     at_1 = fits([13.0, 10.0, 11.0, 10.0, 10.0], 1.0, fixed=1.0)
     at_0 = fits([13.0, 10.0, 11.0, 10.0, 10.0], 0.0, fixed=0.0)
-    told = r"t is negative for 2 of 5 toys, down to -4: their free fits missed the minimum\. Use fit_tests"
+    told = r"t is negative for 2 of 5 toys, down to -4: their free fits missed the minimum\. Use toymill\.test"
     for statistic in (toymill.t_mu, toymill.q_mu):
         with pytest.warns(toymill.ToymillWarning, match=told) as found:
             statistic(missed, at_1)
@@ -104,7 +104,7 @@ def counting():
 
 def test_t_of_a_count(counting):
     """t(0) = 2 (n ln(n/b) - n + b) for n > b, and 0 below, where μ̂ is at its bound."""
-    free, (held,) = toymill.fit_tests(counting(), [[65.0], [48.0]], [{"mu": 0.0}])
+    free, (held,) = fit_tests(counting(), [[65.0], [48.0]], [{"mu": 0.0}])
     expected = [2 * (65 * np.log(65 / 50) - 65 + 50), 0.0]
     np.testing.assert_allclose(toymill.t_mu(free, held), expected, atol=1e-7)
 
@@ -112,7 +112,7 @@ def test_t_of_a_count(counting):
 def test_a_parameter_that_the_model_fixes_is_not_tested(counting):
     model = counting(fixed=True)
     with pytest.raises(toymill.ToymillError, match="tests hold 'mu', which the model fixes: no fit frees it"):
-        toymill.fit_tests(model, [[65.0]], [{"mu": 0.0}])
+        fit_tests(model, [[65.0]], [{"mu": 0.0}])
     fixed = toymill.fit(model, [[65.0]])
     with pytest.raises(toymill.ToymillError, match="tests hold 'mu', which the model fixes"):
         fit_more_tests(model, [[65.0]], [{"mu": 0.0}], fixed, [fixed])

@@ -57,7 +57,7 @@ def fit_tests(
     block = block_size(model, covariance=bool(names))
     per_toy = 8 * len(model.parameters) * (len(model.parameters) if names else 4)
     size = max(budget.COVARIANCES // per_toy // block, 1) * block
-    for begin in range(0, len(toys), size):
+    for begin in range(0, max(len(toys), 1), size):  # of no toys, for fit to refuse
         chunk = toys[begin : begin + size]
         index = first + begin + np.arange(len(chunk))
         unconditional = fit(model, chunk, index=index, tolerance=tolerance, covariance=bool(names), along=along)

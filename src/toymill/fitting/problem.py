@@ -112,7 +112,11 @@ def state_problem(
 
 def as_rows(values: ArrayLike, length: int, name: str) -> Float[np.ndarray, "row length"]:
     """(length,) or (n, length) as float64 of shape (n, length); ToymillError for another shape."""
-    array = np.asarray(values, dtype=np.float64)
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        msg = f"{name} is no array of numbers; expected the shape (n, {length}) or ({length},)."
+        raise ToymillError(msg) from None
     if array.ndim not in (1, 2) or array.shape[-1] != length:
         msg = f"{name} has shape {array.shape}; expected (n, {length}) or ({length},)."
         raise ToymillError(msg)

@@ -1,1 +1,1 @@
-"""Pure functions of fits: test statistics, asymptotics, counting and its errors, information."""
+"""What fits tell: test statistics, the test of a value, asymptotics, counting and its errors, information."""

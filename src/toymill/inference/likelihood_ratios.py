@@ -14,7 +14,7 @@ from toymill.errors import ToymillError, ToymillWarning
 from toymill.fitting.results import EDM_TOLERANCE
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
     from toymill.fitting.results import Fits
 
@@ -37,7 +37,7 @@ def t_mu(free: Fits, conditional: Fits) -> Float[np.ndarray, " toy"]:
 
     Warns:
         ToymillWarning: negative t_μ, beyond the tolerance of the fits. Free fits that are not made together with the
-            conditional ones, as ``fit_tests`` makes them, may have missed the minimum.
+            conditional ones may have missed the minimum: use ``toymill.test``, which makes both.
 
     Example:
         >>> import jax, toymill
@@ -79,6 +79,14 @@ def qtilde_mu(free: Fits, conditional: Fits, background: Fits) -> Float[np.ndarr
     return np.where(above & ~np.isnan(t), 0.0, t)
 
 
+def above(free: Fits, conditional: Fits) -> Bool[np.ndarray, " toy"]:
+    """Where the free fit lies above the conditional one by more than the tolerance of certified fits, (n,)."""
+    tolerance = np.fmax(free.edm, EDM_TOLERANCE) + _ROUNDING * np.abs(free.nll)
+    both = free.ok & conditional.ok
+    higher: np.ndarray = both & (conditional.nll - free.nll < -2 * tolerance)
+    return higher
+
+
 def _t(free: Fits, conditional: Fits) -> Float[np.ndarray, " toy"]:
     """t_μ for one of the functions above, whose caller is told where it is negative."""
     if len(free.nll) != len(conditional.nll):
@@ -87,12 +95,11 @@ def _t(free: Fits, conditional: Fits) -> Float[np.ndarray, " toy"]:
     _require_free(free, conditional)
     both = free.ok & conditional.ok
     t = np.where(both, 2 * (conditional.nll - free.nll), np.nan)
-    rounding = _ROUNDING * np.abs(free.nll)
-    negative = both & (t < -4 * (np.fmax(free.edm, EDM_TOLERANCE) + rounding))
+    negative = above(free, conditional)
     if negative.any():
         text = (
             f"t is negative for {np.count_nonzero(negative)} of {len(t)} toys, down to {t[negative].min():.3g}: their "
-            "free fits missed the minimum. Use fit_tests, which makes both fits together and repeats such free ones."
+            "free fits missed the minimum. Use toymill.test, which makes both fits together and repeats such free ones."
         )
         warnings.warn(text, ToymillWarning, stacklevel=3)
     return t
