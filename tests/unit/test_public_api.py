@@ -22,6 +22,7 @@ def test_public_names():
         "define_model",
         "derivatives",
         "fit",
+        "fit_tests",
         "load_model",
         "profile_interval",
         "q_0",
