@@ -127,7 +127,7 @@ def test_what_evaluates_no_likelihood_imports_no_jax(root):
     """Nor a minimiser: stored fits are read, counted, summarised and drawn where there is none."""
     folders = ("results", "inference", "report")
     paths = [path for folder in folders for path in (root / "src/toymill" / folder).glob("*.py")]
-    evaluate = ("__init__", "information", "misfit", "global_impacts", "shifts")
+    evaluate = ("__init__", "information", "misfit", "global_impacts", "shifts", "testing")
     names = [f"toymill.{path.parent.name}.{path.stem}" for path in paths if path.stem not in evaluate]
     names += ["toymill.config.dependencies", "toymill.study.failures"]
     done = subprocess.run([sys.executable, "-c", WITHOUT_JAX, *names], capture_output=True, text=True, check=False)
