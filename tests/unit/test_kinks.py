@@ -228,7 +228,7 @@ def test_minima_of_products(monkeypatch):
     np.testing.assert_allclose(fits.nll, best, atol=1e-6)
     large = fits.parameters[:, g] > 1.0
     assert 5 < large.sum() < 25
-    at_0 = toymill.fit(tiny, data, {"mu": 0.0, "g[0]": float(low)}, covariance=False)
+    at_0 = toymill.fit(tiny, data, {"mu": 0.0, "g[0]": float(low), "a": 0.0}, covariance=False)
     mask = tiny.parameters.fixed | (np.array(tiny.parameters.names) == "mu")
     for fit, expected in ((at_0, fits.nll), (fits, at_0.nll)):
         arguments = tiny.arrays, fit.parameters.T, data.T, mask, tiny.parameters.bounds
