@@ -38,7 +38,8 @@ def fit(
     """Fit every dataset by maximum likelihood.
 
     A toy whose likelihood seems to have a second minimum that is no higher is fitted again from there, and every toy
-    from the further starts that the model states; the lowest fit is kept.
+    from the further starts that the model states; the lowest fit is kept. In a model that may have second minima, fits
+    that are given a ``start`` are tried from the model's initial values, too.
 
     Args:
         model: the model.
@@ -72,6 +73,9 @@ def fit(
     )
     fits = search(problem, starts)
     if may_have_second_minima(problem):
+        if start is not None:
+            own = np.where(problem.fixed, starts, model.parameters.init)
+            _follow(problem, fits, propose_from(problem, fits, own))
         _improve(problem, fits)
     for other in model.starts:
         _follow(problem, fits, propose_from(problem, fits, np.where(problem.fixed, starts, other)))
