@@ -138,19 +138,3 @@ def constraints_of(
         normal_of=normal_of,
         poisson_of=poisson_of,
     )
-
-
-class Trial(NamedTuple):
-    """A place from which fits are tried.
-
-    Attributes:
-        parameter: index of the loosely constrained parameter that is tried.
-        hold: index of the parameter that is held there at first: this one, or what multiplies its yields.
-        point: parameters, NaN where the fit's is meant.
-        least: tried for fits whose nll could fall by more than this, as the kernel's ``second_minima`` has it.
-    """
-
-    parameter: int
-    hold: int
-    point: Float[np.ndarray, " parameter"]
-    least: float

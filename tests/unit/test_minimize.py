@@ -24,7 +24,12 @@ def kernel_of(nll, gradient, hessian, curvature=None):
         quadratic=quadratic,
         exact=exact,
         at_floor=lambda _, x, __: (jnp.zeros(x.shape[1], dtype=bool),) * 2,
-        second_minima=lambda _, x, *__: (jnp.full(x.shape, jnp.inf), x, jnp.full(x.shape, jnp.inf)),
+        second_minima=lambda _, x, *__: (
+            jnp.full(x.shape, jnp.inf),
+            x,
+            jnp.zeros((0, x.shape[1])),
+            jnp.zeros((0, *x.shape)),
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from toymill.fitting.batching import Hold, block_size, blocks, domain_of, in_cal
 from toymill.fitting.newton import Domain, curvature, first_stage
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Float, Int
 
     from toymill.fitting.problem import FitProblem
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _STEPS = 60  # of a descent
 _CLOSE = 0.01  # one is followed where two steps beside it, and one towards it, foresee it less than this above the fit
-_PROMISING = 0.5  # the same for a loosely constrained parameter, which is held throughout four steps
+_PROMISING = 0.25  # the same of one that holds nothing, from its start
 _AT_ONCE = 8  # Hessians of saddles: they are few
 _LARGEST = 1e100  # entry of a scaled Hessian whose eigenvectors are looked for
 
@@ -40,12 +40,10 @@ def descend_beside(
     starts: Float[np.ndarray, "toy parameter"],
     hold: Int[np.ndarray, " toy"],
     known: Float[np.ndarray, " toy"],
-    loose: Bool[np.ndarray, " toy"],
 ) -> Descent:
-    """The same with a parameter of each toy held at first, until the others have followed.
+    """The same with a parameter of each toy held at first, until the others have followed; -1 for none.
 
-    Descents that foresee no nll below the one that is ``known`` are not followed; the plain minimiser follows all. Those for
-    a ``loose`` constrained parameter are given more steps.
+    Descents that foresee no nll below the one that is ``known`` are not followed; the plain minimiser follows all.
     """
     problem = problem.without_covariance()
     x, nll = starts.copy(), np.full(len(problem), np.inf)
@@ -55,9 +53,9 @@ def descend_beside(
             _score_blocks(problem, x, nll, np.flatnonzero(hold == parameter), [fixed, problem.fixed])
         return x, nll
     followed = [np.flatnonzero(np.isposinf(known))]
-    for some, steps, limit, share, margin in ((~loose, 2, 2, 2.0, _CLOSE), (loose, 4, 3, 1.0, _PROMISING)):
+    for some, limit, share, margin in ((hold >= 0, 2, 2.0, _CLOSE), (hold < 0, 0, 1.1, _PROMISING)):
         rows = np.flatnonzero(some)
-        edm = _score(problem, x, nll, rows, limit=limit, hold=Hold(hold, steps))
+        edm = _score(problem, x, nll, rows, limit=limit, hold=Hold(hold, 2))
         foreseen = _foreseen(nll[rows], edm[rows], share)
         followed.append(rows[np.isfinite(known[rows]) & (foreseen < known[rows] + margin)])
     _score(problem, x, nll, np.concatenate(followed), limit=_STEPS)

@@ -27,6 +27,7 @@ WORTH = 1e-6
 """A descent that ends lower than a fit by this is followed to its minimum."""
 
 _LIKELY = 0.25  # a second minimum is looked for where it is expected less than this above the fit
+_LIKELY_PRODUCT = 0.75  # the same of one in which several parameters move together
 
 
 class Proposals(NamedTuple):
@@ -37,12 +38,10 @@ class Proposals(NamedTuple):
 
 
 class _Trials(NamedTuple):
-    """Where fits may have second minima: the row of each, a parameter to hold at first, whether it is for a loosely
-    constrained parameter, and a point, (K,) and (K, P)."""
+    """Where fits may have second minima: the row of each, a parameter to hold at first or -1, and a point."""
 
     row: Int[np.ndarray, " trial"]
     hold: Int[np.ndarray, " trial"]
-    loose: Bool[np.ndarray, " trial"]
     start: Float[np.ndarray, "trial parameter"]
 
 
@@ -59,7 +58,7 @@ def propose(problem: FitProblem, fits: Fits, rows: Int[np.ndarray, " some"]) -> 
     trials = _trials(problem.of(rows), finite_or(fits.parameters[rows], problem.model.parameters.init))
     row = rows[trials.row]
     known = np.where(fits.ok, fits.nll, np.inf)[row]
-    x, nll = descend_beside(problem.of(row), trials.start, trials.hold, known, trials.loose)
+    x, nll = descend_beside(problem.of(row), trials.start, trials.hold, known)
     order = np.argsort(nll, kind="stable")
     rows, lowest = np.unique(row[order], return_index=True)
     best = order[lowest]
@@ -80,28 +79,47 @@ def _is_worth(fits: Fits, rows: Int[np.ndarray, " some"], nll: Float[np.ndarray,
 
 
 def _trials(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> _Trials:
-    """What the kernel's ``second_minima`` names, one at a time and all together, and the model's own ``trials``."""
-    gap, value, gain = _approximate_minima(problem, x)
+    """What the kernel's ``second_minima`` names, one at a time and all together, and where parameters move together.
+
+    It is asked for many toys in blocks of one shape, each toy in its lane.
+    """
+    model = problem.model
+    bins, doubtful = int(np.sum(~model.sampling.auxiliary)), int(np.sum(model.two_minima))
+    evaluated = model.tuning.scanned + 1  # and the fit
+    per_toy = 8 * bins * (min(bins, len(problem.fixed)) + evaluated * doubtful)
+    size = block_size(model)
+    while size > 1 and size * per_toy > budget.PROFILES:
+        size //= 2
+    found = [_Trials(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, x.shape[1])))]
+    bounds = model.parameters.bounds
+    for block, filled in blocks(np.arange(len(problem)), problem.indices % size, size):
+        at, data = toys_last(x, block), toys_last(problem.toys, block)
+        named = _second_minima(model.kernel, model.arrays, at, data, problem.fixed, bounds)
+        gap, value, product_gap, product = (np.moveaxis(np.asarray(part), -1, 0)[filled] for part in named)
+        found += _trials_of(block[filled], x[block[filled]], gap, value)
+        row, product_number = np.nonzero(product_gap < _LIKELY_PRODUCT)
+        start = product[row, product_number]
+        found.append(_Trials(block[filled][row], np.full(len(row), -1), start))
+    return _Trials(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+
+def _trials_of(
+    rows: Int[np.ndarray, " toy"],
+    x: Float[np.ndarray, "toy parameter"],
+    gap: Float[np.ndarray, "toy parameter"],
+    value: Float[np.ndarray, "toy parameter"],
+) -> list[_Trials]:
+    """Trials along each parameter that has a likely second minimum, and of all of a toy's together."""
     likely = gap < _LIKELY
     row, parameter = np.nonzero(likely)
     start = x[row]
     start[np.arange(len(row)), parameter] = value[row, parameter]
     several = np.flatnonzero(likely.sum(axis=1) > 1)
     together = np.where(likely, value, x)[several]
-    found = [
-        _Trials(row, parameter, np.zeros(len(row), dtype=bool), start),
-        _Trials(
-            several, np.argmax(np.abs(together - x[several]), axis=1), np.zeros(len(several), dtype=bool), together
-        ),
+    return [
+        _Trials(rows[row], parameter, start),
+        _Trials(rows[several], np.argmax(np.abs(together - x[several]), axis=1), together),
     ]
-    for loose, hold, point, least in problem.model.trials:
-        away = np.abs(x[:, loose] - point[loose]) > 0.3 * np.maximum(np.abs(x[:, loose]), np.abs(point[loose]))
-        away &= ~(gain[:, loose] <= least)
-        if not problem.fixed[[loose, hold]].any() and away.any():
-            start = np.where(problem.fixed | np.isnan(point), x[away], point)
-            rows = np.flatnonzero(away)
-            found.append(_Trials(rows, np.full(len(rows), hold), np.ones(len(rows), dtype=bool), start))
-    return _Trials(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
 @partial(jax.jit, static_argnames=("kernel",))
@@ -112,28 +130,6 @@ def _second_minima(
     data: Float[Array, "datum lane"],
     fixed: Bool[Array, " parameter"],
     bounds: Float[Array, "parameter 2"],
-) -> tuple[Float[Array, "parameter lane"], ...]:
+) -> tuple[Float[Array, "... lane"], ...]:
     """The likeliest second minima of fits that ended at x; see ``Kernel.second_minima``."""
-    gap, value, gain = kernel.second_minima(arrays, x, data, fixed, bounds)
-    return gap, value, gain
-
-
-def _approximate_minima(
-    problem: FitProblem, x: Float[np.ndarray, "toy parameter"]
-) -> tuple[Float[np.ndarray, "toy parameter"], ...]:
-    """The kernel's ``second_minima`` for many toys, (n, P) each, in blocks of one shape, each toy in its lane."""
-    model = problem.model
-    bins, doubtful = int(np.sum(~model.sampling.auxiliary)), int(np.sum(model.two_minima))
-    evaluated = model.tuning.scanned + 1  # and the fit
-    per_toy = 8 * bins * (min(bins, len(problem.fixed)) + evaluated * doubtful)
-    size = block_size(model)
-    while size > 1 and size * per_toy > budget.PROFILES:
-        size //= 2
-    found = tuple(np.empty(x.shape) for _ in range(3))
-    bounds = model.parameters.bounds
-    for block, filled in blocks(np.arange(len(problem)), problem.indices % size, size):
-        at, data = toys_last(x, block), toys_last(problem.toys, block)
-        parts = _second_minima(model.kernel, model.arrays, at, data, problem.fixed, bounds)
-        for every, one in zip(found, parts, strict=True):
-            every[block[filled]] = np.asarray(one).T[filled]
-    return found
+    return tuple(kernel.second_minima(arrays, x, data, fixed, bounds))

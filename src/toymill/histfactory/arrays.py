@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from toymill.parameters import Constraints
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
 A = TypeVar("A")
 
@@ -179,6 +179,32 @@ class Multipliers(NamedTuple, Generic[A]):
     single_present: Float[A, "single sample"]
 
 
+class Loose(NamedTuple, Generic[A]):
+    """Loosely constrained factors, and what else multiplies the yields of their cells; see ``products``.
+
+    Attributes:
+        places: of these factors.
+        tau: expected auxiliary count per unit of each.
+        datum: index of its auxiliary datum.
+        yields: nominal yield of its cells.
+        cells: True for these.
+        shares: of the nominal yield, by bin.
+        terms: places of the parameters that interpolate these yields, any place in the rest of a row.
+        scale: logarithm of what normsys multiply the yield by where such a parameter is 1, and -1.
+        shift: what histosys add to it there, relative to the nominal yield.
+    """
+
+    places: Int[A, " loose"]
+    tau: Float[A, " loose"]
+    datum: Int[A, " loose"]
+    yields: Float[A, " loose"]
+    cells: Bool[A, "loose sample bin"]
+    shares: Float[A, "loose bin"]
+    terms: Int[A, "loose term"]
+    scale: Float[A, "loose 2 term"]
+    shift: Float[A, "loose 2 term"]
+
+
 class Scan(NamedTuple, Generic[A]):
     """Where each fit is asked for second minima; see ``second_minima`` and ``profiles``.
 
@@ -187,13 +213,13 @@ class Scan(NamedTuple, Generic[A]):
         response: how each cell's nominal expectation, relative to that at 0, goes with such a parameter: coefficients of
             the J functions ``basis``, which are added to 1, (bin, J · K, sample).
         basis: these functions at the values ``second_minima.SCANNED``.
-        loose: places of the loosely constrained parameters that do nothing but multiply one bin.
+        loose: the loosely constrained factors whose products are searched.
     """
 
     places: Int[A, " candidate"]
     response: Float[A, "bin coefficient sample"]
     basis: Float[A, "basis scanned"]
-    loose: Int[A, " loose"]
+    loose: Loose[A]
 
 
 class Templates(NamedTuple, Generic[A]):

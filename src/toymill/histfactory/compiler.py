@@ -18,7 +18,7 @@ from toymill.histfactory.codes import EVEN_SHAPES, NORM_EDGES, VANISHING, code4_
 from toymill.histfactory.expectation import expectation, over_interpolating
 from toymill.histfactory.second_minima import candidates, no_scan
 from toymill.histfactory.terms import scale_terms, shift_terms
-from toymill.parameters import Constraints, Parameters, Trial, constraints_of, why_no_name
+from toymill.parameters import Constraints, Parameters, constraints_of, why_no_name
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -38,7 +38,6 @@ class Compiled:
         observed: observed main data and nominal auxiliary data.
         data_names: ``channel[bin]`` and ``parameter (auxiliary)``, a name for each datum.
         two_minima: True for a parameter along which there may be a second minimum; see ``second_minima``.
-        trials: where the loosely constrained of these are tried.
         kinks: True for a parameter along which the expectation has a kink at 0.
         digest: SHA-256 of everything that defines the model.
     """
@@ -49,7 +48,6 @@ class Compiled:
     observed: Float[np.ndarray, " datum"]
     data_names: tuple[str, ...]
     two_minima: Bool[np.ndarray, " parameter"]
-    trials: tuple[Trial, ...]
     kinks: Bool[np.ndarray, " parameter"]
     digest: str
 
@@ -86,7 +84,6 @@ def compile_specification(specification: Specification) -> Compiled:
         observed=np.array(main + [item.auxiliary for item in constrained], dtype=np.float64),
         data_names=tuple(names + [f"{item.name} (auxiliary)" for item in constrained]),
         two_minima=found.parameters,
-        trials=found.trials,
         kinks=kinks,
         digest=specification.digest,
     )

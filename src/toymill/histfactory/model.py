@@ -147,7 +147,6 @@ def from_compiled(compiled: Compiled) -> HistFactory:
         kernel=kernel.KERNEL if of_one_kind else kernel.PLAIN,
         digest=compiled.digest,
         two_minima=compiled.two_minima,
-        trials=compiled.trials,
         kinks=compiled.kinks,
         tuning=tuning_of(templates, fast=of_one_kind and not compiled.kinks.any()),
         starts=np.empty((0, len(compiled.parameters))),

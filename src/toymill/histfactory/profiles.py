@@ -7,8 +7,8 @@ With the other parameters adapted to first order and counts taken as normal, the
 with sums over the other parameters that are not fixed (D: the constraints' 1/σ²). Where p is not clearly convex, the
 lowest value beyond there is taken. docs/statistics.md tells what is done with it.
 
-Without the bin b, whatever happened to it, the nll would be lower by about ½ (K⁻¹ r)_b² / (K⁻¹)_bb, with all parameters
-in K and r: the most that a loosely constrained parameter of that bin can gain.
+Parameters that move are those that are neither fixed nor held at a bound by their gradient. ``products`` finds those
+second minima in which several parameters move together.
 
 Toys are the last axis, ``theta`` is in the order by kind, see ``arrays``. Of a profile the axes are (candidate, scanned,
 lane): the parameters of ``Scan.places`` at the values ``SCANNED``.
@@ -26,7 +26,8 @@ from jax import Array
 from toymill.arrow import in_blocks
 from toymill.histfactory.arrays import Templates
 from toymill.histfactory.derivatives import Slopes
-from toymill.histfactory.rates import kinds_of, own_bin
+from toymill.histfactory.products import Near, product_minima
+from toymill.histfactory.rates import own_bin
 from toymill.histfactory.second_minima import SCANNED
 from toymill.linalg import lower_inverse, sum_of
 from toymill.models.densities import constraint_gradient, constraint_information
@@ -45,41 +46,21 @@ class ProfiledMinima(NamedTuple):
     Attributes:
         gap: how far its nll lies above the fit's, about; infinite where there is none.
         value: of the parameter there.
-        gain: how much the nll could fall at most, about, whatever a parameter of ``Scan.loose`` did to its bin;
-            infinite for the others, and for one that is not at its lower bound.
+        product_gap: the same for that of each product, see ``products``.
+        product: all parameters there.
     """
 
     gap: Float[Array, "parameter lane"]
     value: Float[Array, "parameter lane"]
-    gain: Float[Array, "parameter lane"]
-
-
-class _Near(NamedTuple):
-    """The nll near a fit, counts taken as normal and expectations as linear in the parameters; see the module.
-
-    Attributes:
-        constrained: True for a parameter with a constraint.
-        information: its 1/σ², 1 for the others.
-        pull: θ - a of those that are not fixed, 0 for the others.
-        variance: 1/D, 0 for a parameter that is fixed.
-        residual: n - ν + Σ J (θ - a).
-        weigh: multiplies by K⁻¹ from the left, (bin, column, lane) to the same, over all parameters.
-    """
-
-    constrained: Bool[Array, "place lane"]
-    information: Float[Array, "place lane"]
-    pull: Float[Array, "place lane"]
-    variance: Float[Array, "place lane"]
-    residual: Float[Array, "bin lane"]
-    weigh: Callable[[Array], Array]
+    product_gap: Float[Array, "loose lane"]
+    product: Float[Array, "loose parameter lane"]
 
 
 class _Profiles(NamedTuple):
-    """p at the values ``SCANNED`` and at the fit, and the misfits of the loosely constrained parameters' bins."""
+    """p at the values ``SCANNED`` and at the fit."""
 
     scanned: Float[Array, "candidate scanned lane"]
     at_fit: Float[Array, "candidate lane"]
-    misfit: Float[Array, "loose lane"]
 
 
 def profiled_minima(
@@ -92,15 +73,17 @@ def profiled_minima(
 ) -> ProfiledMinima:
     """Second minima along the parameters of ``Scan.places``, of fits that ended at ``theta``; see the module."""
     scan = templates.scan
-    near = _near(templates, slopes, theta, data, fixed)
+    low, high = bounds[:, :1], bounds[:, 1:]
+    held = (theta <= low) & (slopes.gradient > 0) | (theta >= high) & (slopes.gradient < 0)
+    near = _near(templates, slopes, theta, data, fixed[:, None] | held)
     profiles = _profiles(templates, slopes, near, theta)
     gap, value = _lower(templates, near, theta, bounds, profiles)
     usable = (near.variance > 0)[scan.places] & jnp.isfinite(gap)
-    at_bound = theta[scan.loose] <= bounds[scan.loose, :1]
     gaps = _of_parameters(templates, scan.places, jnp.where(usable, gap, jnp.inf), jnp.inf)
     values = _of_parameters(templates, scan.places, value, 0.0)
-    gains = _of_parameters(templates, scan.loose, jnp.where(at_bound, profiles.misfit, jnp.inf), jnp.inf)
-    return ProfiledMinima(jnp.min(gaps, axis=0), jnp.sum(values, axis=0), jnp.min(gains, axis=0))
+    products = product_minima(templates, slopes, near, theta, data, bounds)
+    at = products.theta[:, templates.order.places[0]]
+    return ProfiledMinima(jnp.min(gaps, axis=0), jnp.sum(values, axis=0), products.gap, at)
 
 
 def _of_parameters(
@@ -112,16 +95,16 @@ def _of_parameters(
     return every[order.places]
 
 
-def _near(templates: Templates[Array], slopes: Slopes, theta: Array, data: Array, fixed: Array) -> _Near:
+def _near(templates: Templates[Array], slopes: Slopes, theta: Array, data: Array, held: Array) -> Near:
     jacobian, rates = slopes.jacobian, slopes.rates
     found = constraint_information(templates.constraints, theta)
     constrained = found > 0
     information = jnp.where(constrained, found, 1.0)
     slope, bins = constraint_gradient(templates.constraints, theta, data), own_bin(templates)
-    pull = jnp.where(constrained & ~fixed[:, None], slope / information, 0.0)
+    pull = jnp.where(constrained & ~held, slope / information, 0.0)
     seen = jnp.concatenate([jnp.sum(jacobian**2 / rates[None], axis=1), slopes.own**2 / rates[bins]])
     seen = jnp.maximum(seen, 1e-300)
-    variance = jnp.where(fixed[:, None], 0.0, jnp.where(constrained, 1 / information, _UNCONSTRAINED / seen))
+    variance = jnp.where(held, 0.0, jnp.where(constrained, 1 / information, _UNCONSTRAINED / seen))
     several, of_bins = len(jacobian), templates.multipliers.blocks[:, : len(rates)]
     own_pull, own_variance = (
         jnp.sum(in_blocks(of_bins, values, 0.0), axis=0)
@@ -133,10 +116,10 @@ def _near(templates: Templates[Array], slopes: Slopes, theta: Array, data: Array
     def weigh(columns: Array) -> Array:
         return jnp.moveaxis(toys_first(jnp.moveaxis(columns, -1, 0)), 0, -1)
 
-    return _Near(constrained, information, pull, variance, residual, weigh)
+    return Near(constrained, information, pull, variance, residual, weigh)
 
 
-def _profiles(templates: Templates[Array], slopes: Slopes, near: _Near, theta: Array) -> _Profiles:
+def _profiles(templates: Templates[Array], slopes: Slopes, near: Near, theta: Array) -> _Profiles:
     """How a cell's expectation goes with α, relative to that at α = 0, is the nominal one's, a sum of a few functions φ_j.
 
     (``Scan.response`` and ``Scan.basis``.) So is then r = r_fit - Σ_j part_j (φ_j(α) - φ_j at the fit), and p takes the
@@ -153,11 +136,8 @@ def _profiles(templates: Templates[Array], slopes: Slopes, near: _Near, theta: A
     now = 1 + jnp.sum(response * at_fit[None], axis=1)
     part = response * jnp.where(now > 0, rates[:, None] / jnp.where(now > 0, now, 1.0), 0.0)[:, None]
     columns = [near.residual[:, None] - slope * pull[None], *jnp.moveaxis(part, 1, 0), slope]
-    kinds = kinds_of(templates)
-    loose_bin = templates.multipliers.single_bin[scan.loose - kinds.interpolating - kinds.multi]
-    alone = jnp.broadcast_to((jnp.arange(bins)[:, None] == loose_bin[None])[..., None], (bins, len(loose_bin), lanes))
-    solved = near.weigh(jnp.concatenate([*columns, alone], axis=1))
-    *weighed, weighed_alone = jnp.split(solved, len(chosen) * np.arange(1, len(columns) + 1), axis=1)
+    solved = near.weigh(jnp.concatenate(columns, axis=1))
+    weighed = jnp.split(solved, len(chosen) * np.arange(1, len(columns)), axis=1)
 
     # The parameter itself is left out of K by the Sherman-Morrison formula.
     spare = variance / jnp.maximum(1 - variance * jnp.sum(weighed[-1] * slope, axis=0), 1e-12)
@@ -173,12 +153,11 @@ def _profiles(templates: Templates[Array], slopes: Slopes, near: _Near, theta: A
     prior = jnp.where(near.constrained, near.information, 0.0)[chosen]
     scanned = 0.5 * twice + 0.5 * prior[:, None] * (jnp.asarray(SCANNED)[None, :, None] - centre[:, None]) ** 2
     fitted = 0.5 * products[0][0] + 0.5 * prior * (here - centre) ** 2
-    misfit = 0.5 * jnp.sum(weighed_alone * near.residual[:, None], axis=0) ** 2 / jnp.sum(weighed_alone * alone, axis=0)
-    return _Profiles(scanned, fitted, misfit)
+    return _Profiles(scanned, fitted)
 
 
 def _lower(
-    templates: Templates[Array], near: _Near, theta: Array, bounds: Array, profiles: _Profiles
+    templates: Templates[Array], near: Near, theta: Array, bounds: Array, profiles: _Profiles
 ) -> tuple[Float[Array, "candidate lane"], Float[Array, "candidate lane"]]:
     """How far above the fit the lowest value of each profile beyond a turn lies, and where it is."""
     chosen, profile = templates.scan.places, profiles.scanned

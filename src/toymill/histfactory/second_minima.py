@@ -5,23 +5,22 @@ Two things make an nll with two minima:
 - An asymmetric variation. Its even part e·g(α) takes from the curvature near α = 0 what the data put there: ``two_sided``
   says for which parameters it may be too much, ``one_sided`` for which of them it never is. ``Scan`` holds what
   ``profiles`` needs to find the second minimum of a fit.
-- A loosely constrained parameter, whose Poisson constraint expects less than one count. A product with another parameter
-  has minima where the one is at its bound and where the other is large: ``trials`` says where they may be.
+- A loosely constrained factor, whose Poisson constraint expects less than one count. Its product with other parameters
+  has minima where it is at its bound and where it and they are large: ``Loose`` holds what ``products`` needs to find them.
 
-docs/statistics.md tells how the two are used, and what was measured.
+docs/second-minima.md tells how the two are used, and what was measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.linalg
 
-from toymill.histfactory.arrays import Scan, Templates
-from toymill.histfactory.expectation import along, even_part, expectation, over_interpolating, yields
-from toymill.parameters import Parameters, Trial
+from toymill.histfactory.arrays import Loose, Scan, Templates
+from toymill.histfactory.expectation import along, expectation, over_interpolating, yields
+from toymill.parameters import Parameters
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -35,10 +34,6 @@ _FLUCTUATION = 5.0  # standard deviations by which the data may be off
 _LEAST_RATE = 5.0  # below it counts are not near enough to normal
 _NEGLIGIBLE = 0.03  # of what is left out of all responses, root mean square over the values, in standard deviations
 _LARGEST_CHANGE = 1e100  # of an expectation, in standard deviations: its square is still a number
-_STEEP_OUT = (2.0, 2.5)  # standard deviations at which such a factor is tried
-_TURNED = 1.5  # the same of a shift that may make a yield negative
-_STEEP = 0.7  # logarithm of a factor at one standard deviation
-_WORTHWHILE = 0.2  # a loosely constrained parameter is tried where the nll could fall by more than this
 
 
 class Candidates(NamedTuple):
@@ -46,20 +41,29 @@ class Candidates(NamedTuple):
 
     Attributes:
         parameters: True for a parameter along which there may be one.
-        trials: where those that are loosely constrained are tried.
-        scan: what the search along the others needs.
+        scan: what the search for it needs.
     """
 
     parameters: Bool[np.ndarray, " parameter"]
-    trials: tuple[Trial, ...]
     scan: Scan[np.ndarray]
 
 
 def no_scan(bins: int, samples: int) -> Scan[np.ndarray]:
     """A scan of no parameter."""
     none = np.zeros(0, dtype=np.int64)
+    loose = Loose(
+        places=none,
+        tau=np.zeros(0),
+        datum=none.copy(),
+        yields=np.zeros(0),
+        cells=np.zeros((0, samples, bins), dtype=bool),
+        shares=np.zeros((0, bins)),
+        terms=np.zeros((0, 0), dtype=np.int64),
+        scale=np.zeros((0, 2, 0)),
+        shift=np.zeros((0, 2, 0)),
+    )
     return Scan(
-        places=none, response=np.zeros((bins, 0, samples)), basis=np.zeros((0, len(SCANNED))), loose=none.copy()
+        places=none.copy(), response=np.zeros((bins, 0, samples)), basis=np.zeros((0, len(SCANNED))), loose=loose
     )
 
 
@@ -76,21 +80,30 @@ def candidates(
     doubtful &= ~parameters.fixed
     places = np.flatnonzero(doubtful[templates.order.interpolating])
     response, basis = _responses(templates, parameters.init, places)
-    loose = loose & ~parameters.fixed
-    scan = Scan(places, response, basis, _single_bin_places(templates, loose))
-    found = tuple(trial for k in np.flatnonzero(loose) for trial in trials(templates, parameters, int(k)))
-    tried = np.isin(np.arange(len(parameters)), [trial.parameter for trial in found])
-    return Candidates(doubtful | tried, found, scan)
+    found = _products(templates, parameters, loose & ~parameters.fixed)
+    tried = np.isin(np.arange(len(parameters)), templates.order.parameters[found])
+    return Candidates(doubtful | tried, Scan(places, response, basis, _loose(templates, found)))
 
 
-def _single_bin_places(
-    templates: Templates[np.ndarray], which: Bool[np.ndarray, " parameter"]
+def _products(
+    templates: Templates[np.ndarray], parameters: Parameters, loose: Bool[np.ndarray, " parameter"]
 ) -> Int[np.ndarray, " loose"]:
-    """Places of single-bin factors that do not interpolate, of some parameters."""
-    order, multipliers = templates.order, templates.multipliers
-    alone = which & ~np.isin(np.arange(len(which)), order.interpolating)
-    start = len(order.interpolating) + len(multipliers.multi_present)
-    return np.flatnonzero(alone[order.parameters[start:]][: len(multipliers.single_bin)]) + start
+    """Places of loosely constrained factors whose products may have a second minimum.
+
+    Let a standard deviation of the others move a yield s γ by the factor 1 + κ. With γ at its bound, w = n/ν - 1 is not
+    enough to lift it. Where γ goes up by g, the others follow and gain ½ (w s κ g)², more than the ½ s²/ν g² that the bin
+    loses where its misfit G = ½ (n - ν)²/ν is above 1/(2 κ²). Those stay of which a quarter of that is a misfit of less
+    than five standard deviations.
+    """
+    found = []
+    for parameter in np.flatnonzero(loose):
+        places = np.flatnonzero(templates.order.parameters == parameter)
+        cells = np.nonzero(_cells(templates, int(places[0])))
+        if len(places) == 1 and len(cells[0]):
+            spread = _spread(templates, parameters, int(places[0]), cells)
+            if 4 * spread * _FLUCTUATION**2 >= 1:
+                found.append(int(places[0]))
+    return np.array(found, dtype=np.int64)
 
 
 def two_sided(
@@ -300,56 +313,39 @@ def _responses(
     return response.reshape(bins, -1, samples), basis
 
 
-def trials(templates: Templates[np.ndarray], parameters: Parameters, loose: int) -> Iterator[Trial]:
-    """Where a loosely constrained parameter is tried: at 0, far out, and with what multiplies its yields.
-
-    A product of two such has minima where the one is at its bound and where the other is large. Let a standard deviation
-    of the others move a yield s γ by the factor 1 + κ. With γ at its bound, w = n/ν - 1 is not enough to lift it. Where γ
-    goes up by g, the others follow and gain ½ (w s κ g)², more than the ½ s²/ν g² that the bin loses where its misfit
-    G = ½ (n - ν)²/ν is above 1/(2 κ²). A quarter of that is asked for; nowhere is it tried where that takes a misfit of
-    more than five standard deviations.
-    """
-    init, (low, high) = parameters.init, parameters.bounds.T
-    normsys, interpolating = templates.normsys, templates.order.interpolating
-    place = int(np.flatnonzero(templates.order.parameters == loose)[-1])
-    cells = np.nonzero(np.any(templates.multipliers.places == place, axis=0) & (templates.nominal > 0))
-    factors = np.stack([normsys.log_hi, normsys.log_lo])[..., cells[0], templates.bin_channel[cells[1]]]
-    largest = np.max(factors, axis=2, initial=-np.inf)  # (direction, normsys)
-    least = max(_WORTHWHILE, 1 / (8 * max(_spread(templates, parameters, place, cells), 1e-9)))
-    if least > 0.5 * _FLUCTUATION**2:
-        return
-    missing = np.full(len(init), np.nan)
-    values: list[tuple[float, int, dict[int, float], np.ndarray]] = [(0.0, loose, {}, missing)]
-    if largest.size and np.max(largest) > _STEEP:
-        direction, n = np.unravel_index(np.argmax(largest), largest.shape)
-        other, side = int(interpolating[len(interpolating) - largest.shape[1] + n]), 1 if direction == 0 else -1
-        apart = np.where([kind == "none" for kind in parameters.constraint], np.nan, init)
-        for moved in ({}, _turned(templates, cells)):
-            values += [(5.0, other, {other: init[other] + out * side} | moved, apart) for out in _STEEP_OUT]
-            if not _turned(templates, cells):
-                break
-    else:
-        values.append((4.0, loose, {}, missing))
-    for factor, hold, others, rest in values:
-        point = rest.copy()
-        for k, value in (others | {loose: factor * init[loose]}).items():
-            point[k] = np.clip(value, low[k], high[k])
-        yield Trial(loose, hold, point, least)
+def _loose(templates: Templates[np.ndarray], places: Int[np.ndarray, " loose"]) -> Loose[np.ndarray]:
+    """What ``products`` needs of the loosely constrained factors at some places."""
+    normsys, histosys, constraints = templates.normsys, templates.histosys, templates.constraints
+    cells = np.array([_cells(templates, place) for place in places]).reshape(len(places), *templates.nominal.shape)
+    nominal = np.where(cells, templates.nominal, 0.0)
+    yields = nominal.sum(axis=(1, 2))
+    weights = nominal / yields[:, None, None]
+    scale, shift = (np.zeros((len(places), 2, len(templates.order.interpolating))) for _ in range(2))
+    for side, log, sign in ((0, normsys.log_hi, 1.0), (1, normsys.log_lo, -1.0)):
+        factor = np.einsum("nsb,lsb->nl", log[:, :, templates.bin_channel], weights)
+        added = np.einsum("hsb,lsb->hl", sign * histosys.linear + histosys.even, cells / yields[:, None, None])
+        scale[:, side] = over_interpolating(templates, None, factor).T
+        shift[:, side] = over_interpolating(templates, added, None).T
+    present = np.any((scale != 0) | (shift != 0), axis=1)
+    most = int(present.sum(axis=1).max(initial=0))
+    terms = np.argsort(~present, axis=1, kind="stable")[:, :most]
+    of = constraints.poisson_of[places]
+    return Loose(
+        places=places,
+        tau=constraints.poisson_tau[of],
+        datum=constraints.poisson_datum[of],
+        yields=yields,
+        cells=cells,
+        shares=weights.sum(axis=1),
+        terms=terms,
+        scale=np.take_along_axis(scale, terms[:, None], axis=2),
+        shift=np.take_along_axis(shift, terms[:, None], axis=2),
+    )
 
 
-def _turned(templates: Templates[np.ndarray], cells: tuple[np.ndarray, ...]) -> dict[int, float]:
-    """The parameter, and its value, at which a histosys makes the yields of some cells most negative; none if none does."""
-    histosys, nominal, (sample, bin_) = templates.histosys, templates.nominal[cells], cells
-    found = {}
-    least = 0.0
-    for value in (-_TURNED, _TURNED):
-        even = even_part(histosys.shape, np.full(len(histosys.linear), value))
-        linear, bowed = histosys.linear[:, sample, bin_], histosys.even[:, sample, bin_]
-        yields_there = nominal + value * linear + even[:, None] * bowed
-        relative = np.min(yields_there / nominal, axis=1, initial=np.inf)
-        if relative.size and np.min(relative) < least:
-            least = float(np.min(relative))
-            found = {int(templates.order.interpolating[np.argmin(relative)]): value}
+def _cells(templates: Templates[np.ndarray], place: int) -> Bool[np.ndarray, "sample bin"]:
+    """The cells with a yield that the parameter at a place multiplies."""
+    found: np.ndarray = np.any(templates.multipliers.places == place, axis=0) & (templates.nominal > 0)
     return found
 
 

@@ -107,7 +107,12 @@ def kernel_of(
         quadratic=exact if expected is None else scoring,
         exact=exact,
         at_floor=floors,
-        second_minima=lambda _, x, *__: (jnp.full_like(x, jnp.inf), x, jnp.full_like(x, jnp.inf)),
+        second_minima=lambda _, x, *__: (
+            jnp.full_like(x, jnp.inf),
+            x,
+            jnp.zeros((0, x.shape[1])),
+            jnp.zeros((0, *x.shape)),
+        ),
         rates=None if expected is None else lambda _, x: jax.vmap(expected, 1, 1)(x),
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from toymill.errors import ToymillError
 from toymill.models.sums import RowSum
-from toymill.parameters import Parameters, Trial
+from toymill.parameters import Parameters
 
 if TYPE_CHECKING:
     from jax import Array
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Solve = Callable[[Array], Array]
     Scoring = Callable[[PyTree, Array, Array], tuple[Array, Array, Callable[[Array], Solve]]]
     Hessian = Callable[[PyTree, Array, Array], tuple[Array, Array, Arrow, tuple[Array, Array]]]
-    SecondMinima = Callable[[PyTree, Array, Array, Array, Array], tuple[Array, Array, Array]]
+    SecondMinima = Callable[[PyTree, Array, Array, Array, Array], tuple[Array, Array, Array, Array]]
 
 
 class Fast(NamedTuple):
@@ -67,8 +67,9 @@ class Kernel(NamedTuple):
             holds an expectation, so that the likelihood is not the model's; True where one is next to it.
         second_minima: the likeliest second minimum along each parameter, for fits that ended at x, from
             ``(arrays, x, data, fixed, bounds)``, the last of shapes (P,) and (P, 2): how far its nll lies above the fit's, about, (P, T),
-            infinite where there is none, and the parameter there, (P, T); and how far the nll could fall at most by the
-            ``trials`` of a parameter, about, (P, T). Called only for a model with any ``two_minima``.
+            infinite where there is none, and the parameter there, (P, T); then of L in which several parameters move
+            together: its nll above the fit's, about, (L, T), and all parameters there, (L, P, T). Called only for a model
+            with any ``two_minima``.
         fast: further functions of a model whose structure makes its fits faster, or None.
         rates: expected counts of the first data, Poisson ones, (B, T), from ``(arrays, x)``; None for data of other kinds.
     """
@@ -139,7 +140,6 @@ class Model(abc.ABC):
         digest: SHA-256 of everything that defines the model.
         two_minima: True for a parameter along which the likelihood may have two minima, shape (P,); fits for
             which the kernel's ``second_minima`` says so are then tried from there too.
-        trials: more places from which fits are tried if any parameter has ``two_minima``.
         kinks: True for a parameter along which the likelihood may have a kink at 0, shape (P,): there the kernel's
             derivatives at a positive and at a negative value are those of either side.
         tuning: what batches of its fits are shaped by.
@@ -161,7 +161,6 @@ class Model(abc.ABC):
     kernel: Kernel
     digest: str
     two_minima: Bool[np.ndarray, " parameter"]
-    trials: Sequence[Trial]
     kinks: Bool[np.ndarray, " parameter"]
     tuning: Tuning
     starts: Float[np.ndarray, "start parameter"]

@@ -217,7 +217,6 @@ def define_model(
         kernel=kernel_of(main_logpdf, None if rows is None else rows.terms, shape, counts),
         digest=hashlib.sha256(repr(statement).encode()).hexdigest(),
         two_minima=np.zeros(len(checked), dtype=bool),
-        trials=(),
         kinks=np.zeros(len(checked), dtype=bool),
         tuning=Tuning(block=size * max(size, width), matrix=size * size),
         starts=points,

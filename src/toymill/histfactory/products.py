@@ -1,0 +1,259 @@
+"""Second minima of products: where a loosely constrained factor γ and what else multiplies its yields grow together.
+
+With the other parameters adapted to first order and counts taken as normal (see ``profiles``), a yield s of the cells that
+γ multiplies, put into their bins in shares u, changes the nll by
+
+    -A s + ½ B s²,    A = uᵀ K⁻¹ r,    B = uᵀ K⁻¹ u,
+
+and moves the others by -V Jᵀ K⁻¹ u s. The yield is s = γ c Y exp(L): Y sums what histosys do to the cells, L what normsys
+do, each linear in its parameter on either side of 0. It costs τγ - n log γ, and ½ δ²/V for parameters that move by δ
+beyond that. Stationary points have δ = V (ψ L' + ζ Y'), so that only ψ and ζ are searched, on a grid, and γ follows: a Y
+of the wrong sign is crossed by a large ζ. Then the length of δ is searched with L and Y as they are there, and last γ
+follows from the model's own yield. docs/second-minima.md has what was measured.
+
+Toys are the last axis. One factor is looked at after the other; (term, lane) are the parameters that change its yields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from toymill.histfactory.arrays import Loose, Templates
+from toymill.histfactory.derivatives import Slopes
+from toymill.histfactory.rates import cells_at, own_bin
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+_SCALES = np.array([0.0, 0.1, 0.25, 0.45, 0.7, 1.0, 1.4, 1.9, 2.5, 3.2])[:, None, None]  # ψ
+_SHIFTS = np.array([0.0, 0.15, 0.35, 0.6, 1.0, 1.5, 2.2, 3.0])[None, :, None]  # ζ
+_LENGTHS = np.array([0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.55, 2.0, 2.6, 3.4])[
+    :, None, None
+]  # of δ, in units of the grid's best
+_FIRST_YIELD = 0.8  # of A/B, before it is known
+_LARGEST_LOG = 30.0  # of a product of factors
+_VISIBLE = 0.05  # ½ s² Σ u²/ν from which a yield is there at all
+_UNSURE = 0.35  # of the misfit ½ A²/B by which a gap may be overestimated
+
+
+class ProductMinima(NamedTuple):
+    """The likeliest second minimum of the product of each factor of ``Scan.loose``.
+
+    Attributes:
+        gap: how far its nll lies above the fit's at least, about; infinite where there is none.
+        theta: parameters there.
+    """
+
+    gap: Float[Array, "loose lane"]
+    theta: Float[Array, "loose place lane"]
+
+
+class Near(NamedTuple):
+    """The nll near a fit, counts taken as normal and expectations as linear in the parameters; see ``profiles``.
+
+    Attributes:
+        constrained: True for a parameter with a constraint.
+        information: its 1/σ², 1 for the others.
+        pull: θ - a of those that move, 0 for the others.
+        variance: V = 1/D, 0 for a parameter that does not move.
+        residual: r = n - ν + Σ J (θ - a).
+        weigh: multiplies by K⁻¹ from the left, (bin, column, lane) to the same, over all parameters.
+    """
+
+    constrained: Bool[Array, "place lane"]
+    information: Float[Array, "place lane"]
+    pull: Float[Array, "place lane"]
+    variance: Float[Array, "place lane"]
+    residual: Float[Array, "bin lane"]
+    weigh: Callable[[Array], Array]
+
+
+class _Factor(NamedTuple):
+    """What a yield by a factor does to the nll, and what the factor costs.
+
+    Attributes:
+        strength: |A|.
+        sign: of A: yields are positive in its direction.
+        stiffness: B.
+        visible: Σ u²/ν, with the expectations ν of the bins.
+        tau: τ.
+        events: n, its auxiliary datum.
+        now: γ of the fit.
+        low: bound of γ.
+        high: bound of γ.
+    """
+
+    strength: Float[Array, " lane"]
+    sign: Float[Array, " lane"]
+    stiffness: Float[Array, " lane"]
+    visible: Float[Array, " lane"]
+    tau: Float[Array, ""]
+    events: Float[Array, " lane"]
+    now: Float[Array, " lane"]
+    low: Float[Array, ""]
+    high: Float[Array, ""]
+
+    def best(self, unit: Float[Array, "*some lane"]) -> tuple[Array, Array, Array]:
+        """γ, its yield and the change of the nll, from the yield for γ = 1."""
+        factor = _Factor(*(_ranked(values, unit.ndim) for values in self))
+        bend, slope = factor.stiffness * unit**2, factor.tau - factor.strength * unit
+        gamma = (jnp.sqrt(slope**2 + 4 * bend * factor.events) - slope) / jnp.maximum(2 * bend, 1e-300)
+        gamma = jnp.clip(gamma, factor.low, factor.high)
+        found = gamma * unit
+        change = factor.tau * (gamma - factor.now) - factor.strength * found + 0.5 * factor.stiffness * found**2
+        change = change - jnp.where(factor.events > 0, factor.events * jnp.log(gamma / factor.now), 0.0)
+        return gamma, found, jnp.where((found > 0) & factor.is_there(found), change, jnp.inf)
+
+    def is_there(self, found: Float[Array, "*some lane"]) -> Bool[Array, "*some lane"]:
+        """Whether a yield can be told from none."""
+        return 0.5 * found**2 * self.visible > _VISIBLE
+
+
+class _Product(NamedTuple):
+    """The best product of a factor: δ, its yield, and the change of the nll."""
+
+    moved: Float[Array, "term lane"]
+    found: Float[Array, " lane"]
+    change: Float[Array, " lane"]
+
+
+def product_minima(
+    templates: Templates[Array],
+    slopes: Slopes,
+    near: Near,
+    theta: Float[Array, "place lane"],
+    data: Float[Array, "datum lane"],
+    bounds: Float[Array, "place 2"],
+) -> ProductMinima:
+    """The likeliest second minima of products, of fits that ended at ``theta``; see the module.
+
+    Where a factor's yield is there already, that is the fit with the factor at its lower bound, if its auxiliary datum is 0.
+    """
+    loose, lanes = templates.scan.loose, theta.shape[1]
+    if not len(loose.places):
+        return ProductMinima(jnp.zeros((0, lanes)), jnp.zeros((0, *theta.shape)))
+    every = jnp.broadcast_to(loose.shares.T[..., None], (*loose.shares.T.shape, lanes))
+    weighed = jnp.swapaxes(near.weigh(every), 0, 1)
+
+    def minimum(one: tuple[Loose[Array], Array]) -> ProductMinima:
+        loose, weighed = one
+        factor = _factor(loose, slopes, near, weighed, theta, data, bounds)
+
+        def of_cells(values: Array) -> Array:
+            return jnp.sum(jnp.where(loose.cells[..., None], values, 0.0), axis=(0, 1))
+
+        follow = -jnp.concatenate(
+            [jnp.sum(slopes.jacobian * weighed[None], axis=1), slopes.own * weighed[own_bin(templates)]]
+        )
+        follow = follow * near.variance
+        product = _best_product(loose, near, factor, theta[loose.terms], follow[loose.terms])
+        at = (theta + follow * (factor.sign * product.found)[None]).at[loose.terms].add(product.moved)
+        at = jnp.where(near.variance > 0, jnp.clip(at, bounds[:, :1], bounds[:, 1:]), theta)
+        unit = factor.sign * of_cells(cells_at(templates, at.at[loose.places].set(1.0)).value)
+        gamma, _, change = factor.best(unit)
+        gap = change + _cost(product.moved, near.variance[loose.terms])
+        gap = gap - _UNSURE * 0.5 * factor.strength**2 / factor.stiffness
+        there = factor.is_there(of_cells(slopes.cells.value))
+        gap = jnp.where(there, jnp.where(factor.events > 0, jnp.inf, 0.0), gap)
+        at = jnp.where(there[None], theta, at).at[loose.places].set(jnp.where(there, factor.low, gamma))
+        return ProductMinima(gap, at)
+
+    found: ProductMinima = lax.map(minimum, (loose, weighed))
+    return found
+
+
+def _factor(
+    loose: Loose[Array], slopes: Slopes, near: Near, weighed: Array, theta: Array, data: Array, bounds: Array
+) -> _Factor:
+    strength, shares = jnp.sum(weighed * near.residual, axis=0), loose.shares[:, None]
+    return _Factor(
+        strength=jnp.abs(strength),
+        sign=jnp.where(strength < 0, -1.0, 1.0),
+        stiffness=jnp.sum(weighed * shares, axis=0),
+        visible=jnp.sum(shares**2 / slopes.rates, axis=0),
+        tau=loose.tau,
+        events=data[loose.datum],
+        now=jnp.maximum(theta[loose.places], 1e-300),
+        low=bounds[loose.places, 0],
+        high=bounds[loose.places, 1],
+    )
+
+
+def _best_product(
+    loose: Loose[Array],
+    near: Near,
+    factor: _Factor,
+    here: Float[Array, "term lane"],
+    follow: Float[Array, "term lane"],
+) -> _Product:
+    """The best product of a factor; ``here`` are the parameters of the fit, ``follow`` how they follow a yield."""
+    variance = jnp.where(near.constrained, near.variance, 0.0)[loose.terms]
+
+    def scale(x: Array) -> Array:
+        return _two_sided(loose.scale, x)
+
+    def shift(x: Array) -> Array:
+        return _two_sided(loose.shift, x) * _ranked(factor.sign, x.ndim)
+
+    def unit(scales: Array, sums: Array) -> Array:
+        return loose.yields * sums * jnp.exp(jnp.clip(scales, -_LARGEST_LOG, _LARGEST_LOG))
+
+    def at_yield(found: Array) -> Array:
+        return here + follow * (factor.sign * found)[None]
+
+    start = at_yield(_FIRST_YIELD * factor.strength / factor.stiffness)
+    by_scale, by_shift = _steepest(scale, start), _steepest(shift, start)
+    first, both, second = (
+        jnp.sum(variance * one * other, axis=0)[None, None]
+        for one, other in ((by_scale, by_scale), (by_scale, by_shift), (by_shift, by_shift))
+    )
+    scales = jnp.sum(scale(start), axis=0)[None, None] + _SCALES * first + _SHIFTS * both
+    sums = (factor.sign + jnp.sum(shift(start), axis=0))[None, None] + _SCALES * both + _SHIFTS * second
+    _, found, change = factor.best(unit(scales, sums))
+    change = change + 0.5 * (_SCALES**2 * first + 2 * _SCALES * _SHIFTS * both + _SHIFTS**2 * second)
+    lowest = jnp.argmin(change.reshape(-1, change.shape[-1]), axis=0)[None]
+
+    def at_lowest(values: Array | np.ndarray) -> Array:
+        every = jnp.broadcast_to(values, found.shape).reshape(-1, found.shape[-1])
+        return jnp.take_along_axis(every, lowest, axis=0)[0]
+
+    whole = variance * (at_lowest(_SCALES)[None] * by_scale + at_lowest(_SHIFTS)[None] * by_shift)
+    start = at_yield(jnp.where(jnp.isfinite(at_lowest(change)), at_lowest(found), 0.0))
+    at = start[None] + _LENGTHS * whole[None]  # (length, term, lane)
+    sums = factor.sign[None] + jnp.sum(shift(at), axis=1)
+    _, found, change = factor.best(unit(jnp.sum(scale(at), axis=1), sums))
+    change = change + _LENGTHS[:, 0] ** 2 * _cost(whole, variance)[None]
+    lowest = jnp.argmin(change, axis=0)[None]
+    return _Product(
+        jnp.asarray(_LENGTHS)[lowest[0], 0, 0][None] * whole,
+        jnp.take_along_axis(found, lowest, axis=0)[0],
+        jnp.take_along_axis(change, lowest, axis=0)[0],
+    )
+
+
+def _cost(moved: Float[Array, "term lane"], variance: Float[Array, "term lane"]) -> Float[Array, " lane"]:
+    """½ Σ δ²/V."""
+    return 0.5 * jnp.sum(jnp.where(variance > 0, moved**2 / jnp.where(variance > 0, variance, 1.0), 0.0), axis=0)
+
+
+def _two_sided(slopes: Float[Array, "2 term"], x: Float[Array, "*some term lane"]) -> Float[Array, "*some term lane"]:
+    """What is linear on either side of 0, given at 1 and at -1."""
+    up, down = (_ranked(values[:, None], x.ndim) for values in slopes)
+    return up * jnp.maximum(x, 0.0) + down * jnp.maximum(-x, 0.0)
+
+
+def _ranked(values: Array, rank: int) -> Array:
+    """An array with so many axes, new ones first; a number stays one."""
+    return values.reshape((1,) * (rank - values.ndim) + values.shape) if values.ndim else values
+
+
+def _steepest(function: Callable[[Array], Array], x: Float[Array, "term lane"]) -> Float[Array, "term lane"]:
+    """The slope over a step of 1 up or down, whichever raises the function more; 0 where neither does."""
+    here = function(x)
+    up, down = function(x + 1.0) - here, function(x - 1.0) - here
+    return jnp.where(jnp.maximum(up, down) > 0, jnp.where(up > down, up, -down), 0.0)
