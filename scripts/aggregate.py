@@ -13,6 +13,5 @@ from toymill.study.summarize import summarize  # noqa: E402
 with reported(snakemake.log):
     study, description = study_of(snakemake.config, snakemake.input.design), read_description(snakemake.input.model)
     fits, tallies = by_ensemble(snakemake.input.fits), by_ensemble(snakemake.input.tallies)
-    answers = read_answers(snakemake.input.answers) if snakemake.input.answers else None
-    summary = summarize(study, description, fits, tallies, answers)
+    summary = summarize(study, description, fits, tallies, read_answers(snakemake.input.answers))
     write_summary(snakemake.output.json, snakemake.output.hdf5, summary)
