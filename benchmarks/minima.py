@@ -38,7 +38,7 @@ def workloads() -> dict[str, toymill.Model]:
         "every-modifier": toymill.read_workspace(tests / "every-modifier.json"),
         "onoff": toymill.read_workspace(tests / "onoff.json"),
     }
-    for name in ("100p0_20p0", "150p0_50p0", "200p0_100p0"):
+    for name in ("100p0_20p0", "150p0_50p0", "250p0_150p0"):
         patch = ATLAS / f"patch.ERJR_{name}.json"
         if patch.exists():
             found[f"atlas-{name}"] = toymill.read_workspace(ATLAS / "BkgOnly.json", patches=[patch])

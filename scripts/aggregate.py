@@ -12,6 +12,6 @@ from toymill.study.summarize import summarize  # noqa: E402
 
 with reported(snakemake.log):
     study, description = study_of(snakemake.config, snakemake.input.design), read_description(snakemake.input.model)
-    fits, tallies = by_ensemble(snakemake.input.fits), by_ensemble(snakemake.input.tallies)
-    summary = summarize(study, description, fits, tallies, read_answers(snakemake.input.answers))
+    files = by_ensemble(snakemake.input.fits), by_ensemble(snakemake.input.tallies)
+    summary = summarize(study, description, *files, read_answers(snakemake.input.answers))
     write_summary(snakemake.output.json, snakemake.output.hdf5, summary)

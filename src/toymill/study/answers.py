@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 MOST_FOR_IMPACTS = 5 * 10**7
 """Numbers in the toys that impacts are taken from, at most."""
 
+_WHICH = {"0": "The median expected limit", "1": "The expected limit at +1 σ", "2": "The expected limit at +2 σ"}
+
 Files = Mapping[str, Sequence[str | Path]]
 
 
@@ -151,7 +153,12 @@ def _limit(stored: Stored) -> LimitAnswer:
         asymptotic=asymptotic,
         verdict=verdict,
         expected_verdicts={
-            key: limit_verdict(asymptotic.expected[key].value, item, count=count, what=f"The expected limit ({key} σ)")
+            key: limit_verdict(
+                asymptotic.expected[key].value,
+                item,
+                count=count,
+                what=_WHICH.get(key, f"The expected limit at {key} σ"),
+            )
             for key, item in toys.expected.items()
         },
     )
