@@ -38,8 +38,11 @@ def stated(root, **changes):
 @pytest.fixture(scope="module")
 def finished(root, tmp_path_factory):
     """All sections of an on/off measurement, from design to summary: the designed study, its design and its summary."""
-    folder = tmp_path_factory.mktemp("asked")
-    before = stated(root, **SECTIONS)
+    return finish(stated(root, **SECTIONS), tmp_path_factory.mktemp("asked"))
+
+
+def finish(before, folder):
+    """A study from its design to its summary."""
     design = design_study(before)
     write_record(folder / "design.json", design)
     study = study_of(before.model_dump(mode="json"), folder / "design.json")
@@ -88,6 +91,18 @@ def test_the_null_has_the_exact_significance(finished, exact):
     assert found.tail[-1].weighted.normalisation == pytest.approx(
         1, abs=5 * found.tail[-1].weighted.normalisation_error
     )
+
+
+@pytest.mark.long
+def test_five_sigma_of_the_teaching_model_as_a_hundred_million_plain_toys_have_it(root, tmp_path):
+    """10⁸ toys without a signal at nominal parameters: 2.749e-5 ± 0.053e-5 beyond 16, 1.80e-7 (+0.53, -0.42) beyond 25."""
+    content = {"study": "five", "model": str(root / "config/workspaces/teaching.json"), "nuisances": "nominal"}
+    _, _, summary = finish(read_study({**content, "discovery": {"toys": 30_000}}), tmp_path)
+    at = {item.q_0: item.weighted for item in summary.answers.discovery.tail}
+    assert at[9.0].value == pytest.approx(1.2070e-3, abs=3 * np.hypot(at[9.0].error, 0.0035e-3))
+    assert at[16.0].value == pytest.approx(2.749e-5, abs=3 * np.hypot(at[16.0].error, 0.053e-5))
+    assert at[25.0].value == pytest.approx(1.80e-7, abs=3 * np.hypot(at[25.0].error, 0.5e-7))
+    assert at[25.0].error < 0.05 * at[25.0].value
 
 
 def test_the_observed_limit_is_the_exact_one(finished, exact):
@@ -199,7 +214,7 @@ def test_a_design_of_other_sections_is_refused(root):
     ("changes", "message"),
     [
         ({}, "needs at least one, or one of the sections limit, discovery"),
-        ({"limit": {"levle": 0.9}}, "limit.levle: unknown key. Did you mean 'level'"),
+        ({"limit": {"lvel": 0.9}}, "limit.lvel: unknown key. Did you mean 'level'"),
         ({"limit": {"values": [1.0, 0.5]}}, "limit.values: they do not ascend"),
         ({"limit": {"level": 0.3}}, "limit.level: input should be greater than 0.5; got 0.3"),
         ({"limit": 3}, "limit: expected a mapping"),

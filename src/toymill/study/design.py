@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import scipy.optimize
 
 from toymill._version import __version__
 from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, LimitConfig, needs, signal, tilted
@@ -24,11 +27,13 @@ from toymill.study.model import checked_model, poi_of
 from toymill.toys import throw
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Array, Float
 
     Point = Float[np.ndarray, " parameter"]
 
 _STEPS = 8  # of the search for a truth point whose Asimov dataset has a given q_0
+_NEAR = 0.01  # of that √q_0, relative
+_LEAST = 1e-12  # expected counts below it are taken for it
 
 
 def design_study(study: Study) -> Design:
@@ -103,34 +108,68 @@ def best_fit(model: Model) -> Point:
 def tilt(model: Model, null: Point, bound: Float[np.ndarray, "free free"], significance: float) -> Point:
     """A truth point at which toys reach the tail of q_0 of a hypothesis, (P,).
 
-    It lies on the line from the null along the profile direction V_·μ / V_μμ, with V the Cramér-Rao bound at the null:
-    of all points whose toys reach the tail, those of this line are, to first order, the nearest to the null. How far it
-    lies is found by its Asimov dataset, whose q_0 is the significance squared. A model that states a density has no such
-    dataset: it lies as many standard deviations from the null.
+    Of all points with its signal, its expectation is the likeliest data of the null: a rare event comes about in the
+    likeliest of the ways in which it can (Dembo and Zeitouni, Large deviations techniques and applications, 2.2). The
+    signal is found by the Asimov dataset of the point, whose q_0 is to be the significance squared. A model that states a
+    density has no expectation: the point lies as many standard deviations from the null, along the profile direction
+    V_·μ / V_μμ.
 
     Args:
         model: the model.
         null: the truth point of the hypothesis, with the parameter of interest at 0.
-        bound: V over the free parameters.
+        bound: the Cramér-Rao bound V at the null, over the free parameters.
         significance: √q_0 that toys of the point have, about.
     """
     position, free = model.poi_index, np.flatnonzero(~model.parameters.fixed)
-    own = free.tolist().index(position)
-    direction = np.zeros(len(null))
-    direction[free] = bound[:, own] / bound[own, own]
-    if not _can_be_thrown(model, _along(model, null, direction, significance * np.sqrt(bound[own, own]))):
-        direction = np.zeros(len(null))
-        direction[position] = 1.0
-    far = significance * float(np.sqrt(bound[own, own]))
+    column = bound[:, free.tolist().index(position)]
+    signal = significance * float(np.sqrt(column[free == position][0]))
     if model.draw is not None:
-        return _along(model, null, direction, far)
+        point = null.copy()
+        point[free] += column / column[free == position] * signal
+        inside: np.ndarray = np.clip(point, *model.parameters.bounds.T)
+        return inside
     for _ in range(_STEPS):
-        point = _along(model, null, direction, far)
+        signal = min(signal, float(model.parameters.bounds[position, 1]))
+        point = _likest(model, null, np.sqrt(np.diag(bound)), signal)
         reached = _root_q_0(model, point)
-        if not reached > 0 or abs(reached / significance - 1) < 0.01:
+        if not reached > 0 or abs(reached / significance - 1) < _NEAR:
             break
-        far *= min(max(significance / reached, 0.5), 2.0)
-    return _along(model, null, direction, far)
+        signal *= min(max(significance / reached, 0.5), 2.0)
+    return point
+
+
+def _likest(model: Model, null: Point, sigma: Float[np.ndarray, " free"], signal: float) -> Point:
+    """The point with this signal whose expectation λ is the likeliest data of the null, whose expectation is λ₀.
+
+    It has the least Σ (λ ln(λ/λ₀) - λ + λ₀) over counts plus Σ (λ - λ₀)²/2σ² over normal data, by L-BFGS-B in units of
+    the parameters' standard deviations.
+    """
+    others = np.flatnonzero(~model.parameters.fixed & (np.arange(len(null)) != model.poi_index))
+    scale = sigma[np.isin(np.flatnonzero(~model.parameters.fixed), others)]
+    poisson, width = model.sampling.poisson, np.where(model.sampling.poisson, 1.0, model.sampling.sigma)
+    expected = jnp.asarray(model.expected_data(null))
+    base = jnp.asarray(null).at[model.poi_index].set(signal)
+
+    def divergence(units: Float[Array, " other"]) -> Float[Array, ""]:
+        found = model.expected_data(base.at[others].add(units * scale))
+        counts = jnp.maximum(found, _LEAST)
+        of_counts = counts * jnp.log(counts / jnp.maximum(expected, _LEAST)) - found + expected
+        return jnp.sum(jnp.where(poisson, of_counts, ((found - expected) / width) ** 2 / 2))
+
+    bounds = (model.parameters.bounds[others] - null[others, None]) / scale[:, None]
+    with_gradient = jax.jit(jax.value_and_grad(divergence))
+    found = scipy.optimize.minimize(
+        lambda units: tuple(np.asarray(item) for item in with_gradient(units)),
+        np.zeros(len(others)),
+        jac=True,
+        bounds=bounds,
+        method="L-BFGS-B",
+    )
+    point = null.copy()
+    point[others] += found.x * scale
+    point[model.poi_index] = signal
+    inside: np.ndarray = np.clip(point, *model.parameters.bounds.T)
+    return inside
 
 
 def _bound(model: Model, null: Point, seed: int) -> Float[np.ndarray, "free free"]:
@@ -156,17 +195,6 @@ def _limit(settings: LimitConfig, model: Model, null: Point, bound: Float[np.nda
     asymptotic = asymptotic_limits(settings, model, null, float(np.sqrt(bound[own, own])))
     high = float(model.parameters.bounds[model.poi_index, 1])
     return DesignedLimit(values=limit_points(settings, asymptotic, high), asymptotic=asymptotic)
-
-
-def _along(model: Model, null: Point, direction: Point, far: float) -> Point:
-    inside: np.ndarray = np.clip(null + far * direction, *model.parameters.bounds.T)
-    return inside
-
-
-def _can_be_thrown(model: Model, point: Point) -> bool:
-    if model.draw is not None:
-        return True
-    return bool((np.asarray(model.expected_data(point))[model.sampling.poisson] >= 0).all())
 
 
 def _root_q_0(model: Model, point: Point) -> float:
