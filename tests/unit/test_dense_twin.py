@@ -22,6 +22,7 @@ def drawn(structure, number):
     systematics = int(shape.integers(1, 6))
     for channel in range(int(shape.integers(1, 4))):
         bins = int(shape.integers(1, 7))
+        bins = bins if channel else max(bins, 3)  # where mu and k are told from another
         background = rng.uniform(20, 200, bins)
         modifiers = [normsys(f"n{k}", *np.exp([1, -1] * rng.uniform(0.02, 0.15, 2))) for k in range(systematics)]
         if shape.random() < 0.6:
@@ -51,7 +52,7 @@ def drawn(structure, number):
 
 
 def compared(model, seed):
-    """Free fits and fits at μ = 0 of some toys by either path: differences of nll, of errors in their units, statuses."""
+    """Free fits and fits at μ = 0 of some toys by either path: ours and the other's."""
     plain = replace(model, kernel=model.kernel._replace(fast=None))
     toys = toymill.throw(model, model.parameters.init, TOYS, seed=seed)
     for held in ({}, {"mu": 0.0}):
