@@ -12,6 +12,9 @@ from toymill.study.summarize import summarize  # noqa: E402
 
 with reported(snakemake.log):
     study, description = study_of(snakemake.config, snakemake.input.design), read_description(snakemake.input.model)
-    files = by_ensemble(snakemake.input.fits), by_ensemble(snakemake.input.tallies)
-    summary = summarize(study, description, *files, read_answers(snakemake.input.answers))
-    write_summary(snakemake.output.json, snakemake.output.hdf5, summary)
+    parts = (
+        by_ensemble(snakemake.input.fits),
+        by_ensemble(snakemake.input.tallies),
+        read_answers(snakemake.input.answers),
+    )
+    write_summary(snakemake.output.json, snakemake.output.hdf5, summarize(study, description, *parts))
