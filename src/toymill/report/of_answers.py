@@ -73,7 +73,7 @@ def _curve(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
     axes.set_xscale("log")
     axes.set_xlim(0.9 * points[0], 1.1 * points[-1])
     bottom = np.nanmin(np.where(value > 0, value, np.nan)) if (value > 0).any() else 1e-3
-    axes.set_ylim(max(bottom / 2, 1e-5), 2)
+    axes.set_ylim(max(min(bottom, 1 - found.toys.level) / 2, 1e-5), 2)
     axes.set_xlabel(f"tested {plain(summary.poi)}")
     axes.set_ylabel(name)
     axes.legend(loc="lower left", frameon=False)
@@ -121,7 +121,7 @@ def _limits(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
     axes.set_xscale("log")
     axes.set_xlim(0.9 * found.toys.points[0].poi, 1.1 * found.toys.points[-1].poi)
     axes.set_xlabel(f"upper limit on {plain(summary.poi)}")
-    axes.legend(loc="upper right", frameon=False)
+    axes.legend(loc="lower left", frameon=False)
 
 
 def _discovery(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
