@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from toymill.config.sections import needs
@@ -34,20 +34,18 @@ def designed(study: Study, design: Design) -> Study:
     )
 
 
-def study_of(content: Mapping[str, object], design: str | Path | Sequence[str]) -> Study:
+def study_of(content: Mapping[str, object], design: str | Path | None) -> Study:
     """The study that a configuration states, with the ensembles of its sections.
 
     Args:
         content: the configuration.
-        design: its ``design.json``; an empty list for a study without sections.
+        design: its ``design.json``; None, or empty as Snakemake has it, for a study without sections.
 
     Raises:
         ToymillError: what ``read_study``, ``read_design`` and ``designed`` refuse.
     """
     study = read_study(content)
-    return (
-        study if isinstance(design, Sequence) and not isinstance(design, str) else designed(study, read_design(design))
-    )
+    return designed(study, read_design(design)) if design else study
 
 
 def _with(study: Study, ensembles: Mapping[str, Ensemble]) -> Study:

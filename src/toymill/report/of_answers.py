@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from toymill.inference.p_values import CLs
+from toymill.inference.mixture import MixtureTail
+from toymill.inference.p_values import CLs, PValue
 from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain, with_error
 from toymill.results.answers import Answers, LimitAnswer
 from toymill.results.audit import Audit
 from toymill.results.summary import Summary
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _MOST_IMPACTS = 30
 
@@ -135,8 +140,7 @@ def _discovery(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
         (0.25, "toys without signal", BLUE, [item.plain for item in found.tail]),
     ):
         value = column(item.value or None for item in items)
-        low, high = column(item.low for item in items), column(item.high for item in items)
-        axes.errorbar(q + shift, value, yerr=[value - low, high - value], fmt="o", ms=4, color=colour, label=name)
+        axes.errorbar(q + shift, value, yerr=_reach(value, items), fmt="o", ms=4, color=colour, label=name)
     axes.plot(q, [item.asymptotic for item in found.tail], "-", color=ORANGE, label="asymptotic")
     if found.observed is not None and found.observed.q_0 > 0:
         axes.axvline(found.observed.q_0, color=GREY, label=f"observed $q_0$ = {found.observed.q_0:.3g}")
@@ -149,6 +153,13 @@ def _discovery(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     return figure
 
 
+def _reach(
+    value: Float[np.ndarray, " value"], items: Sequence[PValue | MixtureTail]
+) -> list[Float[np.ndarray, " value"]]:
+    """How far the intervals of p-values reach below and above them, as error bars take it."""
+    return [value - column(item.low for item in items), column(item.high for item in items) - value]
+
+
 def _goodness_of_fit(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     """The p-value of each statistic."""
     found = _answers(summary).goodness_of_fit
@@ -158,8 +169,7 @@ def _goodness_of_fit(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     rows = np.arange(len(names))
     values = [found.statistics[name].p_value for name in names]
     value = column(item.value for item in values)
-    low, high = column(item.low for item in values), column(item.high for item in values)
-    axes.errorbar(value, rows, xerr=[value - low, high - value], fmt="o", color="black", label="toys")
+    axes.errorbar(value, rows, xerr=_reach(value, values), fmt="o", color="black", label="toys")
     axes.plot(
         column(found.statistics[name].asymptotic for name in names),
         rows,

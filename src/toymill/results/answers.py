@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -103,10 +102,10 @@ class AnswersFile(FileRecord):
     """The answers."""
 
 
-def read_answers(path: str | Path | Sequence[str]) -> Answers | None:
-    """Read the answers; none of a study without sections, whose path is an empty list.
+def read_answers(path: str | Path | None) -> Answers | None:
+    """Read the answers; none of a study without sections, whose path is None, or empty as Snakemake has it.
 
     Raises:
         ToymillError: a file that is not one of this version, or is not what was written.
     """
-    return read_record(path, TypeAdapter(AnswersFile)).answers if isinstance(path, str | Path) else None
+    return read_record(path, TypeAdapter(AnswersFile)).answers if path else None

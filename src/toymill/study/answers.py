@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 MOST_FOR_IMPACTS = 5 * 10**7
 """Numbers in the toys that impacts are taken from, at most."""
 
-_WHICH = {"0": "The median expected limit", "1": "The expected limit at +1 σ", "2": "The expected limit at +2 σ"}
-
 Files = Mapping[str, Sequence[str | Path]]
 
 
@@ -157,7 +155,7 @@ def _limit(stored: Stored) -> LimitAnswer:
                 asymptotic.expected[key].value,
                 item,
                 count=count,
-                what=_WHICH.get(key, f"The expected limit at {key} σ"),
+                what="The median expected limit" if key == "0" else f"The expected limit at {int(key):+d} σ",
             )
             for key, item in toys.expected.items()
         },

@@ -86,13 +86,11 @@ def count_part(
     codes: set[str] = set()
 
     def readers() -> Iterator[ShardReader]:
-        for path, key in _shard_files(study, description, ensemble, number, files):
-            with reading_shard(path, key) as reader:
-                _require_tests(reader, about.tests)
-                codes.add(reader.code)
-                if study.keep != "all":
-                    tally.merge(reader.tally())
-                yield reader
+        for reader in _readers(study, description, ensemble, number, files):
+            codes.add(reader.code)
+            if study.keep != "all":
+                tally.merge(reader.tally())
+            yield reader
 
     values: list[list[Float[np.ndarray, " toy"]]] = [[] for _ in about.tests]
     if study.keep == "summary":
@@ -156,16 +154,8 @@ def fits_of(
     Raises:
         ToymillError: a shard that is missing, damaged or of another study, by name.
     """
-    tests = description.ensembles[ensemble].tests
     for number, part in enumerate(parts(study, ensemble)):
-
-        def readers(number: int = number) -> Iterator[ShardReader]:
-            for path, key in _shard_files(study, description, ensemble, number, files):
-                with reading_shard(path, key) as reader:
-                    _require_tests(reader, tests)
-                    yield reader
-
-        yield from _chunks(readers(), part, len(description.names))
+        yield from _chunks(_readers(study, description, ensemble, number, files), part, len(description.names))
 
 
 def counted(
@@ -181,6 +171,16 @@ def _no_toys(study: Study, description: Description, ensemble: str, derived: Der
     about = description.ensembles[ensemble]
     truth = [about.truth[name] for name in description.names]
     return Tally.empty(truth, about.tests, study.levels, [about.derived[name] for name in derived])
+
+
+def _readers(
+    study: Study, description: Description, ensemble: str, number: int, files: Iterable[str | Path]
+) -> Iterator[ShardReader]:
+    """The shards of a part in the order of their toys, each checked, and open until the next."""
+    for path, key in _shard_files(study, description, ensemble, number, files):
+        with reading_shard(path, key) as reader:
+            _require_tests(reader, description.ensembles[ensemble].tests)
+            yield reader
 
 
 def _require_tests(reader: ShardReader, tests: Sequence[float]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import jax
@@ -15,15 +14,12 @@ from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, LimitConfig, ne
 from toymill.config.study import Study
 from toymill.errors import ToymillError
 from toymill.fitting.conditional import fit_tests
-from toymill.fitting.fit import fit
-from toymill.fitting.results import Fits
-from toymill.fitting.status import Status
 from toymill.inference.information import cramer_rao, expected_information
 from toymill.inference.likelihood_ratios import q_0
 from toymill.models.base import Model
 from toymill.results.design import Design, DesignedEnsemble, DesignedLimit
 from toymill.study.limit_points import asymptotic_limits, limit_points
-from toymill.study.model import checked_model, poi_of
+from toymill.study.model import checked_model, observed_point, poi_of
 from toymill.toys import throw
 
 if TYPE_CHECKING:
@@ -59,7 +55,7 @@ def design_study(study: Study) -> Design:
             for number in range(1, TILTS + 1):
                 truths[tilted(number)] = tilt(model, null, bound, study.discovery.reach * number / TILTS), [0.0]
     if BEST_FIT in needs(study):
-        truths[BEST_FIT] = best_fit(model), []
+        truths[BEST_FIT] = observed_point(model, {}, "The fit to the observed data with all parameters free"), []
     free = ~model.parameters.fixed
     return Design(
         toymill=__version__,
@@ -93,16 +89,7 @@ def hypothesis(study: Study, model: Model, value: float) -> Point:
     nominal = model.parameters.values({poi: value})
     if not stands_at_data(study, model):
         return nominal
-    return _certified(_observed_fit(model, {poi: value}), f"with {poi} held at {value:g}")
-
-
-def best_fit(model: Model) -> Point:
-    """The free fit to the observed data, (P,).
-
-    Raises:
-        ToymillError: a fit that is not certified.
-    """
-    return _certified(_observed_fit(model, {}), "with all parameters free")
+    return observed_point(model, {poi: value}, f"The fit to the observed data with {poi} held at {value:g}")
 
 
 def tilt(model: Model, null: Point, bound: Float[np.ndarray, "free free"], significance: float) -> Point:
@@ -201,17 +188,3 @@ def _root_q_0(model: Model, point: Point) -> float:
     """√q_0 of a point's Asimov dataset."""
     free, (background,) = fit_tests(model, throw(model, point, 1, mode="asimov"), [{poi_of(model): 0.0}])
     return float(np.sqrt(max(q_0(free, background)[0], 0.0)))
-
-
-def _observed_fit(model: Model, held: Mapping[str, float]) -> Fits:
-    assert model.observed is not None
-    return fit(model, model.observed, held, covariance=False)
-
-
-def _certified(fits: Fits, how: str) -> Point:
-    if not fits.ok[0]:
-        status = Status(int(fits.status[0]))
-        msg = f"The fit to the observed data {how} ended as {status.name.lower()}. {status.advice}"
-        raise ToymillError(msg)
-    point: np.ndarray = fits.parameters[0]
-    return point

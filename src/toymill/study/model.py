@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -50,17 +50,29 @@ def truth_point(study: Study, model: Model, ensemble: str) -> Float[np.ndarray, 
     settings = study.ensembles[ensemble]
     if settings.nuisances == "nominal":
         return model.parameters.values(settings.truth)
+    what = f"ensembles.{ensemble}.nuisances: the fit to the observed data at {dict(settings.truth)}"
+    return observed_point(model, settings.truth, what)
+
+
+def observed_point(model: Model, held: Mapping[str, float], what: str) -> Float[np.ndarray, " parameter"]:
+    """The fit to the observed data, shape (P,).
+
+    Args:
+        model: a model with observed data.
+        held: parameters that the fit holds, by name.
+        what: which fit it is, as the message begins if it is not certified.
+
+    Raises:
+        ToymillError: a fit that is not certified.
+    """
     assert model.observed is not None
-    conditional = fit(model, model.observed, settings.truth)
-    if not conditional.ok[0]:
-        status = Status(int(conditional.status[0]))
-        msg = (
-            f"ensembles.{ensemble}.nuisances: the fit to the observed data at {dict(settings.truth)} ended as "
-            f"{status.name.lower()}. {status.advice}"
-        )
+    fits = fit(model, model.observed, held)
+    if not fits.ok[0]:
+        status = Status(int(fits.status[0]))
+        msg = f"{what} ended as {status.name.lower()}. {status.advice}"
         raise ToymillError(msg)
-    truth: np.ndarray = conditional.parameters[0]
-    return truth
+    point: np.ndarray = fits.parameters[0]
+    return point
 
 
 def derived_quantities(model: Model) -> Derived:
