@@ -1,5 +1,7 @@
 """Counting experiments whose test statistics have closed forms, and their exact p-values and limits."""
 
+from typing import NamedTuple
+
 import numpy as np
 import scipy.optimize
 import scipy.special
@@ -62,3 +64,59 @@ def gauss_toys(rng, signal, background, points=POINTS_OF_GAUSS):
     return [gauss(mu, x) for mu, x in zip(points, thrown, strict=True)], gauss(
         points[:, None], rng.normal(size=background)
     )
+
+
+class Lognormal(NamedTuple):
+    """A count n ~ Poisson(μ κ_s^θ + b κ_b^θ) whose θ is measured once as a, a normal number of unit width."""
+
+    b: float
+    of_signal: float = 1.0
+    of_background: float = 1.0
+
+    def mean(self, mu, theta):
+        return mu * self.of_signal**theta + self.b * self.of_background**theta
+
+    def profiled(self, mu, n, a):
+        """The nll with μ held and its θ, by Newton's method in steps of one at most."""
+        slopes = np.log(self.of_signal), np.log(self.of_background)
+        theta = a + np.zeros(np.shape(n))
+        for _ in range(60):
+            parts = mu * self.of_signal**theta, self.b * self.of_background**theta
+            mean = parts[0] + parts[1]
+            first = slopes[0] * parts[0] + slopes[1] * parts[1]
+            second = slopes[0] ** 2 * parts[0] + slopes[1] ** 2 * parts[1]
+            curvature = np.maximum(second * (1 - n / mean), 0) + n * (first / mean) ** 2 + 1
+            step = np.clip((first * (1 - n / mean) + theta - a) / curvature, -1, 1)
+            theta = theta - step
+            if np.max(np.abs(step)) < 1e-10:
+                break
+        return _poisson_nll(n, self.mean(mu, theta)) + (theta - a) ** 2 / 2, theta
+
+    def qtilde(self, mu, n, a):
+        """q̃_μ: where μ̂ is positive the free fit has θ = a, and expects n."""
+        estimate = (n - self.b * self.of_background**a) / self.of_signal**a
+        free = np.where(estimate > 0, _poisson_nll(n, np.maximum(n, 1e-300)), self.profiled(0.0, n, a)[0])
+        return np.where(estimate < mu, np.maximum(2 * (self.profiled(mu, n, a)[0] - free), 0.0), 0.0)
+
+    def tails(self, mu, n, cells=2001):
+        """CL_{s+b} and CL_b of n and a = 0 observed, each hypothesis at its conditional fit, right to 1/(4 cells)."""
+        normal = scipy.stats.norm.ppf((np.arange(cells) + 0.5) / cells)
+        found = []
+        for truth in (mu, 0.0):
+            theta = float(self.profiled(truth, np.float64(n), 0.0)[1])
+            mean = self.mean(truth, theta)
+            counts = np.arange(scipy.stats.poisson.ppf(1e-7, mean), scipy.stats.poisson.ppf(1 - 1e-7, mean) + 1)
+            q = self.qtilde(mu, *np.meshgrid(counts, normal + theta, indexing="ij"))
+            beyond = np.mean(q >= self.qtilde(mu, np.float64(n), 0.0) - 1e-9, axis=1)
+            found.append(float(np.sum(beyond * scipy.stats.poisson.pmf(counts, mean))))
+        return tuple(found)
+
+    def hybrid_tails(self, mu, n, cells=20001):
+        """The same where θ is drawn, and any statistic that falls with the count: P(count ≤ n)."""
+        theta = scipy.stats.norm.ppf((np.arange(cells) + 0.5) / cells)
+        return tuple(float(np.mean(scipy.stats.poisson.cdf(n, self.mean(truth, theta)))) for truth in (mu, 0.0))
+
+
+def limit_of_tails(tails, low, high, level=0.95):
+    """Where CLs of (CL_{s+b}, CL_b), a function of μ, is 1 - level."""
+    return scipy.optimize.brentq(lambda mu: tails(mu)[0] / tails(mu)[1] - (1 - level), low, high, xtol=1e-3)

@@ -1,0 +1,93 @@
+"""CMS Combine's own validation: test/validation/reference.json of cms-analysis/HiggsAnalysis-CombinedLimit.
+
+Its numbers are of toys, with the errors that it states; ours are added in quadrature, and three of both allowed. One
+number in 370 lies further away by chance. Its test statistic for these is q̃_μ, and its frequentist toys have nuisance
+parameters at the conditional fit of each hypothesis and fluctuated auxiliary data, as those of a study.
+"""
+
+import json
+
+import counting_experiments as exact
+import numpy as np
+import pytest
+from answered import answered
+from builders import normsys, workspace
+
+import toymill
+from toymill.inference.p_values import cls, tie_tolerance
+
+KAPPA = 1.3
+UNCERTAIN = {"B": ([], ["1"]), "S": (["1"], []), "U": (["1"], ["2"])}
+"""Which log-normal uncertainties of 30 % a benchmark has: of the signal, and of the background."""
+
+CLOSED = {"B": exact.Lognormal(5.5, of_background=KAPPA), "S": exact.Lognormal(5.5, of_signal=KAPPA)}
+LOGNORMAL = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
+
+# (kind, n), the limit on r at 95 % CL, and CL_{s+b} at r = 5
+LIMITS = [
+    ("B", 1, (2.98, 0.11), None),
+    ("B", 6, (7.07, 0.17), (0.0932, 0.0009)),
+    ("S", 6, (7.445, 0.063), (0.0898, 0.0009)),
+    pytest.param("U", 6, (8.04, 0.20), (0.1112, 0.0010), marks=pytest.mark.long),
+]
+
+# CLs at r = 5 with six events observed
+CLS = [("S", (0.1493, 0.0010)), ("U", (0.1863, 0.0010))]
+
+
+def counting(kind, n):
+    """data/benchmarks/counting/counting-B5p5-ObsN-Syst30X.txt: a bin with a signal of 1 and a background of 5.5."""
+    modifiers = [[normsys(name, KAPPA, 1 / KAPPA) for name in names] for names in UNCERTAIN[kind]]
+    bounds = [{"name": "mu", "bounds": [[0.0, 60.0]], "inits": [1.0]}]
+    spec = workspace({"bin": {"s": ([1.0], modifiers[0]), "b": ([5.5], modifiers[1])}}, bounds)
+    spec["observations"][0]["data"] = [float(n)]
+    return spec
+
+
+def near(found, stated):
+    """Whether two numbers with an error each are within three of both in quadrature."""
+    return abs(found[0] - stated[0]) < 3 * np.hypot(found[1], stated[1])
+
+
+@pytest.mark.parametrize(("kind", "n", "limit", "clsb"), LIMITS)
+def test_frequentist_limits(kind, n, limit, clsb, tmp_path):
+    """A whole study of each, beside Combine and, with one nuisance parameter, beside the enumeration of its outcomes.
+
+    With one event observed only 2 % of the background-only toys are as unlike a signal: the limit is 3.31.
+    """
+    path = tmp_path / "counting.json"
+    path.write_text(json.dumps(counting(kind, n)))
+    values = [2.2, 2.7, 3.2, 3.7, 4.4, 5.0] if n == 1 else [4.0, 5.0, 6.0, 6.8, 7.6, 8.5, 10.0]
+    section = {"values": values, "toys": 20_000, "background_toys": 40_000}
+    model = {"kind": "workspace", "path": str(path), "modifier_settings": LOGNORMAL}
+    found = answered({"study": "combine", "model": model, "limit": section}, tmp_path).limit.toys
+    at_5 = found.points[values.index(5.0)].observed
+    p = at_5.clsb.value, np.sqrt(at_5.clsb.value * (1 - at_5.clsb.value) / at_5.clsb.toys)
+    observed = found.observed.value, np.hypot(found.observed.error, found.observed.interpolation)
+    assert near(observed, limit)
+    assert clsb is None or near(p, clsb)
+    if kind in CLOSED:
+        tails = CLOSED[kind].tails(5.0, n)
+        truth = exact.limit_of_tails(lambda mu: CLOSED[kind].tails(mu, n), values[0], values[-1])
+        assert near(observed, (truth, 5e-3))
+        assert near(p, (tails[0], 3e-4))
+        assert near((at_5.value, at_5.error), (tails[0] / tails[1], 3e-4))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "stated"), CLS)
+def test_cls_of_many_toys(kind, stated):
+    """Our error is as small as Combine's."""
+    model = toymill.read_workspace(counting(kind, 6), modifier_settings=LOGNORMAL)
+    samples = []
+    for mu in (5.0, 0.0):
+        truth = toymill.fit(model, model.observed, {"mu": mu}).parameters[0]
+        toys = toymill.throw(model, truth, 300_000, seed=77, stream=f"{mu:g}")
+        samples.append(toymill.test(model, toys, {"mu": 5.0}).qtilde_mu)
+    observed = toymill.test(model, model.observed, {"mu": 5.0}).qtilde_mu[0]
+    found = cls(*samples, float(observed), tie_tolerance())
+    assert found.clsb.failed == found.clb.failed == 0
+    assert near((found.value, found.error), stated)
+    if kind in CLOSED:
+        tails = CLOSED[kind].tails(5.0, 6)
+        assert near((found.value, found.error), (tails[0] / tails[1], 3e-4))
