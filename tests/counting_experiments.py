@@ -120,3 +120,65 @@ class Lognormal(NamedTuple):
 def limit_of_tails(tails, low, high, level=0.95):
     """Where CLs of (CL_{s+b}, CL_b), a function of μ, is 1 - level."""
     return scipy.optimize.brentq(lambda mu: tails(mu)[0] / tails(mu)[1] - (1 - level), low, high, xtol=1e-3)
+
+
+class Counts(NamedTuple):
+    """Counts n_i ~ Poisson(μ s_i + γ b_i), and m ~ Poisson(γ τ) that measures γ; without τ, γ is 1.
+
+    Outcomes have the last axis of n_1, …, n_k, and m if there is a τ. The nll is convex in (μ, γ), so that derivatives
+    are halved to their zeros.
+    """
+
+    signal: tuple[float, ...]
+    background: tuple[float, ...]
+    tau: float | None = None
+
+    def mean(self, mu, gamma):
+        """Expectations of the outcomes, for μ and γ of one shape."""
+        parts = [mu * s + gamma * b for s, b in zip(self.signal, self.background, strict=True)]
+        return np.stack(parts if self.tau is None else [*parts, gamma * self.tau], axis=-1)
+
+    def nll(self, mu, gamma, outcomes):
+        return np.sum(_poisson_nll(outcomes, self.mean(mu, gamma)), axis=-1)
+
+    def gamma(self, mu, outcomes):
+        """The conditional estimate of γ at values of μ, one for each outcome."""
+        if self.tau is None:
+            return np.ones(np.shape(mu))
+        rates = np.array([*self.background, self.tau])
+
+        def slope(gamma):
+            return np.sum(rates * (1 - outcomes / self.mean(mu, gamma)), axis=-1)
+
+        return _zero(slope, np.full(np.shape(mu), 1e-9), np.sum(outcomes, axis=-1) / self.tau + 1)
+
+    def free(self, outcomes):
+        """The nll of the free fit, with μ̂ ≥ 0, and μ̂."""
+        rates = np.array([*self.signal, *([] if self.tau is None else [0.0])])
+
+        def slope(mu):
+            return np.sum(rates * (1 - outcomes / self.mean(mu, self.gamma(mu, outcomes))), axis=-1)
+
+        best = _zero(slope, np.zeros(outcomes.shape[:-1]), np.sum(outcomes, axis=-1) / min(self.signal) + 1)
+        return self.nll(best, self.gamma(best, outcomes), outcomes), best
+
+    def qtilde(self, mu, outcomes, free):
+        """q̃_μ of outcomes, of which ``free`` is given."""
+        held = np.full(outcomes.shape[:-1], float(mu))
+        t = 2 * (self.nll(held, self.gamma(held, outcomes), outcomes) - free[0])
+        return np.where(free[1] < mu, np.maximum(t, 0.0), 0.0)
+
+    def probability(self, mu, observed, outcomes):
+        """Probabilities of outcomes of a hypothesis at its conditional fit to the observed data."""
+        held = np.array([float(mu)])
+        mean = self.mean(held, self.gamma(held, np.array([observed], dtype=float)))
+        return np.prod(scipy.stats.poisson.pmf(outcomes, mean), axis=-1)
+
+
+def _zero(slope, low, high, steps=28):
+    """Where a rising function is zero, or its lower end; of arrays."""
+    for _ in range(steps):
+        half = (low + high) / 2
+        below = slope(half) < 0
+        low, high = np.where(below, half, low), np.where(below, high, half)
+    return low

@@ -232,9 +232,16 @@ def test_a_section_that_cannot_be_is_refused(root, changes, message):
         stated(root, **changes)
 
 
-def test_a_section_that_does_not_fit_the_model_is_refused(root):
+def test_a_section_that_does_not_fit_the_model_is_refused(root, tmp_path):
     with pytest.raises(ToymillError, match=r"limit.values: Parameter 'mu' cannot be 1e\+06"):
         checked_model(stated(root, limit={"values": [1.0, 1.0e6]}))
+    bounded = json.loads((root / "tests/data/onoff.json").read_text())
+    bounded["measurements"][0]["config"]["parameters"][0]["bounds"] = [[0.0, 20.0]]
+    (tmp_path / "bounded.json").write_text(json.dumps(bounded))
+    with pytest.raises(
+        ToymillError, match=r"q_mu is of a best fit that may be negative, .* keeps 'mu' above 0\. Take q"
+    ):
+        checked_model(stated(root, model=str(tmp_path / "bounded.json"), limit={"statistic": "q"}))
     counts = {"kind": "onoff"}
     with pytest.raises(ToymillError, match="impacts needs a fit to the observed data, and this model has none"):
         checked_model(read_study({"study": "asked", "model": counts, "impacts": {}}))
