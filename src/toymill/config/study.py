@@ -260,8 +260,7 @@ def check_sections(study: Study, facts: Facts) -> None:
     """Refuse sections that do not fit the model.
 
     Raises:
-        ToymillError: sections that need observed data which the model has not, tested values out of bounds, q_μ of a
-            parameter that cannot be negative.
+        ToymillError: sections that need observed data which the model has not, tested values out of bounds.
     """
     asked = [name for name in SECTIONS if getattr(study, name)]
     poi = str(facts.poi)
@@ -273,11 +272,11 @@ def check_sections(study: Study, facts: Facts) -> None:
         if needed and not facts.observed:
             msg = f"{key} needs a fit to the observed data, and this model has none. Give it observed data, or leave it out."
             raise ToymillError(msg)
-    low = facts.parameters.bounds[facts.parameters.index(poi), 0]
-    if study.limit and study.limit.statistic == "q" and low >= 0:
+    lowest = float(facts.parameters.bounds[facts.parameters.index(poi), 0])
+    if study.limit and study.limit.statistic == "q" and lowest >= 0:
         msg = (
-            f"limit.statistic: q_mu is of a best fit that may be negative, and the model keeps {poi!r} above {low:g}. "
-            "Take qtilde, or give it a lower bound below 0 in the model."
+            f"limit.statistic: q_μ lets the estimate of {poi!r} be negative, and the model bounds it at {lowest:g}. Lower "
+            "its bound in the model, or take qtilde, which is for a signal that is not negative."
         )
         raise ToymillError(msg)
     values = [*(study.limit.values or [] if study.limit else []), *([0.0] if study.limit or study.discovery else [])]
