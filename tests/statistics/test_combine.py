@@ -1,8 +1,9 @@
 """CMS Combine's own validation: test/validation/reference.json of cms-analysis/HiggsAnalysis-CombinedLimit.
 
 Its numbers are of toys, with the errors that it states; ours are added in quadrature, and three of both allowed. One
-number in 370 lies further away by chance. Its test statistic for these is q̃_μ, and its frequentist toys have nuisance
-parameters at the conditional fit of each hypothesis and fluctuated auxiliary data, as those of a study.
+number in 370 lies further away by chance. Its frequentist toys are those of a study: the nuisance parameters are at the
+conditional fit of each hypothesis, auxiliary data fluctuate, and the statistic is q̃_μ. Of its hybrid toys the nuisance
+parameters are drawn, auxiliary data stay as observed, and the statistic is that of LEP.
 """
 
 import json
@@ -14,6 +15,7 @@ from answered import answered
 from builders import normsys, workspace
 
 import toymill
+from toymill.inference.limits import upper_limit
 from toymill.inference.p_values import cls, tie_tolerance
 
 KAPPA = 1.3
@@ -33,6 +35,14 @@ LIMITS = [
 
 # CLs at r = 5 with six events observed
 CLS = [("S", (0.1493, 0.0010)), ("U", (0.1863, 0.0010))]
+
+# The limit of hybrid toys, and where to test
+HYBRID = [
+    ("B", 1, (3.4955, 0.033), [2.5, 3.0, 3.5, 4.2]),
+    ("B", 6, (7.446, 0.029), [5.0, 6.5, 7.2, 8.0, 9.0]),
+    ("S", 6, (7.596, 0.032), [5.0, 6.5, 7.2, 8.0, 9.0]),
+    pytest.param("U", 6, (8.098, 0.043), [5.0, 6.5, 7.5, 8.5, 9.5], marks=pytest.mark.long),
+]
 
 
 def counting(kind, n):
@@ -91,3 +101,53 @@ def test_cls_of_many_toys(kind, stated):
     if kind in CLOSED:
         tails = CLOSED[kind].tails(5.0, 6)
         assert near((found.value, found.error), (tails[0] / tails[1], 3e-4))
+
+
+def hybrid_limit(model, points, count):
+    """The limit of LEP's statistic over toys whose nuisance parameters are drawn."""
+
+    def thrown(mu, stream):
+        truth = model.parameters.values({model.poi: mu})
+        return toymill.throw(model, truth, count, seed=3, stream=stream, mode="hybrid")
+
+    signal = [toymill.lep_ratio(model, thrown(mu, f"signal {mu}"), mu) for mu in points]
+    without = thrown(0.0, "background")
+    background = np.stack([toymill.lep_ratio(model, without, mu) for mu in points])
+    observed = np.array([toymill.lep_ratio(model, model.observed, mu)[0] for mu in points])
+    return upper_limit(np.array(points), signal, background, observed, tolerance=tie_tolerance(100.0))
+
+
+@pytest.mark.parametrize(("kind", "n", "stated", "points"), HYBRID)
+def test_hybrid_limits(kind, n, stated, points):
+    """Beside Combine, and beside the integral of the Poisson probability over what is drawn."""
+    model = toymill.read_workspace(counting(kind, n), modifier_settings=LOGNORMAL)
+    found = hybrid_limit(model, points, 100_000)
+    observed = found.observed.value, np.hypot(found.observed.error, found.observed.interpolation)
+    assert near(observed, stated)
+    if kind in CLOSED:
+        truth = exact.limit_of_tails(lambda mu: CLOSED[kind].hybrid_tails(mu, n), points[0], points[-1])
+        assert near(observed, (truth, 1e-3))
+    if (kind, n) == ("B", 6):
+        p = found.points[0].observed.clsb
+        error = np.sqrt(p.value * (1 - p.value) / p.toys)
+        assert near((p.value, error), (0.1155, 0.0010))
+        assert near((p.value, error), (CLOSED[kind].hybrid_tails(5.0, n)[0], 1e-4))
+
+
+@pytest.mark.parametrize("count", [20_000, pytest.param(150_000, marks=pytest.mark.long)])
+def test_hybrid_limit_of_four_channels(root, count):
+    """H → WW at 140 GeV, hww4ch-1fb-B-mH140.txt of the same benchmarks: four counts, 38 log-normal uncertainties."""
+    path = root / "tests/data/combine/hww4ch-1fb-B-mH140.json"
+    model = toymill.read_workspace(path, modifier_settings=LOGNORMAL)
+    found = hybrid_limit(model, [1.2, 1.45, 1.6, 1.75, 2.0], count).observed
+    assert near((found.value, np.hypot(found.error, found.interpolation)), (1.6365, 0.0024))
+    assert found.error < 1.1 / np.sqrt(count)
+
+
+def test_of_one_count_every_statistic_orders_hybrid_toys_alike():
+    """With auxiliary data held, the Tevatron's statistic and LEP's fall with the count."""
+    model = toymill.read_workspace(counting("B", 6), modifier_settings=LOGNORMAL)
+    data = np.stack([np.arange(25.0), np.zeros(25)], axis=1)
+    held = [toymill.fit(model, data, {"mu": mu}, covariance=False) for mu in (5.0, 0.0)]
+    assert (np.diff(toymill.tevatron_ratio(*held)) < 0).all()
+    assert (np.diff(toymill.lep_ratio(model, data, 5.0)) < 0).all()
