@@ -6,7 +6,8 @@ their distribution would tell; of numbers that are right one of these tests in 3
 
 import itertools
 
-import counting_experiments as exact
+import counting_experiments as closed
+import enumerated_experiments as exact
 import numpy as np
 import pytest
 import scipy.optimize
@@ -111,11 +112,11 @@ def test_the_enumeration_is_right():
     """The closed forms of a known background and of the on/off problem, and scipy's minimum of the two bins."""
     n = np.arange(20.0)[:, None]
     np.testing.assert_allclose(
-        KNOWN.qtilde(3.0, n, KNOWN.free(n)), exact.known_background(3.0, n[:, 0], 4.0), atol=1e-9
+        KNOWN.qtilde(3.0, n, KNOWN.free(n)), closed.known_background(3.0, n[:, 0], 4.0), atol=1e-9
     )
     pairs = np.array(list(itertools.product(range(12), range(1, 12))), dtype=float)
     unit = exact.Counts((1.0,), (1.0,), 2.0)  # n_off ~ Poisson(2 b)
-    np.testing.assert_allclose(unit.qtilde(3.0, pairs, unit.free(pairs)), exact.onoff(3.0, *pairs.T, 2.0), atol=1e-8)
+    np.testing.assert_allclose(unit.qtilde(3.0, pairs, unit.free(pairs)), closed.onoff(3.0, *pairs.T, 2.0), atol=1e-8)
     row = np.array([[5.0, 2.0, 4.0]])
     best = scipy.optimize.minimize(lambda x: TWO_BINS.nll(x[:1], x[1:], row)[0], [1.0, 1.0], bounds=[(0, 9), (0.1, 9)])
     assert TWO_BINS.free(row)[0][0] == pytest.approx(best.fun, abs=1e-8)
@@ -134,6 +135,6 @@ def test_the_band_of_few_events():
     found = upper_limit(points, signal, background, None, tolerance=tie_tolerance()).expected
     for z in SIGMAS:
         limit, n = found[str(z)], int(scipy.stats.poisson.ppf(scipy.stats.norm.cdf(z), 5.5))
-        right = float(np.interp(scipy.stats.norm.ppf(0.95), z_of(exact.exact_cls(points, n, 5.5)), points))
+        right = float(np.interp(scipy.stats.norm.ppf(0.95), z_of(closed.exact_cls(points, n, 5.5)), points))
         assert limit.value == pytest.approx(right, abs=4 * limit.error)
         assert 0 < limit.error < 0.25
