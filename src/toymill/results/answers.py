@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
 from toymill.inference.goodness_of_fit import GoodnessOfFit
 from toymill.inference.impacts import Decomposition, Impact
-from toymill.inference.limits import UpperLimit
+from toymill.inference.limit_records import UpperLimit
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
 from toymill.inference.verdicts import AsymptoticVerdict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from toymill.inference.limits import upper_limit
 from toymill.inference.misfit import degrees_of_freedom, statistics
 from toymill.inference.mixture import mixture_tail, weights
 from toymill.inference.p_values import tail, tie_tolerance
+from toymill.inference.samples import LogRatios
 from toymill.inference.shifts import shifts
 from toymill.inference.verdicts import limit_verdict, significance_verdict
 from toymill.models.base import Model
@@ -38,6 +40,7 @@ from toymill.results.answers import (
 from toymill.results.description import Description
 from toymill.results.design import Design
 from toymill.study.collect import fits_of
+from toymill.study.densities import log_ratios_of
 from toymill.study.model import checked_model, poi_of, truth_point
 from toymill.toys import throw
 
@@ -140,6 +143,7 @@ def _limit(stored: Stored) -> LimitAnswer:
         level=settings.level,
         method=settings.method,
         tolerance=tie_tolerance(nll, stored.study.fit.edm_tolerance),
+        log_ratios=_log_ratios(stored, [signal(k + 1) for k in range(len(designed.values))]),
     )
     asymptotic, count = designed.asymptotic, settings.toys * len(designed.values) + background.shape[1]
     verdict = None
@@ -160,6 +164,18 @@ def _limit(stored: Stored) -> LimitAnswer:
             for key, item in toys.expected.items()
         },
     )
+
+
+def _log_ratios(stored: Stored, names: Sequence[str]) -> LogRatios:
+    """The densities of the toys of a limit, with which they are weighted."""
+    null, *truths = (truth_point(stored.study, stored.model, name) for name in (BACKGROUND, *names))
+
+    def of(ensemble: str, at: Sequence[Float[np.ndarray, " parameter"]]) -> Float[np.ndarray, "truth toy"]:
+        toys, count = partial(stored.toys, ensemble), stored.study.ensembles[ensemble].toys
+        return log_ratios_of(stored.model, toys, count, at, null)
+
+    own = [of(name, [truth])[0] for name, truth in zip(names, truths, strict=True)]
+    return LogRatios(own, of(BACKGROUND, truths))
 
 
 def _discovery(stored: Stored, reach: float) -> DiscoveryAnswer:
