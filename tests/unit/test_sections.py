@@ -118,7 +118,11 @@ def test_the_observed_limit_is_the_exact_one(finished, exact):
     limit = summary.answers.limit.toys.observed
     right = scipy.optimize.brentq(lambda value: cls(value) - 0.05, *design.limit.values[::5], xtol=1e-3)
     assert abs(limit.value - right) < 4 * np.hypot(limit.error, limit.interpolation or 0.0)
-    assert limit.error < 0.03 * right
+    assert limit.error < 0.02 * right
+    found = summary.answers.limit.toys
+    assert found.why_unweighted is None
+    for point in found.points[1::2]:
+        assert abs(point.weighted.cls - cls(point.poi)) < 4 * (point.weighted.cls_error or 1e-4)
     assert summary.answers.limit.verdict.usable in {True, None}
 
 

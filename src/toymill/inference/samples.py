@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -52,11 +53,11 @@ class PointWeights(Record):
     clsb: NumberOrNone
     """CL_{s+b} of the observed data; null without them, like what follows."""
     clsb_error: NumberOrNone
-    """Its Monte Carlo error."""
+    """Its Monte Carlo error; null where it is 0 or 1."""
     cls: NumberOrNone
     """CLs of the observed data."""
     cls_error: NumberOrNone
-    """Its Monte Carlo error."""
+    """Its Monte Carlo error; null where CL_{s+b} is 0 or 1."""
     effective: NumberOrNone
     """Effective number of toys in the tail of CL_{s+b}, (Σw)²/Σw²."""
 
@@ -109,10 +110,11 @@ class Sample:
         """Certified toys with signal, and background-only ones."""
         return self.thrown[0] - self.failed[0], self.thrown[1] - self.failed[1]
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[float, float]:
         """How much of the certified toys counts as toys with signal, and as background-only ones."""
-        return float(self.share.sum()), float((1 - self.share).sum())
+        (signal,), (background,) = self.beyond(np.zeros(1, dtype=np.int64))  # rounded as the tails are
+        return float(signal), float(background)
 
     def beyond(
         self, below: Int[np.ndarray, " dataset"]
@@ -226,13 +228,13 @@ def weighted_tails(sample: Sample, q: float, told: PointWeights) -> PointWeights
     def error(by_clsb: float, by_clb: float) -> float:
         return float(np.sqrt(sum(np.sum(shift**2) for shift in sample.moved(by_clsb * beyond, by_clb * beyond))))
 
-    squares = float(np.sum(tail**2))
+    squares, within = float(np.sum(tail**2)), 0 < clsb < 1
     return told.model_copy(
         update={
             "clsb": float(clsb),
-            "clsb_error": error(1.0, 0.0) if squares else None,
+            "clsb_error": error(1.0, 0.0) if within else None,
             "cls": float(clsb / clb) if clb else None,
-            "cls_error": error(1 / clb, -clsb / clb**2) if clb and squares else None,
+            "cls_error": error(1 / clb, -clsb / clb**2) if clb and within else None,
             "effective": float(tail.sum() ** 2 / squares) if squares else 0.0,
         }
     )
