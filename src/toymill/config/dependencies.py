@@ -112,8 +112,16 @@ def design_job(study: Study) -> Settings:
         "inputs": study.model.contents,
         "nuisances": study.nuisances,
         "seed": study.seed,
-        "sections": {name: getattr(study, name) and getattr(study, name).model_dump(mode="json") for name in SECTIONS},
+        "sections": {
+            name: getattr(study, name) and getattr(study, name).model_dump(mode="json", exclude={"precision"})
+            for name in SECTIONS
+        },
     }
+
+
+def rounds_job(study: Study) -> Settings:
+    """What the toys depend on that a round adds, beside the fits of those before."""
+    return {**answers_job(study), "precision": study.limit and study.limit.precision}
 
 
 def answers_job(study: Study) -> Settings:

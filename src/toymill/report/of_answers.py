@@ -40,8 +40,8 @@ def answers_in_words(summary: Summary) -> list[str]:
             (found.limit.toys.expected["0"], found.limit.expected_verdicts.get("0")),
         )
         lines += [f"limit: {(verdict or limit).sentence}" for limit, verdict in pairs if limit is not None]
-        if found.limit.toys.why_unweighted is not None:
-            lines.append(f"limit: {found.limit.toys.why_unweighted}")
+        more = [found.limit.precision and found.limit.precision.sentence, found.limit.toys.why_unweighted]
+        lines += [f"limit: {sentence}" for sentence in more if sentence]
     if found.discovery is not None:
         lines.append(f"discovery: {_discovered(found.discovery)}")
     if found.goodness_of_fit is not None:
