@@ -21,6 +21,7 @@ import scipy.stats
 from toymill import budget
 from toymill.errors import ToymillError, nearest
 from toymill.models.base import Model, require_x64
+from toymill.models.other_truth import OtherTruth
 
 if TYPE_CHECKING:
     from jax import Array
@@ -37,8 +38,12 @@ _TABLES = 1024  # inverse distributions that are kept, of 4 to 500 kB each
 _LARGEST_TABLE = 1e6
 
 
+Source = Model | OtherTruth
+"""What toys are thrown from."""
+
+
 def throw(
-    model: Model,
+    model: Source,
     params: ArrayLike,
     count: int,
     seed: int = 0,
@@ -50,7 +55,8 @@ def throw(
     """Throw pseudo-datasets at a truth point.
 
     Args:
-        model: the model to throw from.
+        model: the model to throw from; or one whose toys are data of another, as ``models.other_truth`` makes it, for
+            which ``hybrid`` is not.
         params: the truth point, shape (P,).
         count: number of toys.
         seed: the study's seed, a non-negative integer.
@@ -94,13 +100,26 @@ def throw(
         points = _draw_nuisances(model, truth, auxiliary, uniform[:, len(auxiliary) :])
     data = np.empty((count, len(model.data_names)))
     data[:, : data.shape[1] - len(auxiliary)] = _drawn(model, points, count, seed, first, stream)
-    expected = model.sampling.scale * truth[model.sampling.parameter]
-    _fluctuate(model, data, auxiliary, uniform, expected[auxiliary], mode)
+    _require_counts(model, data, first)
+    _fluctuate(model, data, auxiliary, uniform, model.sampling.expected(truth)[auxiliary], mode)
     return data
 
 
+def _require_counts(model: Source, data: np.ndarray, first: int) -> None:
+    """Raises ToymillError for a negative number in place of a count of the fitted model."""
+    counts = np.flatnonzero(model.sampling.poisson & ~model.sampling.auxiliary)
+    if not counts.size or not (data[:, counts] < 0).any():
+        return
+    row, k = np.argwhere(data[:, counts] < 0)[0]
+    msg = (
+        f"Toy {first + row} has {data[row, counts[k]]:g} as {model.data_names[int(counts[k])]}: the model that is fitted "
+        "counts events there. Throw counts, 0 or more."
+    )
+    raise ToymillError(msg)
+
+
 def _throw_counts(
-    model: Model, truth: np.ndarray, count: int, seed: int, first: int, stream: str, mode: Mode
+    model: Source, truth: np.ndarray, count: int, seed: int, first: int, stream: str, mode: Mode
 ) -> np.ndarray:
     """Toys of a model whose data all follow ``sampling``."""
     sampling = model.sampling
@@ -129,7 +148,7 @@ def _throw_counts(
 
 
 def _fluctuate(
-    model: Model, data: np.ndarray, which: np.ndarray, uniform: np.ndarray, expected: np.ndarray, mode: Mode
+    model: Source, data: np.ndarray, which: np.ndarray, uniform: np.ndarray, expected: np.ndarray, mode: Mode
 ) -> None:
     """Fill the columns ``which`` of data, (n, D), from uniform numbers and expectations, (n, k) or (k,)."""
     sampling = model.sampling
@@ -145,7 +164,7 @@ def _fluctuate(
             data[:, datum] = mean + sampling.sigma[datum] * scipy.special.ndtri(uniform[k])
 
 
-def _drawn(model: Model, points: np.ndarray, count: int, seed: int, first: int, stream: str) -> np.ndarray:
+def _drawn(model: Source, points: np.ndarray, count: int, seed: int, first: int, stream: str) -> np.ndarray:
     """Main data that the model's own ``draw`` makes, (count, M), at one point (P,) or one for each toy (count, P).
 
     Toy i has the key (seed, stream, i) of JAX's counter-based generator and is computed on the CPU, in a lane that
@@ -297,7 +316,7 @@ def _cornish_fisher(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return count
 
 
-def _draw_nuisances(model: Model, truth: np.ndarray, data: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+def _draw_nuisances(model: Source, truth: np.ndarray, data: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """Nuisance parameters given the observed auxiliary data and a flat prior, (n, P), inside their bounds.
 
     ``uniform``, (n, k), has a column for each of ``data``, (k,); those of the auxiliary data are used.

@@ -57,8 +57,8 @@ SCRATCH = f".snakemake/toymill/{STUDY.study}"
 
 # What is fetched before jobs that read the model. Other inputs are no business of Snakemake's: it refuses those whose time
 # is ahead of the clock, whatever is said of them. They are known by their content, whose digests are parameters of jobs.
-INPUTS = [ancient(str(item.local)) for item in STUDY.model.remotes]
-CONTENTS = STUDY.model.contents
+INPUTS = [ancient(str(item.local)) for item in STUDY.remotes]
+CONTENTS = STUDY.contents
 
 # What else jobs need that deal with ensembles: how those of the sections are designed.
 DESIGN = f"{RESULTS}/design.json" if NEEDS else []
@@ -153,7 +153,7 @@ def remote_of(wildcards):
     """The remote input that a fetched file comes from."""
     local = FETCHED / wildcards.sha256 / wildcards.name
     return next(
-        item.model_dump() for item in STUDY.model.remotes if item.local == local
+        item.model_dump() for item in STUDY.remotes if item.local == local
     )
 
 

@@ -73,6 +73,7 @@ def main() -> None:
             "constraint": list(parameters.constraint),
             "poi": model.poi,
             "observed": model.observed is not None,
+            "main": [model.data_names.main],
         }
         write_json(request["output"], facts)
 

@@ -112,7 +112,7 @@ class Sampling(NamedTuple):
         poisson: True for a Poisson count, False for a normal variable, shape (D,).
         sigma: standard deviation of each normal variable (unused for counts), shape (D,).
         auxiliary: True for an auxiliary datum, shape (D,).
-        parameter: for an auxiliary datum the index of the parameter it constrains, else -1, shape (D,).
+        parameter: for an auxiliary datum the index of the parameter it constrains, -1 for none, shape (D,).
         scale: expectation of an auxiliary datum per unit of its parameter, shape (D,).
         observed: an auxiliary datum as observed, else NaN, shape (D,).
     """
@@ -123,6 +123,11 @@ class Sampling(NamedTuple):
     parameter: Int[np.ndarray, " datum"]
     scale: Float[np.ndarray, " datum"]
     observed: Float[np.ndarray, " datum"]
+
+    def expected(self, params: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " datum"]:
+        """Expectations of the auxiliary data at a point (P,); as observed where they constrain no parameter."""
+        expected: np.ndarray = np.where(self.parameter >= 0, self.scale * params[self.parameter], self.observed)
+        return expected
 
 
 @dataclass(frozen=True)
