@@ -20,7 +20,7 @@ import scipy.stats
 
 from toymill import budget
 from toymill.errors import ToymillError, nearest
-from toymill.models.base import Model, require_x64
+from toymill.models.base import Model, TemplateNoise, require_x64
 from toymill.models.other_truth import OtherTruth
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, UInt32
     from numpy.typing import ArrayLike
 
-Mode = Literal["frequentist", "main-only", "hybrid", "asimov"]
+Mode = Literal["frequentist", "main-only", "hybrid", "templates", "asimov"]
 
 _LANES = 4  # numbers that Philox makes for one value of its counter
 _NUMBERS = 2**16  # data thrown at once: their temporaries stay in a core's second-level cache
@@ -66,6 +66,8 @@ def throw(
             observed; ``hybrid``: they stay as observed and each toy's nuisance parameters are drawn
             from their constraints with a flat prior (Cousins and Highland, NIM A320 (1992) 331), an
             expectation that becomes negative counting as 0;
+            ``templates``: as frequentist, but the auxiliary data of staterrors stay at their nominal values, and each
+            toy's expectations are drawn within the Monte Carlo statistical uncertainty of each sample in each bin;
             ``asimov``: every datum is its expectation (arXiv:1007.1727, sec. 3.2); not for a model that
             states a density.
 
@@ -74,7 +76,7 @@ def throw(
 
     Raises:
         ToymillError: a count, seed, index or mode that cannot be, a truth of the wrong length, a
-            negative expectation at the truth, or data that are not finite.
+            negative expectation at the truth, data that are not finite, or ``templates`` of a model without staterrors.
     """
     truth = np.asarray(params, dtype=np.float64)
     if mode not in get_args(Mode):
@@ -88,6 +90,12 @@ def throw(
         msg = f"params has shape {truth.shape}; expected ({len(model.parameters)},), one truth point."
         raise ToymillError(msg)
     require_x64()
+    if mode == "templates" and _noise(model) is None:
+        msg = (
+            "No sample of this model has a staterror, so the statistics of its templates are not known. Give samples a "
+            "staterror, or choose another throw."
+        )
+        raise ToymillError(msg)
     if model.draw is None:
         return _throw_counts(model, truth, count, seed, first, stream, mode)
     if mode == "asimov":
@@ -103,6 +111,11 @@ def throw(
     _require_counts(model, data, first)
     _fluctuate(model, data, auxiliary, uniform, model.sampling.expected(truth)[auxiliary], mode)
     return data
+
+
+def _noise(model: Source) -> TemplateNoise | None:
+    """The Monte Carlo statistics of templates, where the model that is thrown from states any."""
+    return model.template_noise if isinstance(model, Model) else None
 
 
 def _require_counts(model: Source, data: np.ndarray, first: int) -> None:
@@ -139,6 +152,15 @@ def _throw_counts(
         expected = np.where(sampling.poisson, np.maximum(drawn, 0.0), drawn)
         _fluctuate(model, data, every, uniform, expected, mode)
         return data
+    noise = _noise(model)
+    if mode == "templates" and noise is not None:
+        uniform = uniforms(seed, stream, first, count, 2 * len(expected))
+        spread = np.zeros(len(expected))
+        spread[~sampling.auxiliary] = noise.spread(truth)
+        drawn = expected + spread * scipy.special.ndtri(uniform[:, len(expected) :])
+        expected = np.where(sampling.poisson, np.maximum(drawn, 0.0), drawn)
+        _fluctuate(model, data, every, uniform, expected, mode)
+        return data
     size = max(_NUMBERS // len(expected), 1)
     for begin in range(0, count, size):
         part = data[begin : begin + size]
@@ -151,10 +173,13 @@ def _fluctuate(
     model: Source, data: np.ndarray, which: np.ndarray, uniform: np.ndarray, expected: np.ndarray, mode: Mode
 ) -> None:
     """Fill the columns ``which`` of data, (n, D), from uniform numbers and expectations, (n, k) or (k,)."""
-    sampling = model.sampling
+    sampling, noise = model.sampling, _noise(model)
+    held = sampling.auxiliary if mode in {"main-only", "hybrid"} else np.zeros_like(sampling.auxiliary)
+    if mode == "templates" and noise is not None:
+        held = noise.held
     uniform = np.ascontiguousarray(uniform.T)
     for k, datum in enumerate(which):
-        if sampling.auxiliary[datum] and mode != "frequentist":
+        if held[datum]:
             data[:, datum] = sampling.observed[datum]
             continue
         mean = expected[..., k]
@@ -254,7 +279,7 @@ def _poisson(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
         np.where(
             mean < _LARGEST_TABLE,
             scipy.stats.poisson.ppf(uniform, np.minimum(mean, _LARGEST_TABLE)),
-            _cornish_fisher(uniform, mean),
+            _cornish_fisher(uniform, np.maximum(mean, _LARGEST_TABLE)),
         )
     )
 

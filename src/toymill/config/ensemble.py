@@ -29,9 +29,10 @@ class Ensemble(Strict):
     """Number of toys, ten thousand million at most."""
     tests: list[Number] = []
     """Values of the parameter of interest tested on every toy; the truth's own is always added."""
-    throw: Literal["frequentist", "main-only", "hybrid"] = "frequentist"
+    throw: Literal["frequentist", "main-only", "hybrid", "templates"] = "frequentist"
     """What fluctuates: `frequentist` main and auxiliary data; `main-only` leaves auxiliary data as observed; `hybrid`
-    leaves them and draws nuisance parameters from their constraints (Cousins and Highland)."""
+    leaves them and draws nuisance parameters from their constraints (Cousins and Highland); `templates` is frequentist
+    with the yields of each sample drawn within its staterror."""
     nuisances: Literal["nominal", "conditional"] = "nominal"
     """Where the other parameters stand: `nominal` at their initial values, `conditional` at their best fit to the
     observed data with `truth` held."""
@@ -53,7 +54,8 @@ def check_ensemble(name: str, ensemble: Ensemble, fitted: Facts, thrown: Facts) 
 
     Raises:
         ToymillError: a truth or a test of an unknown parameter or outside its bounds, a truth of the parameter of interest
-            that is not given, a truth of what hybrid toys draw, a fit to data that the model has not.
+            that is not given, a truth of what is drawn for each toy, templates that have no statistics, a fit to data
+            that the model has not.
     """
     poi = str(fitted.poi)
     tested = [poi] if poi in ensemble.truth else []
@@ -76,6 +78,8 @@ def check_ensemble(name: str, ensemble: Ensemble, fitted: Facts, thrown: Facts) 
             "Leave it out, or choose another throw."
         )
         raise ToymillError(msg)
+    if ensemble.throw == "templates":
+        _check_templates(name, ensemble, thrown)
     if ensemble.nuisances == "conditional" and not thrown.observed:
         msg = (
             f"ensembles.{name}.nuisances: 'conditional' is a fit to the observed data, and this model has none. "
@@ -86,6 +90,23 @@ def check_ensemble(name: str, ensemble: Ensemble, fitted: Facts, thrown: Facts) 
         msg = (
             f"ensembles.{name}.truth: got {dict(ensemble.truth)}; expected a value for the parameter of "
             f"interest too, as {{{poi}: 1.0}}."
+        )
+        raise ToymillError(msg)
+
+
+def _check_templates(name: str, ensemble: Ensemble, thrown: Facts) -> None:
+    """Refuse to draw templates that have no statistics, and truths of what is drawn."""
+    if not thrown.staterrors:
+        msg = (
+            f"ensembles.{name}.throw: 'templates' draws yields within their staterror, and no sample of the model has one. "
+            "Give samples a staterror, or choose another throw."
+        )
+        raise ToymillError(msg)
+    drawn = [item for item in ensemble.truth if item in thrown.staterrors]
+    if drawn:
+        msg = (
+            f"ensembles.{name}.truth: throw 'templates' draws what the staterror {drawn[0]!r} stands for, so it has no "
+            "truth. Leave it out, or choose another throw."
         )
         raise ToymillError(msg)
 
@@ -104,10 +125,11 @@ def check_thrown(name: str, model: ModelConfig, ensemble: Ensemble, fitted: Fact
         ToymillError: other main data, no such parameter of interest, hybrid toys, files that one process cannot import.
     """
     key = f"ensembles.{name}.thrown_from"
-    if ensemble.throw == "hybrid":
+    if ensemble.throw in {"hybrid", "templates"}:
+        drawn = "parameters" if ensemble.throw == "hybrid" else "yields"
         msg = (
-            f"ensembles.{name}.throw: hybrid toys draw parameters from the constraints of the model that is fitted, and "
-            f"{key} names another. Choose another throw, or leave out thrown_from."
+            f"ensembles.{name}.throw: {ensemble.throw} toys draw {drawn} as the constraints of the model that is fitted say, "
+            f"and {key} names another. Choose another throw, or leave out thrown_from."
         )
         raise ToymillError(msg)
     if thrown.main != fitted.main:

@@ -38,12 +38,14 @@ class Facts(NamedTuple):
         poi: its parameter of interest, or None.
         observed: whether it has observed data.
         main: its main data: name and shape of each array, as ``SR[4]`` of a channel with four bins.
+        staterrors: parameters that stand for the Monte Carlo statistics of its templates.
     """
 
     parameters: Parameters
     poi: str | None
     observed: bool
     main: tuple[str, ...] = ()
+    staterrors: tuple[str, ...] = ()
 
 
 def compile_workspace(model: WorkspaceConfig) -> Compiled:
@@ -77,7 +79,9 @@ def channels(names: Sequence[str]) -> tuple[str, ...]:
 def facts_of_compiled(compiled: Compiled) -> Facts:
     """What a study is checked against, of a workspace."""
     main = compiled.data_names[: compiled.templates.nominal.shape[1]]
-    return Facts(compiled.parameters, compiled.poi, observed=True, main=channels(main))
+    held = compiled.of_staterrors if compiled.staterrors.any() else np.zeros_like(compiled.of_staterrors)
+    names = tuple(compiled.data_names[int(i)].removesuffix(" (auxiliary)") for i in np.flatnonzero(held))
+    return Facts(compiled.parameters, compiled.poi, observed=True, main=channels(main), staterrors=names)
 
 
 def facts_of(model: ModelConfig, key: str = "model") -> Facts:

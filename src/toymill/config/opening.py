@@ -47,4 +47,6 @@ def facts_of_model(model: Model) -> Facts:
         if isinstance(names, Names)
         else channels([names[int(i)] for i in np.flatnonzero(~model.sampling.auxiliary)])
     )
-    return Facts(model.parameters, model.poi, observed=model.observed is not None, main=main)
+    held = model.template_noise.held if model.template_noise else np.zeros(0, dtype=bool)
+    staterrors = tuple(model.parameters.names[int(i)] for i in model.sampling.parameter[np.flatnonzero(held)])
+    return Facts(model.parameters, model.poi, observed=model.observed is not None, main=main, staterrors=staterrors)

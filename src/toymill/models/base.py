@@ -130,6 +130,18 @@ class Sampling(NamedTuple):
         return expected
 
 
+class TemplateNoise(NamedTuple):
+    """What a model says of the Monte Carlo statistics of its templates.
+
+    Attributes:
+        spread: standard deviation of the expectation of each main datum by them, from parameters of shape (P,).
+        held: True for the auxiliary data that stand for them in the likelihood, shape (D,).
+    """
+
+    spread: Callable[[Float[np.ndarray, " parameter"]], Float[np.ndarray, " main"]]
+    held: Bool[np.ndarray, " datum"]
+
+
 @dataclass(frozen=True)
 class Model(abc.ABC):
     """A statistical model: parameters, likelihood, expectation, and the observed dataset.
@@ -154,6 +166,7 @@ class Model(abc.ABC):
         information: ``params -> expected Fisher information of the main data``, shape (P,) to (P, P), where the model
             states it; else None.
         derived: quantities that are shown beside the parameters, each ``params -> scalar``, by name.
+        template_noise: the Monte Carlo statistics of templates, where the model states any; else None.
         row_sum: the main data's log-likelihood as a sum over rows, where the model states one; else None.
     """
 
@@ -173,6 +186,7 @@ class Model(abc.ABC):
     information: Callable[..., Float[Array, "parameter parameter"]] | None
     derived: Mapping[str, Callable[..., Float[Array, ""]]]
     row_sum: RowSum | None = field(default=None, kw_only=True)
+    template_noise: TemplateNoise | None = field(default=None, kw_only=True)
 
     @property
     def poi_index(self) -> int:

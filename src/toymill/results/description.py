@@ -99,7 +99,7 @@ class EnsembleDescription(Record):
     digest: str
     """SHA-256 of everything that its toys and fits depend on, save the index and the test points."""
     throw: str
-    """What fluctuates: frequentist, main-only or hybrid."""
+    """What fluctuates: frequentist, main-only, hybrid or templates."""
     thrown_from: ThrownFrom | None
     """The other model that its toys are thrown from; null for the fitted one."""
     truth: dict[ParameterName, float]

@@ -172,7 +172,7 @@ class EnsembleSummary(Record):
     at_kink: int
     """Certified toys whose worst status is at_kink."""
     throw: str
-    """What fluctuates: frequentist, main-only or hybrid."""
+    """What fluctuates: frequentist, main-only, hybrid or templates."""
     thrown_from: ThrownFrom | None
     """The other model that its toys are thrown from; null for the fitted one."""
     truth: dict[ParameterName, float]

@@ -105,7 +105,12 @@ def _values(ensemble: str, settings: Ensemble, model: Model) -> Float[np.ndarray
     if settings.nuisances == "nominal":
         return model.parameters.values(settings.truth)
     what = f"ensembles.{ensemble}.nuisances: the fit to the observed data at {dict(settings.truth)}"
-    return observed_point(model, settings.truth, what)
+    staterrors = (
+        facts_of_model(model).staterrors if settings.throw == "templates" else ()
+    )  # they are drawn about nominal
+    of = {name: model.parameters.index(name) for name in staterrors}
+    nominal = {name: float(model.parameters.init[i]) for name, i in of.items() if not model.parameters.fixed[i]}
+    return observed_point(model, {**settings.truth, **nominal}, what)
 
 
 def observed_point(model: Model, held: Mapping[str, float], what: str) -> Float[np.ndarray, " parameter"]:
