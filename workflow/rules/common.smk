@@ -152,9 +152,7 @@ def answered_from(wildcards):
 def remote_of(wildcards):
     """The remote input that a fetched file comes from."""
     local = FETCHED / wildcards.sha256 / wildcards.name
-    return next(
-        item.model_dump() for item in STUDY.remotes if item.local == local
-    )
+    return next(item.model_dump() for item in STUDY.remotes if item.local == local)
 
 
 def depends_on(job):
