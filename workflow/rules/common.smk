@@ -59,8 +59,8 @@ SCRATCH = f".snakemake/toymill/{STUDY.study}"
 
 # What is fetched before jobs that read the model. Other inputs are no business of Snakemake's: it refuses those whose time
 # is ahead of the clock, whatever is said of them. They are known by their content, whose digests are parameters of jobs.
-INPUTS = [ancient(str(item.local)) for item in STUDY.model.remotes]
-CONTENTS = STUDY.model.contents
+INPUTS = [ancient(str(item.local)) for item in STUDY.remotes]
+CONTENTS = STUDY.contents
 
 # What else jobs need that deal with ensembles: how those of the sections are designed. Where toys are added in rounds,
 # their truth is in the first round's design, and how many there are in the last one's.
@@ -178,9 +178,7 @@ def answered_from(wildcards):
 def remote_of(wildcards):
     """The remote input that a fetched file comes from."""
     local = FETCHED / wildcards.sha256 / wildcards.name
-    return next(
-        item.model_dump() for item in STUDY.model.remotes if item.local == local
-    )
+    return next(item.model_dump() for item in STUDY.remotes if item.local == local)
 
 
 def depends_on(job):

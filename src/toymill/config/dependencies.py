@@ -34,7 +34,10 @@ class FitSettings(TypedDict):
 
 def toys_depend_on(study: Study, ensemble: str) -> ToySettings:
     """What a toy of an ensemble depends on in the study, beside its model, its ensemble's name and its index."""
-    settings = study.ensembles[ensemble].model_dump(mode="json", include={"truth", "throw", "nuisances"})
+    about = study.ensembles[ensemble]
+    settings = about.model_dump(mode="json", include={"truth", "throw", "nuisances"})
+    if about.thrown_from is not None:
+        settings["thrown_from"] = {"model": about.thrown_from.choices, "inputs": about.thrown_from.contents}
     return {"toymill": __version__, "seed": study.seed, "ensemble": settings}
 
 
