@@ -71,17 +71,20 @@ def test_frequentist_limits(kind, n, limit, clsb, tmp_path):
     section = {"values": values, "toys": 20_000, "background_toys": 40_000}
     model = {"kind": "workspace", "path": str(path), "modifier_settings": LOGNORMAL}
     found = answered({"study": "combine", "model": model, "limit": section}, tmp_path).limit.toys
-    at_5 = found.points[values.index(5.0)].observed
-    p = at_5.clsb.value, np.sqrt(at_5.clsb.value * (1 - at_5.clsb.value) / at_5.clsb.toys)
     observed = found.observed.value, np.hypot(found.observed.error, found.observed.interpolation)
+    at_5 = found.points[values.index(5.0)]
+    counted, weighted = at_5.observed, at_5.weighted
+    p = counted.clsb.value
+    clsb_of = (p, np.sqrt(p * (1 - p) / counted.clsb.toys)), (weighted.clsb, weighted.clsb_error)
+    cls_of = (counted.value, counted.error), (weighted.cls, weighted.cls_error)
     assert near(observed, limit)
-    assert clsb is None or near(p, clsb)
+    assert clsb is None or all(near(item, clsb) for item in clsb_of)
     if kind in CLOSED:
         tails = CLOSED[kind].tails(5.0, n)
         truth = exact.limit_of_tails(lambda mu: CLOSED[kind].tails(mu, n, cells=501), values[0], values[-1])
         assert near(observed, (truth, 5e-3))
-        assert near(p, (tails[0], 3e-4))
-        assert near((at_5.value, at_5.error), (tails[0] / tails[1], 3e-4))
+        assert all(near(item, (tails[0], 3e-4)) for item in clsb_of)
+        assert all(near(item, (tails[0] / tails[1], 5e-4)) for item in cls_of)
 
 
 @pytest.mark.long
