@@ -11,10 +11,11 @@ import json
 import enumerated_experiments as exact
 import numpy as np
 import pytest
-from answered import answered
+from asked import finish
 from builders import normsys, workspace
 
 import toymill
+from toymill.config.study import read_study
 from toymill.inference.limits import upper_limit
 from toymill.inference.p_values import cls, tie_tolerance
 
@@ -70,7 +71,8 @@ def test_frequentist_limits(kind, n, limit, clsb, tmp_path):
     values = [2.2, 2.7, 3.2, 3.7, 4.4, 5.0] if n == 1 else [4.0, 5.0, 6.0, 6.8, 7.6, 8.5, 10.0]
     section = {"values": values, "toys": 20_000, "background_toys": 40_000}
     model = {"kind": "workspace", "path": str(path), "modifier_settings": LOGNORMAL}
-    found = answered({"study": "combine", "model": model, "limit": section}, tmp_path).limit.toys
+    study = read_study({"study": "combine", "model": model, "limit": section})
+    found = finish(study, tmp_path)[2].answers.limit.toys
     observed = found.observed.value, np.hypot(found.observed.error, found.observed.interpolation)
     at_5 = found.points[values.index(5.0)]
     counted, weighted = at_5.observed, at_5.weighted
