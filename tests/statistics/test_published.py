@@ -1,6 +1,7 @@
 """Published and exact numbers; the source stands beside each."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -65,6 +66,26 @@ def test_atlas_minimum_is_pyhfs_too(atlas, root):
     units = (twice_nll - OBSERVED[name][0]) / PYHF_QUANTUM
     assert abs(units) < 2.1
     assert abs(units - round(units)) * PYHF_QUANTUM < 1e-5
+
+
+def test_pyhfs_fits_of_the_atlas_likelihood_end_elsewhere(root):
+    """With SciPy's SLSQP pyhf 0.7.6 reports success at its start, μ = 1; with Minuit it raises, near the minimum."""
+    folder = root / "config/workspaces/atlas-3l-erjr"
+    workspace = pyhf.Workspace(json.loads((folder / "BkgOnly.json").read_text()))
+    reference = workspace.model(patches=[json.loads((folder / "patch.ERJR_100p0_20p0.json").read_text())])
+    data = workspace.data(reference)
+    try:
+        pyhf.set_backend("numpy", "scipy")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            point, twice_nll = pyhf.infer.mle.fit(data, reference, return_fitted_val=True)
+            assert float(twice_nll) == pytest.approx(313.06, abs=0.01)
+            assert point[reference.config.poi_index] == pytest.approx(1.0, abs=1e-5)
+            pyhf.set_backend("numpy", "minuit")
+            with pytest.raises(pyhf.exceptions.FailedMinimization):
+                pyhf.infer.mle.fit(data, reference)
+    finally:
+        pyhf.set_backend("numpy", "scipy")
 
 
 @pytest.mark.parametrize(("toys", "compared"), [(500, 5), pytest.param(1000, 12, marks=pytest.mark.long)])
