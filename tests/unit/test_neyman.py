@@ -3,13 +3,18 @@
 import counting_experiments as exact
 import numpy as np
 import pytest
-import scipy.optimize
+import scipy.special
 import scipy.stats
 
+from toymill.config.sections import IntervalConfig
 from toymill.errors import ToymillError
 from toymill.inference.acceptance import acceptance, decide
-from toymill.inference.neyman import neyman_intervals, root_of
+from toymill.inference.berger_boos import berger_boos
+from toymill.inference.interval_verdicts import AsymptoticInterval, end_verdict
+from toymill.inference.neyman import End, neyman_intervals, root_of
 from toymill.inference.p_values import counted
+from toymill.inference.regions import neyman_regions
+from toymill.study.interval_points import interval_points
 
 PUBLISHED = [
     *((0, n, 0.9, *ends) for n, ends in enumerate([(0, 2.44), (0.11, 4.36), (0.53, 5.91), (1.10, 7.42), (1.47, 8.60)])),
@@ -273,3 +278,131 @@ def test_nothing_certified_has_no_interval():
     assert found.intervals["0.9"].sentence == (
         "The 90 % interval is not known: fewer than two tested values are known."
     )
+
+
+def onoff_two(s, b, on, off):
+    """t of both parameters of an on/off problem with τ = 2: of each count by itself."""
+    return sum(2 * (m - n + scipy.special.xlogy(n, n / m)) for n, m in ((on, s + b), (off, 2 * b)))
+
+
+def test_a_region_of_two_parameters_is_the_enumerated_one():
+    """n_on = 9, n_off = 8: p at each point is exact, and decided points are decided rightly."""
+    rng = np.random.default_rng(13)
+    points = np.array([[s, b] for s in (1.0, 5.0, 9.0, 14.0) for b in (2.0, 4.0, 6.5, 8.0)])
+    ons, offs = np.meshgrid(np.arange(80), np.arange(80), indexing="ij")
+    toys, right = [], []
+    for s, b in points:
+        toys.append(onoff_two(s, b, rng.poisson(s + b, 20_000), rng.poisson(2 * b, 20_000)))
+        f = scipy.stats.poisson.pmf(ons, s + b) * scipy.stats.poisson.pmf(offs, 2 * b)
+        right.append(f[onoff_two(s, b, ons, offs) >= onoff_two(s, b, 9, 8) - 1e-9].sum())
+    observed = np.array([onoff_two(s, b, 9, 8) for s, b in points])
+    found = neyman_regions(points, toys, observed, tolerance=1e-9)
+    for item, p in zip(found.points, right, strict=True):
+        assert abs(item.test.p_value.value - p) < 4 * np.sqrt(p * (1 - p) / 20_000) + 1e-9
+        assert item.test.critical["0.95"].asymptotic == pytest.approx(5.9915, abs=1e-4)
+        assert abs(item.test.critical["0.95"].value - 5.9915) < 1.0
+    for level, region in ((0.6827, found.regions["0.6827"]), (0.95, found.regions["0.95"])):
+        inside = {k for k, p in enumerate(right) if p > 1 - level}
+        assert set(region.accepted) <= inside <= {*region.accepted, *region.undecided}
+        assert region.accepted
+        assert f"has {len(region.accepted)} of 16 tested points" in region.sentence
+
+
+def test_points_that_do_not_fit_are_refused():
+    with pytest.raises(ToymillError, match=r"points have the shape \(2,\); expected finite numbers, a row for each"):
+        neyman_regions(np.zeros(2), [np.zeros(3)] * 2, np.zeros(2))
+    with pytest.raises(ToymillError, match="toys are of 1 points"):
+        neyman_regions(np.zeros((2, 2)), [np.zeros(3)], np.zeros(2))
+
+
+def test_berger_and_boos_cover_for_every_background():
+    """n_on = s + b, n_off = τb with τ = 1, few counts, by enumeration: P(p ≤ α) ≤ α where the profiled p exceeds α."""
+    s, tau, beta, alpha, most = 3.0, 1.0, 0.01, 0.1, 40
+    ons, offs = (item.ravel() for item in np.meshgrid(np.arange(most), np.arange(most), indexing="ij"))
+    t = exact.unified_onoff(s, ons, offs, tau)
+
+    def tails(b):
+        """P(t ≥ t of each outcome) at b, and the outcomes' probabilities."""
+        f = scipy.stats.poisson.pmf(ons, s + b) * scipy.stats.poisson.pmf(offs, tau * b)
+        order = np.argsort(-t, kind="stable")
+        last = np.searchsorted(-t[order], -t + 1e-9, side="right") - 1
+        return np.cumsum(f[order])[last], f
+
+    size = 10**7
+    grid = np.geomspace(0.02, 25.0, 60)
+    every = np.array([tails(b)[0] for b in grid])
+    low = np.where(offs > 0, scipy.stats.gamma.ppf(beta / 2, np.maximum(offs, 1)), 0.0) / tau
+    high = scipy.stats.gamma.isf(beta / 2, offs + 1) / tau
+    p = np.array(
+        [
+            berger_boos(
+                [counted(round(size * value), size, 0) for value in every[(grid >= low[k]) & (grid <= high[k]), k]],
+                beta,
+            ).value
+            if offs[k] < 12 and ons[k] < 25
+            else 1.0
+            for k in range(len(ons))
+        ]
+    )
+    worst = max(tails(b)[1][p <= alpha].sum() for b in (0.1, 0.3, 1.0, 2.0, 3.0, 5.0))
+    assert worst <= alpha
+
+
+def test_the_largest_p_value_keeps_its_interval():
+    values = [counted(40, 1000, 0), counted(60, 1000, 10), counted(0, 0, 5)]
+    found = berger_boos(values[:2], 0.001)
+    assert (found.value, found.low, found.high) == (0.061, values[1].low + 0.001, values[1].high + 0.001)
+    assert found.surely_low < found.low < found.high < found.surely_high
+    assert found.decision(0.95) == "undecided"
+    assert berger_boos(values, 0.001).value == 1.0
+    with pytest.raises(ToymillError, match=r"There are 0 p-values and beta is 0.1"):
+        berger_boos([], 0.1)
+    with pytest.raises(ToymillError, match=r"beta is 1\.0"):
+        berger_boos(values, 1.0)
+
+
+BOUND = {"error": None, "at_bound": True, "undecided_low": 3.0, "undecided_high": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("asymptotic", "end", "usable", "words"),
+    [
+        (2.98, {}, True, "usable here, to 3 % of its distance from the best fit."),
+        (2.6, {}, False, "the formula puts it 20.00 ± 0.80 % nearer to the best fit. Use that of the toys."),
+        (3.5, {}, False, "25.0 ± 1.2 % farther from the best fit"),
+        (2.91, {}, None, "whether by more than 5 % is not decided, and "),
+        (2.9, {}, None, "whether by more than 5 % is not decided, nor would 100 times the toys decide."),
+        (None, {}, None, "The upper end is not decided: the asymptotic end was not found"),
+        (3.0, {"value": None, "error": None, "sentence": "It lies above 2."}, None, "is not decided: it lies above 2."),
+        (3.0, BOUND, True, "by toys, the bound: usable here."),
+        (3.0, BOUND | {"undecided_low": 2.7}, None, "by toys, the bound, of which the toys are too few to be sure."),
+        (2.0, BOUND | {"undecided_low": 2.7}, False, "50.0 ± 2.5 % nearer to the best fit"),
+        (2.0, BOUND, False, "50 % nearer to the best fit"),
+        (1.2, {"value": 1.0}, None, "which is the best fit: not decided."),
+    ],
+)
+def test_verdicts(asymptotic, end, usable, words):
+    sure = End(
+        value=3.0, error=0.02, low=2.98, high=3.02, undecided_low=2.9, undecided_high=3.1, interpolation=0.0,
+        if_failed_low=3.0, if_failed_high=3.0, at_bound=False, outside=None, crossings=1, sentence="",
+    )  # fmt: skip
+    found = end_verdict(asymptotic, sure.model_copy(update=end), 1.0, count=1000, what="The upper end")
+    assert (found.usable, found.asymptotic) == (usable, asymptotic)
+    assert words in found.sentence
+    assert (found.more_toys is not None) == ("more toys would decide" in found.sentence)
+
+
+def test_tested_values_are_dense_about_asymptotic_ends():
+    one = AsymptoticInterval(level=0.68, best=1.0, low=0.0, high=2.0, low_at_bound=True, high_at_bound=False)
+    two = AsymptoticInterval(level=0.95, best=1.0, low=0.0, high=3.0, low_at_bound=True, high_at_bound=False)
+    points = np.array(interval_points(IntervalConfig(), {"0.68": one, "0.95": two}, (0.0, 10.0), lambda _: True))
+    assert (len(points), points[0], points[-1]) == (20, 0.0, 5.0)
+    assert (np.diff(points) > 0).all()
+    for end in (2.0, 3.0):
+        assert np.sum(np.abs(points - end) <= 0.25 * (end - 1)) >= 3
+    near = interval_points(IntervalConfig(), {"0.68": one, "0.95": two}, (0.0, 10.0), lambda value: value < 4.0)
+    assert near[-1] == pytest.approx(1 + 1.3 * 2)
+    at_bound = one.model_copy(update={"best": 0.0, "high": 1.0})
+    assert interval_points(IntervalConfig(points=6), {"0.68": at_bound}, (0.0, 10.0), lambda _: True)[0] == 0.0
+    with pytest.raises(ToymillError, match=r"interval: the asymptotic interval at 68 % has an end that was not found"):
+        interval_points(IntervalConfig(), {"0.68": one.model_copy(update={"high": None})}, (0.0, 10.0), lambda _: True)

@@ -54,8 +54,7 @@ class Acceptance(Record):
     critical: dict[LevelText, CriticalValue]
     """The critical value of t at each level."""
     decision: dict[LevelText, Decision]
-    """Whether it is accepted at each level. It is decided where the interval of p at three standard deviations, whatever
-    failed toys count as, does not hold 1 - level."""
+    """Whether it is accepted at each level: undecided where p may be 1 - level within three standard deviations."""
 
 
 def acceptance(

@@ -36,13 +36,11 @@ class End(Record):
     high: NumberOrNone
     """Upper end of its Monte Carlo interval, likewise."""
     undecided_low: NumberOrNone
-    """Lower end of its interval at three standard deviations of every p-value, whatever failed toys count as, which holds
-    the undecided values next to it; null likewise."""
+    """The same at three standard deviations of every p, whatever failed toys count as: it holds undecided values."""
     undecided_high: NumberOrNone
-    """Upper end of that interval, likewise."""
+    """Upper end of that wider interval, likewise."""
     interpolation: NumberOrNone
-    """How far the curvature between tested values may move it, or half their distance where p jumps; null where there
-    are no other values to tell."""
+    """How far the curvature of p may move it, or half the distance of the tested values next to it where p jumps."""
     if_failed_low: NumberOrNone
     """The end if failed toys counted such that it is lowest; null where that lies outside of the tested values."""
     if_failed_high: NumberOrNone
@@ -50,7 +48,7 @@ class End(Record):
     at_bound: bool
     """Whether it is the parameter's bound, which is accepted."""
     outside: Literal["below", "above", "failed"] | None
-    """Where it lies if not among the tested values; ``failed`` where none is accepted, or too few are known."""
+    """Where it lies if not among the tested values; ``failed`` where none is accepted, or fewer than two are known."""
     crossings: int
     """How often p crosses 1 - level on the way from the rejected values to the accepted ones; 0 at a bound."""
     sentence: str
@@ -143,7 +141,7 @@ def neyman_intervals(
         >>> toys = [t(rng.normal(mu, 1, 20_000), mu) for mu in points]
         >>> found = neyman_intervals(points, toys, t(1.0, points), bounds=(0, np.inf))
         >>> found.intervals["0.95"].sentence
-        'The 95 % interval is from 0, the bound of the parameter, to 2.963 ± 0.012.'
+        'The 95 % interval is from 0, the bound of the parameter, to 2.963 ± 0.011.'
     """
     points, observed = np.asarray(points, dtype=np.float64), np.asarray(observed, dtype=np.float64)
     if points.ndim != 1 or not np.isfinite(points).all() or not (np.diff(points) > 0).all():
@@ -424,8 +422,10 @@ def root_of(p: Float[np.ndarray, "*shape"] | float) -> Float[np.ndarray, "*shape
 
 
 def with_error(value: float, error: float) -> str:
-    """A number and its error to two digits of the error."""
-    digits = max(1 - math.floor(math.log10(error)), 0) if error > 0 else 3
+    """A number and its error to two digits of the error; to four of its own without one."""
+    if error <= 0:
+        return f"{value:.4g}"
+    digits = max(1 - math.floor(math.log10(error)), 0)
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
-from toymill.record import EnsembleName, FileRecord, ParameterName, Record
+from toymill.inference.interval_verdicts import AsymptoticInterval
+from toymill.record import EnsembleName, FileRecord, LevelText, ParameterName, Record
 from toymill.results.files import REMOVE, read_record
 
 
@@ -33,6 +34,15 @@ class DesignedLimit(Record):
     """The asymptotic limits, by which they were placed."""
 
 
+class DesignedInterval(Record):
+    """What the section ``interval`` tests."""
+
+    values: list[float]
+    """The tested values, ascending."""
+    asymptotic: dict[LevelText, AsymptoticInterval]
+    """The asymptotic interval of each level, by which they were placed."""
+
+
 class Design(FileRecord):
     """The ensembles of a study's sections."""
 
@@ -44,6 +54,8 @@ class Design(FileRecord):
     """Where the other parameters stand at the truth points: conditional or nominal."""
     limit: DesignedLimit | None
     """What the section ``limit`` tests; null without it."""
+    interval: DesignedInterval | None
+    """What the section ``interval`` tests; null without it."""
     ensembles: dict[EnsembleName, DesignedEnsemble]
     """The ensembles, by name."""
 

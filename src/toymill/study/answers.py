@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import scipy.stats
 
-from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, signal, tilted
+from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, at_tested, signal, tilted
 from toymill.config.study import Study
 from toymill.errors import ToymillError
 from toymill.fitting.conditional import fit_tests
@@ -19,10 +20,12 @@ from toymill.fitting.results import Fits, concatenate
 from toymill.inference.global_impacts import from_fit, from_toys
 from toymill.inference.goodness_of_fit import goodness_of_fit
 from toymill.inference.impacts import Decomposition, decompose, impacts
-from toymill.inference.likelihood_ratios import q_0, q_mu, qtilde_mu
+from toymill.inference.interval_verdicts import EndVerdict, end_verdict
+from toymill.inference.likelihood_ratios import q_0, q_mu, qtilde_mu, t_mu, ttilde_mu
 from toymill.inference.limits import upper_limit
 from toymill.inference.misfit import degrees_of_freedom, statistics
 from toymill.inference.mixture import mixture_tail, weights
+from toymill.inference.neyman import neyman_intervals
 from toymill.inference.p_values import tail, tie_tolerance
 from toymill.inference.shifts import shifts
 from toymill.inference.verdicts import limit_verdict, significance_verdict
@@ -30,14 +33,17 @@ from toymill.models.base import Model
 from toymill.results.answers import (
     Answers,
     DiscoveryAnswer,
+    EndVerdicts,
     GoodnessOfFitAnswer,
     ImpactsAnswer,
+    IntervalAnswer,
     LimitAnswer,
     TailAnswer,
 )
 from toymill.results.description import Description
 from toymill.results.design import Design
 from toymill.study.collect import fits_of
+from toymill.study.interval_points import physical
 from toymill.study.model import checked_model, poi_of, truth_point
 from toymill.toys import throw
 
@@ -102,6 +108,7 @@ def answer(study: Study, description: Description, design: Design, files: Files)
     stored = Stored(study, description, design, checked_model(study), files)
     return Answers(
         limit=_limit(stored) if study.limit else None,
+        interval=_interval(stored) if study.interval else None,
         discovery=_discovery(stored, study.discovery.reach) if study.discovery else None,
         goodness_of_fit=_goodness_of_fit(stored) if study.goodness_of_fit else None,
         impacts=_impacts(stored) if study.impacts else None,
@@ -159,6 +166,50 @@ def _limit(stored: Stored) -> LimitAnswer:
             )
             for key, item in toys.expected.items()
         },
+    )
+
+
+def _interval(stored: Stored) -> IntervalAnswer:
+    """Intervals of the Neyman construction beside the asymptotic ones."""
+    settings, designed = stored.study.interval, stored.design.interval
+    assert settings
+    assert designed is not None
+    tilde = settings.statistic == "ttilde"
+
+    def values(free: Fits, tests: Sequence[Fits], tested: Sequence[float]) -> Float[np.ndarray, "test toy"]:
+        """The statistic at tested values; without fits at 0, the parameter cannot be negative, and t̃_μ is t_μ."""
+        at = {_held(fits): fits for fits in tests}
+        zero = at.get(0.0)
+        rows = [ttilde_mu(free, at[mu], zero) if tilde and zero is not None else t_mu(free, at[mu]) for mu in tested]
+        return np.array(rows)
+
+    names = at_tested(stored.study)
+    toys = [
+        _statistic(stored, name, functools.partial(values, tested=[mu]))[0]
+        for name, mu in zip(names, designed.values, strict=True)
+    ]
+    bounds = physical(settings, stored.model)
+    free, tests = stored.observed_fits(sorted({*([0.0] if tilde and bounds[0] == 0 else []), *designed.values}))
+    found = neyman_intervals(
+        np.array(designed.values),
+        toys,
+        values(free, tests, designed.values)[:, 0],
+        levels=settings.levels,
+        bounds=bounds,
+        tolerance=tie_tolerance(float(free.nll[0]), stored.study.fit.edm_tolerance),
+    )
+    count = sum(len(row) for row in toys)
+
+    def verdict(key: str, side: Literal["low", "high"]) -> EndVerdict:
+        asymptotic, end = designed.asymptotic[key], getattr(found.intervals[key], side)
+        what = f"The {'lower' if side == 'low' else 'upper'} end at {100 * asymptotic.level:.4g} %"
+        return end_verdict(getattr(asymptotic, side), end, asymptotic.best, count=count, what=what)
+
+    return IntervalAnswer(
+        statistic=settings.statistic,
+        toys=found,
+        asymptotic=designed.asymptotic,
+        verdicts={key: EndVerdicts(low=verdict(key, "low"), high=verdict(key, "high")) for key in designed.asymptotic},
     )
 
 
