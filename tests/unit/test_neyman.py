@@ -372,6 +372,8 @@ BOUND = {"error": None, "at_bound": True, "undecided_low": 3.0, "undecided_high"
         (3.5, {}, False, "25.0 ± 1.2 % farther from the best fit"),
         (2.91, {}, None, "whether by more than 5 % is not decided, and "),
         (2.9, {}, None, "whether by more than 5 % is not decided, nor would 100 times the toys decide."),
+        (2.9, {"interpolation": 0.03}, None, "is not decided, and more tested values would tell more than more toys."),
+        (2.9, {"interpolation": None}, None, "of the interpolation between them: not decided."),
         (None, {}, None, "The upper end is not decided: the asymptotic end was not found"),
         (3.0, {"value": None, "error": None, "sentence": "It lies above 2."}, None, "is not decided: it lies above 2."),
         (3.0, BOUND, True, "by toys, the bound: usable here."),

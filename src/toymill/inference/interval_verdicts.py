@@ -80,21 +80,23 @@ def end_verdict(
         return _verdict(None, asymptotic, toys, sentence=f"{what} is not decided: {known[:1].lower()}{known[1:]}")
     told = f"{toys.value:.4g}" if toys.error is None else with_error(toys.value, toys.error)
     text = f"{what} is {asymptotic:.4g} by the asymptotic formula and {told} by toys"
-    unsure = max(
-        abs((toys.value if item is None else item) - toys.value) for item in (toys.undecided_low, toys.undecided_high)
-    )
-    if toys.at_bound and asymptotic == toys.value and unsure:
-        return _verdict(
-            None, asymptotic, toys, sentence=f"{text}, the bound, of which the toys are too few to be sure."
-        )
+    unsure = max(abs((end if end is not None else toys.value) - toys.value) for end in _three_sigma(toys))
     if toys.at_bound and asymptotic == toys.value:
+        if unsure:
+            told = f"{text}, the bound, of which the toys are too few to be sure."
+            return _verdict(None, asymptotic, toys, sentence=told)
         return _verdict(True, asymptotic, toys, difference=0.0, error=0.0, sentence=f"{text}, the bound: usable here.")
     distance = toys.value - best
     if distance == 0:
         return _verdict(None, asymptotic, toys, sentence=f"{text}, which is the best fit: not decided.")
-    difference = (asymptotic - best) / distance - 1
-    of_toys = unsure / 3 if toys.error is None else toys.error
-    error = math.hypot(of_toys, toys.interpolation or 0.0) * abs((asymptotic - best) / distance**2)
+    if toys.interpolation is None and not toys.at_bound:
+        told = f"{text}, of which too few tested values tell the error of the interpolation between them: not decided."
+        return _verdict(None, asymptotic, toys, sentence=told)
+    scale = abs((asymptotic - best) / distance**2)
+    spread, interpolation = (
+        scale * item for item in (unsure / 3 if toys.error is None else toys.error, toys.interpolation or 0.0)
+    )
+    difference, error = (asymptotic - best) / distance - 1, math.hypot(spread, interpolation)
     most, least = abs(difference) + _SIGMAS * error, abs(difference) - _SIGMAS * error
     if most <= usable:
         sentence = f"{text}: usable here, to {100 * most:.2g} % of its distance from the best fit."
@@ -104,12 +106,18 @@ def end_verdict(
     if least > usable:
         sentence = f"{differs}. Use that of the toys."
         return _verdict(False, asymptotic, toys, difference=difference, error=error, sentence=sentence)
-    apart = abs(usable - abs(difference))
-    factor = (_SIGMAS * error / apart) ** 2 if apart else math.inf
+    room = ((usable - abs(difference)) / _SIGMAS) ** 2 - interpolation**2
+    factor = spread**2 / room if room > 0 else math.inf
     more = math.ceil((factor - 1) * count) or 1 if factor <= _MOST else None
-    would = f"{more:,} more toys would decide" if more else f"nor would {_MOST} times the toys decide"
-    sentence = f"{differs}; whether by more than {100 * usable:.2g} % is not decided, {'and ' if more else ''}{would}."
+    would = f"and {more:,} more toys would decide" if more else f"nor would {_MOST} times the toys decide"
+    if room <= 0 and interpolation > spread:
+        would = "and more tested values would tell more than more toys"
+    sentence = f"{differs}; whether by more than {100 * usable:.2g} % is not decided, {would}."
     return _verdict(None, asymptotic, toys, difference=difference, error=error, more=more, sentence=sentence)
+
+
+def _three_sigma(toys: End) -> tuple[float | None, float | None]:
+    return toys.undecided_low, toys.undecided_high
 
 
 def _verdict(

@@ -14,7 +14,7 @@ from toymill.fitting.fit import fit
 from toymill.fitting.intervals import EndStatus, profile_interval
 from toymill.inference.interval_verdicts import AsymptoticInterval
 from toymill.models.base import Model
-from toymill.study.model import poi_of
+from toymill.study.model import observed_point, poi_of
 
 NEAR = (0.8, 1.25)
 """Most tested values lie between so many times the distance of an asymptotic end from the best fit."""
@@ -34,8 +34,12 @@ def asymptotic_intervals(settings: IntervalConfig, model: Model) -> dict[str, As
     Args:
         settings: the section of the configuration.
         model: a model with observed data.
+
+    Raises:
+        ToymillError: a fit to the observed data that is not certified.
     """
     assert model.observed is not None
+    observed_point(model, {}, "interval: the fit to the observed data with all parameters free")
     poi, lowest = poi_of(model), physical(settings, model)[0]
     free, held = fit_tests(model, model.observed, [{poi: lowest}] if np.isfinite(lowest) else [])
     best = float(free.parameter(poi)[0])
