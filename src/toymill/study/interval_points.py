@@ -16,14 +16,16 @@ from toymill.inference.interval_verdicts import AsymptoticInterval
 from toymill.models.base import Model
 from toymill.study.model import observed_point, poi_of
 
-NEAR = (0.8, 1.25)
+NEAR = (0.8, 1.3)
 """Most tested values lie between so many times the distance of an asymptotic end from the best fit."""
 
 FAR = (2.0, 1.6, 1.3, 1.1, 1.0)
-"""They reach so many times as far as the farthest end, the first of these at which the data can be fitted: of a count of 0
-the exact interval reaches 1.6 times as far as the asymptotic one."""
+"""They reach so many times as far as the farthest end: the first of these at which the data can be fitted."""
 
-_SPREAD = 0.2  # of the tested values lie evenly over all of the range
+FROM_BOUND = 2.7
+"""The same of a best fit at a bound: of a count of 0 the exact interval at 68 % reaches 2.6 times as far."""
+
+_SPREAD = 0.35  # of the tested values lie evenly over all of the range
 
 
 def asymptotic_intervals(settings: IntervalConfig, model: Model) -> dict[str, AsymptoticInterval]:
@@ -90,7 +92,7 @@ def interval_points(
 
         >>> one = AsymptoticInterval(level=0.6827, best=1.0, low=0.0, high=2.0, low_at_bound=True, high_at_bound=False)
         >>> interval_points(IntervalConfig(points=9), {"0.6827": one}, (0.0, 10.0), lambda value: True)
-        [0.0, 0.170455, 0.340909, 0.511364, 1.5, 1.90988, 2.0407, 2.17151, 3.0]
+        [0.0, 0.189873, 0.379747, 0.56962, 1.5, 1.91739, 2.08043, 2.24348, 3.0]
     """
     if settings.values is not None:
         return list(settings.values)
@@ -125,5 +127,6 @@ def can_fit(model: Model, value: float) -> bool:
 
 def _reach(best: float, end: float, bounds: tuple[float, float], fitted: Callable[[float], bool]) -> float:
     """How far the tested values reach beyond an end."""
-    places = [float(np.clip(best + far * (end - best), *bounds)) for far in FAR]
+    every = (FROM_BOUND, *FAR) if best in bounds else FAR
+    places = [float(np.clip(best + far * (end - best), *bounds)) for far in every]
     return next((place for place in places if fitted(place)), end)
