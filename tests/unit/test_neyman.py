@@ -370,9 +370,9 @@ BOUND = {"error": None, "at_bound": True, "undecided_low": 3.0, "undecided_high"
         (2.98, {}, True, "usable here, to 3 % of its distance from the best fit."),
         (2.6, {}, False, "the formula puts it 20.00 ± 0.80 % nearer to the best fit. Use that of the toys."),
         (3.5, {}, False, "25.0 ± 1.2 % farther from the best fit"),
-        (2.91, {}, None, "whether by more than 5 % is not decided, and "),
-        (2.9, {}, None, "whether by more than 5 % is not decided, nor would 100 times the toys decide."),
-        (2.9, {"interpolation": 0.03}, None, "is not decided, and more tested values would tell more than more toys."),
+        (2.91, {}, None, "whether by more than 5 %, 14,000 more toys would tell."),
+        (2.9, {}, None, "whether by more than 5 %, 100 times the toys would not tell."),
+        (2.9, {"interpolation": 0.03}, None, "by more than 5 %, more tested values would tell more than more toys."),
         (2.9, {"interpolation": None}, None, "of the interpolation between them: not decided."),
         (None, {}, None, "The upper end is not decided: the asymptotic end was not found"),
         (3.0, {"value": None, "error": None, "sentence": "It lies above 2."}, None, "is not decided: it lies above 2."),
@@ -391,7 +391,7 @@ def test_verdicts(asymptotic, end, usable, words):
     found = end_verdict(asymptotic, sure.model_copy(update=end), 1.0, count=1000, what="The upper end")
     assert (found.usable, found.asymptotic) == (usable, asymptotic)
     assert words in found.sentence
-    assert (found.more_toys is not None) == ("more toys would decide" in found.sentence)
+    assert (found.more_toys is not None) == ("more toys would tell" in found.sentence)
 
 
 def test_tested_values_are_dense_about_asymptotic_ends():

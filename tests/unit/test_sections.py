@@ -2,27 +2,24 @@
 
 import json
 
+import counting_experiments as exact_counts
 import numpy as np
 import pytest
 import scipy.optimize
 import scipy.stats
+from asked import finish, stated
 
 import toymill
-from toymill.config.designed import designed, planned, study_of
+from toymill.config.designed import designed, planned
 from toymill.config.sections import at_tested, audited, needs
-from toymill.config.study import Shard, read_study
+from toymill.config.study import read_study
 from toymill.errors import ToymillError
 from toymill.inference.likelihood_ratios import q_0, qtilde_mu, t_mu
 from toymill.inference.neyman import root_of
 from toymill.report import of_answers
 from toymill.report.draw import draw
-from toymill.results.files import write_record
-from toymill.study.answers import answer
-from toymill.study.describe import describe
 from toymill.study.design import design_study
 from toymill.study.model import checked_model
-from toymill.study.shards import fit_shard
-from toymill.study.summarize import summarize
 
 SECTIONS = {
     "limit": {"points": 6, "toys": 4000, "background_toys": 4000},
@@ -33,29 +30,10 @@ SECTIONS = {
 }
 
 
-def stated(root, **changes):
-    return read_study({"study": "asked", "model": str(root / "tests/data/onoff.json"), **changes})
-
-
 @pytest.fixture(scope="module")
 def finished(root, tmp_path_factory):
     """All sections of an on/off measurement, from design to summary: the designed study, its design and its summary."""
     return finish(stated(root, **SECTIONS), tmp_path_factory.mktemp("asked"))
-
-
-def finish(before, folder):
-    """A study from its design to its summary."""
-    design = design_study(before)
-    write_record(folder / "design.json", design)
-    study = study_of(before.model_dump(mode="json"), folder / "design.json")
-    description = describe(study)
-    files = {}
-    for name, ensemble in study.ensembles.items():
-        files[name] = [folder / f"fits/{name}/{0:09d}-{ensemble.toys - 1:09d}.h5"]
-        files[name][0].parent.mkdir(parents=True)
-        fit_shard(study, name, Shard(files[name][0].stem, 0, ensemble.toys), files[name][0])
-    answers = answer(study, description, design, files)
-    return study, design, summarize(study, description, files, answers=answers)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +98,11 @@ def test_the_observed_limit_is_the_exact_one(finished, exact):
     limit = summary.answers.limit.toys.observed
     right = scipy.optimize.brentq(lambda value: cls(value) - 0.05, *design.limit.values[::5], xtol=1e-3)
     assert abs(limit.value - right) < 4 * np.hypot(limit.error, limit.interpolation or 0.0)
-    assert limit.error < 0.03 * right
+    assert limit.error < 0.02 * right
+    found = summary.answers.limit.toys
+    assert found.why_unweighted is None
+    for point in found.points[1::2]:
+        assert abs(point.weighted.cls - cls(point.poi)) < 4 * (point.weighted.cls_error or 1e-4)
     assert summary.answers.limit.verdict.usable in {True, None}
 
 
@@ -389,3 +371,22 @@ def test_a_section_that_does_not_fit_the_model_is_refused(root):
     with pytest.raises(ToymillError, match="nuisances: 'conditional' needs a fit to the observed data"):
         checked_model(read_study({"study": "asked", "model": counts, "limit": {}, "nuisances": "conditional"}))
     assert design_study(read_study({"study": "asked", "model": counts, "limit": {}})).nuisances == "nominal"
+
+
+def test_an_interval_that_is_not_negative(tmp_path):
+    """n_on = 4, n_off = 10, τ = 2: μ̂ = -1, and t̃_μ takes 0 for it. The p-values are the enumerated ones."""
+    model = {"kind": "onoff", "tau": 2.0, "observed": [4, 10]}
+    asked = {"statistic": "ttilde", "levels": [0.9], "values": [0.0, 3.0, 4.0, 5.0], "toys": 2000}
+    _, design, summary = finish(read_study({"study": "asked", "model": model, "interval": asked}), tmp_path)
+    assert [item.tests for item in design.ensembles.values()] == [[0.0]] * 4
+    found = summary.answers.interval
+    for item in found.toys.points:
+        p = exact_counts.unified_onoff_p(item.poi, 4, 10, 2.0)
+        assert item.test.t == pytest.approx(exact_counts.unified_onoff(item.poi, 4, 10, 2.0), abs=1e-6)
+        assert abs(item.test.p_value.value - p) < 4 * np.sqrt(p * (1 - p) / 2000) + 1e-9
+    asymptotic, interval = found.asymptotic["0.9"], found.toys.intervals["0.9"]
+    assert (asymptotic.best, asymptotic.low, asymptotic.low_at_bound, interval.low.value) == (0.0, 0.0, True, 0.0)
+    t = exact_counts.unified_onoff(asymptotic.high, 4, 10, 2.0)
+    assert t == pytest.approx(scipy.stats.chi2.ppf(0.9, 1), abs=1e-5)
+    assert 3.0 < interval.high.value < 5.0
+    assert found.verdicts["0.9"].low.usable

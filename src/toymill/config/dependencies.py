@@ -34,7 +34,10 @@ class FitSettings(TypedDict):
 
 def toys_depend_on(study: Study, ensemble: str) -> ToySettings:
     """What a toy of an ensemble depends on in the study, beside its model, its ensemble's name and its index."""
-    settings = study.ensembles[ensemble].model_dump(mode="json", include={"truth", "throw", "nuisances"})
+    about = study.ensembles[ensemble]
+    settings = about.model_dump(mode="json", include={"truth", "throw", "nuisances"})
+    if about.thrown_from is not None:
+        settings["thrown_from"] = {"model": about.thrown_from.choices, "inputs": about.thrown_from.contents}
     return {"toymill": __version__, "seed": study.seed, "ensemble": settings}
 
 
@@ -112,8 +115,16 @@ def design_job(study: Study) -> Settings:
         "inputs": study.model.contents,
         "nuisances": study.nuisances,
         "seed": study.seed,
-        "sections": {name: getattr(study, name) and getattr(study, name).model_dump(mode="json") for name in SECTIONS},
+        "sections": {
+            name: getattr(study, name) and getattr(study, name).model_dump(mode="json", exclude={"precision"})
+            for name in SECTIONS
+        },
     }
+
+
+def rounds_job(study: Study) -> Settings:
+    """What the toys depend on that a round adds, beside the fits of those before."""
+    return {**answers_job(study), "precision": study.limit and study.limit.precision}
 
 
 def answers_job(study: Study) -> Settings:

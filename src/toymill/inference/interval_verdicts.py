@@ -109,11 +109,17 @@ def end_verdict(
     room = ((usable - abs(difference)) / _SIGMAS) ** 2 - interpolation**2
     factor = spread**2 / room if room > 0 else math.inf
     more = math.ceil((factor - 1) * count) or 1 if factor <= _MOST else None
-    would = f"and {more:,} more toys would decide" if more else f"nor would {_MOST} times the toys decide"
+    would = f"{_rounded(more)} more toys would tell" if more else f"{_MOST} times the toys would not tell"
     if room <= 0 and interpolation > spread:
-        would = "and more tested values would tell more than more toys"
-    sentence = f"{differs}; whether by more than {100 * usable:.2g} % is not decided, {would}."
+        would = "more tested values would tell more than more toys"
+    sentence = f"{differs}; whether by more than {100 * usable:.2g} %, {would}."
     return _verdict(None, asymptotic, toys, difference=difference, error=error, more=more, sentence=sentence)
+
+
+def _rounded(count: int) -> str:
+    """A number of toys to two digits, upwards."""
+    unit = 10 ** max(len(str(count)) - 2, 0)
+    return f"{math.ceil(count / unit) * unit:,}"
 
 
 def _three_sigma(toys: End) -> tuple[float | None, float | None]:

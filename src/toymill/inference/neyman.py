@@ -20,7 +20,7 @@ from toymill.record import LevelText, NumberOrNone, Record
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-_NOISY = 0.25  # of the fall of r between two tested values: above it, its slope is taken over further ones
+_NOISY = 0.15  # of the fall of r between two tested values: above it, its slope is taken over further ones
 _JUMP = 3.0  # times the steepest slope beside, above which p is taken to jump between two tested values
 
 

@@ -11,12 +11,13 @@ from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
 from toymill.inference.goodness_of_fit import GoodnessOfFit
 from toymill.inference.impacts import Decomposition, Impact
 from toymill.inference.interval_verdicts import AsymptoticInterval, EndVerdict
-from toymill.inference.limits import UpperLimit
+from toymill.inference.limit_records import UpperLimit
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.neyman import NeymanIntervals
 from toymill.inference.p_values import PValue
 from toymill.inference.verdicts import AsymptoticVerdict
 from toymill.record import FileRecord, LevelText, Record, SigmaText
+from toymill.results.design import Round
 from toymill.results.files import read_record
 
 StatisticName = Annotated[str, "statistic"]
@@ -38,6 +39,21 @@ class LimitAnswer(Record):
     """Whether the asymptotic observed limit may be used; null without one, and without observed data."""
     expected_verdicts: dict[SigmaText, AsymptoticVerdict]
     """The same of each expected limit; empty without asymptotic limits."""
+    precision: Precision | None
+    """The precision that was asked for; null without one."""
+
+
+class Precision(Record):
+    """The Monte Carlo error that was asked for."""
+
+    asked: float
+    """The relative error that was asked for."""
+    reached: bool
+    """Whether every limit that has one is known as well."""
+    rounds: list[Round]
+    """The rounds in which toys were added."""
+    sentence: str
+    """What was reached, and by how many toys, in words."""
 
 
 class EndVerdicts(Record):
