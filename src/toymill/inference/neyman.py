@@ -285,12 +285,12 @@ def _end(curve: _Curve, way: list[int], what: str, *, lower: bool) -> End:
     three, failed = (
         [_crossing(curve, p, way, lower=lower) for p in moved] for moved in (curve.three_sigma, curve.failed)
     )
-    inner, outer = (1, 0) if lower else (0, 1)  # the larger p, the farther out
+    lowest, highest = (1, 0) if lower else (0, 1)  # the larger p, the farther out
     at_bound = value is not None and curve.p[way[0]] > curve.alpha
     error = interpolation = None
     crossings = 0
     outside: Literal["below", "above"] | None = None
-    low, high = (_crossing(curve, curve.one_sigma[k], way, lower=lower) for k in (inner, outer))
+    low, high = (_crossing(curve, curve.one_sigma[k], way, lower=lower) for k in (lowest, highest))
     if value is None:
         outside = "below" if lower else "above"
         side, more = ("smallest", "smaller") if lower else ("largest", "larger")
@@ -313,11 +313,11 @@ def _end(curve: _Curve, way: list[int], what: str, *, lower: bool) -> End:
         error=error,
         low=low,
         high=high,
-        undecided_low=three[inner],
-        undecided_high=three[outer],
+        undecided_low=three[lowest],
+        undecided_high=three[highest],
         interpolation=interpolation,
-        if_failed_low=failed[inner],
-        if_failed_high=failed[outer],
+        if_failed_low=failed[lowest],
+        if_failed_high=failed[highest],
         at_bound=at_bound,
         outside=outside,
         crossings=crossings,
