@@ -30,6 +30,7 @@ from toymill.config.sections import (
     DiscoveryConfig,
     GoodnessOfFitConfig,
     ImpactsConfig,
+    IntervalConfig,
     LimitConfig,
     Section,
     needs,
@@ -82,9 +83,11 @@ class Study(Strict):
     """The statistical model."""
     ensembles: dict[Name, Ensemble] = {}
     """The truth points, by a name of your choice. An ensemble's toys depend on the seed and on this name. Not needed
-    beside one of the four sections that follow, which choose truth points of their own."""
+    beside one of the sections that follow, which choose truth points of their own."""
     limit: Section[LimitConfig] = False
     """An upper limit on the parameter of interest, observed and expected. `limit: {}` takes every default."""
+    interval: Section[IntervalConfig] = False
+    """Confidence intervals of the parameter of interest, by the Neyman construction of Feldman and Cousins."""
     discovery: Section[DiscoveryConfig] = False
     """The p-value of the observed data without a signal, its significance, and the tail of q_0."""
     goodness_of_fit: Section[GoodnessOfFitConfig] = False
@@ -239,6 +242,7 @@ def check_sections(study: Study, facts: Facts) -> None:
     asked = [name for name in SECTIONS if getattr(study, name)]
     poi = str(facts.poi)
     for key, needed in (
+        ("interval", bool(study.interval)),
         ("goodness_of_fit", bool(study.goodness_of_fit)),
         ("impacts", bool(study.impacts)),
         ("nuisances: 'conditional'", study.nuisances == "conditional" and bool(asked)),
@@ -253,14 +257,24 @@ def check_sections(study: Study, facts: Facts) -> None:
             "its bound in the model, or take qtilde, which is for a signal that is not negative."
         )
         raise ToymillError(msg)
-    values = [*(study.limit.values or [] if study.limit else []), *([0.0] if study.limit or study.discovery else [])]
-    for value in values:
+    values = {
+        f"{asked[0] if asked else ''}, which needs a hypothesis without a signal": [0.0]
+        if study.limit or study.discovery
+        else [],
+        "limit.values": study.limit.values or [] if study.limit else [],
+        "limit.injected": [study.limit.injected] if study.limit and study.limit.injected is not None else [],
+        "interval.values": study.interval.values or [] if study.interval else [],
+    }
+    for key, value in ((key, value) for key, several in values.items() for value in several):
         try:
             facts.parameters.values({poi: value})
         except ToymillError as error:
-            key = "limit.values" if value else f"{asked[0]}, which needs a hypothesis without a signal"
             msg = f"{key}: {error}"
             raise ToymillError(msg) from None
+    for value in study.interval.values or [] if study.interval else []:
+        if value < 0 and study.interval and study.interval.statistic == "ttilde":
+            msg = f"interval.values: {value:g} is negative, which ttilde does not allow. Test others, or choose t."
+            raise ToymillError(msg)
 
 
 def check_inputs(study: Study) -> None:
