@@ -37,11 +37,11 @@ class LimitConfig(Strict):
     """What is 1 - `level` at the limit: CLs, or CL_{s+b}."""
     statistic: Literal["qtilde", "q"] = "qtilde"
     """Test statistic: `qtilde`, q̃_μ, for a signal that is not negative, or `q`, q_μ."""
-    points: Annotated[int, Field(ge=4, le=MOST_POINTS, strict=True)] = 10
+    points: Annotated[int, Field(ge=4, le=MOST_POINTS, strict=True)] = 15
     """Number of tested values. They are placed about the asymptotic limits."""
     values: Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=2, max_length=MOST_POINTS)] | None = None
     """The tested values themselves, ascending; null places them."""
-    toys: Toys = 5000
+    toys: Toys = 3000
     """Toys with a signal, at each tested value."""
     background_toys: Toys = 10000
     """Toys without a signal, which are also the data of the expected limits."""
