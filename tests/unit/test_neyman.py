@@ -253,7 +253,7 @@ def test_a_narrow_valley_of_few_toys_is_undecided():
     toys = [rng.normal(size=400) ** 2 for _ in points]
     found = neyman_intervals(points, toys, observed, levels=[0.95]).intervals["0.95"]
     assert found.undecided == [2.5]
-    assert found.sentence.endswith("; apart from it, 2.5 would need more toys to decide.")
+    assert "; apart from it, 2.5 would need more toys to decide. " in found.sentence
     assert len(found.regions) == 1
 
 
@@ -408,3 +408,16 @@ def test_tested_values_are_dense_about_asymptotic_ends():
     assert interval_points(IntervalConfig(points=6), {"0.68": at_bound}, (0.0, 10.0), lambda _: True)[0] == 0.0
     with pytest.raises(ToymillError, match=r"interval: the asymptotic interval at 68 % has an end that was not found"):
         interval_points(IntervalConfig(), {"0.68": one.model_copy(update={"high": None})}, (0.0, 10.0), lambda _: True)
+
+
+def test_a_jump_between_tested_values_is_in_the_error():
+    """n = 3 without background: p falls from 0.4 at 1.2 to 0.08 at 1.0. The end is 1.10, somewhere between."""
+    rng = np.random.default_rng(14)
+    points = np.array([1.0, 1.2, 1.4, 3.0, 7.0, 7.2, 7.4, 7.6])
+    toys = [exact.unified(mu, rng.poisson(mu, 20_000), 0) for mu in points]
+    found = neyman_intervals(points, toys, exact.unified(points, 3, 0), levels=[0.9], tolerance=1e-9).intervals["0.9"]
+    assert found.low.interpolation == pytest.approx(0.1)
+    assert found.low.error < 0.02
+    assert abs(found.low.value - 1.10) < found.low.interpolation
+    assert found.low.sentence.endswith(" ± 0.10.")
+    assert " Test more values about the ends: most of the error is that of interpolation." in found.sentence
