@@ -289,12 +289,12 @@ def test_a_region_of_two_parameters_is_the_enumerated_one():
     """n_on = 9, n_off = 8: p at each point is exact, and decided points are decided rightly."""
     rng = np.random.default_rng(13)
     points = np.array([[s, b] for s in (1.0, 5.0, 9.0, 14.0) for b in (2.0, 4.0, 6.5, 8.0)])
-    ons, offs = np.meshgrid(np.arange(80), np.arange(80), indexing="ij")
+    n_on, n_off = np.meshgrid(np.arange(80), np.arange(80), indexing="ij")
     toys, right = [], []
     for s, b in points:
         toys.append(onoff_two(s, b, rng.poisson(s + b, 20_000), rng.poisson(2 * b, 20_000)))
-        f = scipy.stats.poisson.pmf(ons, s + b) * scipy.stats.poisson.pmf(offs, 2 * b)
-        right.append(f[onoff_two(s, b, ons, offs) >= onoff_two(s, b, 9, 8) - 1e-9].sum())
+        f = scipy.stats.poisson.pmf(n_on, s + b) * scipy.stats.poisson.pmf(n_off, 2 * b)
+        right.append(f[onoff_two(s, b, n_on, n_off) >= onoff_two(s, b, 9, 8) - 1e-9].sum())
     observed = np.array([onoff_two(s, b, 9, 8) for s, b in points])
     found = neyman_regions(points, toys, observed, tolerance=1e-9)
     for item, p in zip(found.points, right, strict=True):
@@ -318,12 +318,12 @@ def test_points_that_do_not_fit_are_refused():
 def test_berger_and_boos_cover_for_every_background():
     """n_on = s + b, n_off = τb with τ = 1, few counts, by enumeration: P(p ≤ α) ≤ α where the profiled p exceeds α."""
     s, tau, beta, alpha, most = 3.0, 1.0, 0.01, 0.1, 40
-    ons, offs = (item.ravel() for item in np.meshgrid(np.arange(most), np.arange(most), indexing="ij"))
-    t = exact.unified_onoff(s, ons, offs, tau)
+    n_on, n_off = (item.ravel() for item in np.meshgrid(np.arange(most), np.arange(most), indexing="ij"))
+    t = exact.unified_onoff(s, n_on, n_off, tau)
 
     def tails(b):
         """P(t ≥ t of each outcome) at b, and the outcomes' probabilities."""
-        f = scipy.stats.poisson.pmf(ons, s + b) * scipy.stats.poisson.pmf(offs, tau * b)
+        f = scipy.stats.poisson.pmf(n_on, s + b) * scipy.stats.poisson.pmf(n_off, tau * b)
         order = np.argsort(-t, kind="stable")
         last = np.searchsorted(-t[order], -t + 1e-9, side="right") - 1
         return np.cumsum(f[order])[last], f
@@ -331,17 +331,17 @@ def test_berger_and_boos_cover_for_every_background():
     size = 10**7
     grid = np.geomspace(0.02, 25.0, 60)
     every = np.array([tails(b)[0] for b in grid])
-    low = np.where(offs > 0, scipy.stats.gamma.ppf(beta / 2, np.maximum(offs, 1)), 0.0) / tau
-    high = scipy.stats.gamma.isf(beta / 2, offs + 1) / tau
+    low = np.where(n_off > 0, scipy.stats.gamma.ppf(beta / 2, np.maximum(n_off, 1)), 0.0) / tau
+    high = scipy.stats.gamma.isf(beta / 2, n_off + 1) / tau
     p = np.array(
         [
             berger_boos(
                 [counted(round(size * value), size, 0) for value in every[(grid >= low[k]) & (grid <= high[k]), k]],
                 beta,
             ).value
-            if offs[k] < 12 and ons[k] < 25
+            if n_off[k] < 12 and n_on[k] < 25
             else 1.0
-            for k in range(len(ons))
+            for k in range(len(n_on))
         ]
     )
     worst = max(tails(b)[1][p <= alpha].sum() for b in (0.1, 0.3, 1.0, 2.0, 3.0, 5.0))
