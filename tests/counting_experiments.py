@@ -105,9 +105,9 @@ def unified_onoff(mu, on, off, tau):
 def unified_onoff_p(mu, on, off, tau, most=120):
     """Its exact p-value with b at its conditional estimate, by enumeration."""
     b = onoff_background(mu, on, off, tau)
-    ons, offs = np.meshgrid(np.arange(most), np.arange(most), indexing="ij")
-    probability = scipy.stats.poisson.pmf(ons, mu + b) * scipy.stats.poisson.pmf(offs, tau * b)
-    return float(np.sum(probability[unified_onoff(mu, ons, offs, tau) >= unified_onoff(mu, on, off, tau) - 1e-9]))
+    n_on, n_off = np.meshgrid(np.arange(most), np.arange(most), indexing="ij")
+    probability = scipy.stats.poisson.pmf(n_on, mu + b) * scipy.stats.poisson.pmf(n_off, tau * b)
+    return float(np.sum(probability[unified_onoff(mu, n_on, n_off, tau) >= unified_onoff(mu, on, off, tau) - 1e-9]))
 
 
 def gauss_weighted(rng, signal, background, points=POINTS_OF_GAUSS, width=1.0):

@@ -253,7 +253,7 @@ def test_a_narrow_valley_of_few_toys_is_undecided():
     toys = [rng.normal(size=400) ** 2 for _ in points]
     found = neyman_intervals(points, toys, observed, levels=[0.95]).intervals["0.95"]
     assert found.undecided == [2.5]
-    assert found.sentence.endswith("; apart from it, 2.5 would need more toys to decide.")
+    assert "; apart from it, 2.5 would need more toys to decide. " in found.sentence
     assert len(found.regions) == 1
 
 
@@ -289,12 +289,12 @@ def test_a_region_of_two_parameters_is_the_enumerated_one():
     """n_on = 9, n_off = 8: p at each point is exact, and decided points are decided rightly."""
     rng = np.random.default_rng(13)
     points = np.array([[s, b] for s in (1.0, 5.0, 9.0, 14.0) for b in (2.0, 4.0, 6.5, 8.0)])
-    ons, offs = np.meshgrid(np.arange(80), np.arange(80), indexing="ij")
+    n_on, n_off = np.meshgrid(np.arange(80), np.arange(80), indexing="ij")
     toys, right = [], []
     for s, b in points:
         toys.append(onoff_two(s, b, rng.poisson(s + b, 20_000), rng.poisson(2 * b, 20_000)))
-        f = scipy.stats.poisson.pmf(ons, s + b) * scipy.stats.poisson.pmf(offs, 2 * b)
-        right.append(f[onoff_two(s, b, ons, offs) >= onoff_two(s, b, 9, 8) - 1e-9].sum())
+        f = scipy.stats.poisson.pmf(n_on, s + b) * scipy.stats.poisson.pmf(n_off, 2 * b)
+        right.append(f[onoff_two(s, b, n_on, n_off) >= onoff_two(s, b, 9, 8) - 1e-9].sum())
     observed = np.array([onoff_two(s, b, 9, 8) for s, b in points])
     found = neyman_regions(points, toys, observed, tolerance=1e-9)
     for item, p in zip(found.points, right, strict=True):
@@ -318,12 +318,12 @@ def test_points_that_do_not_fit_are_refused():
 def test_berger_and_boos_cover_for_every_background():
     """n_on = s + b, n_off = τb with τ = 1, few counts, by enumeration: P(p ≤ α) ≤ α where the profiled p exceeds α."""
     s, tau, beta, alpha, most = 3.0, 1.0, 0.01, 0.1, 40
-    ons, offs = (item.ravel() for item in np.meshgrid(np.arange(most), np.arange(most), indexing="ij"))
-    t = exact.unified_onoff(s, ons, offs, tau)
+    n_on, n_off = (item.ravel() for item in np.meshgrid(np.arange(most), np.arange(most), indexing="ij"))
+    t = exact.unified_onoff(s, n_on, n_off, tau)
 
     def tails(b):
         """P(t ≥ t of each outcome) at b, and the outcomes' probabilities."""
-        f = scipy.stats.poisson.pmf(ons, s + b) * scipy.stats.poisson.pmf(offs, tau * b)
+        f = scipy.stats.poisson.pmf(n_on, s + b) * scipy.stats.poisson.pmf(n_off, tau * b)
         order = np.argsort(-t, kind="stable")
         last = np.searchsorted(-t[order], -t + 1e-9, side="right") - 1
         return np.cumsum(f[order])[last], f
@@ -331,17 +331,17 @@ def test_berger_and_boos_cover_for_every_background():
     size = 10**7
     grid = np.geomspace(0.02, 25.0, 60)
     every = np.array([tails(b)[0] for b in grid])
-    low = np.where(offs > 0, scipy.stats.gamma.ppf(beta / 2, np.maximum(offs, 1)), 0.0) / tau
-    high = scipy.stats.gamma.isf(beta / 2, offs + 1) / tau
+    low = np.where(n_off > 0, scipy.stats.gamma.ppf(beta / 2, np.maximum(n_off, 1)), 0.0) / tau
+    high = scipy.stats.gamma.isf(beta / 2, n_off + 1) / tau
     p = np.array(
         [
             berger_boos(
                 [counted(round(size * value), size, 0) for value in every[(grid >= low[k]) & (grid <= high[k]), k]],
                 beta,
             ).value
-            if offs[k] < 12 and ons[k] < 25
+            if n_off[k] < 12 and n_on[k] < 25
             else 1.0
-            for k in range(len(ons))
+            for k in range(len(n_on))
         ]
     )
     worst = max(tails(b)[1][p <= alpha].sum() for b in (0.1, 0.3, 1.0, 2.0, 3.0, 5.0))
@@ -408,3 +408,16 @@ def test_tested_values_are_dense_about_asymptotic_ends():
     assert interval_points(IntervalConfig(points=6), {"0.68": at_bound}, (0.0, 10.0), lambda _: True)[0] == 0.0
     with pytest.raises(ToymillError, match=r"interval: the asymptotic interval at 68 % has an end that was not found"):
         interval_points(IntervalConfig(), {"0.68": one.model_copy(update={"high": None})}, (0.0, 10.0), lambda _: True)
+
+
+def test_a_jump_between_tested_values_is_in_the_error():
+    """n = 3 without background: p falls from 0.4 at 1.2 to 0.08 at 1.0. The end is 1.10, somewhere between."""
+    rng = np.random.default_rng(14)
+    points = np.array([1.0, 1.2, 1.4, 3.0, 7.0, 7.2, 7.4, 7.6])
+    toys = [exact.unified(mu, rng.poisson(mu, 20_000), 0) for mu in points]
+    found = neyman_intervals(points, toys, exact.unified(points, 3, 0), levels=[0.9], tolerance=1e-9).intervals["0.9"]
+    assert found.low.interpolation == pytest.approx(0.1)
+    assert found.low.error < 0.02
+    assert abs(found.low.value - 1.10) < found.low.interpolation
+    assert found.low.sentence.endswith(" ± 0.10.")
+    assert " Test more values about the ends: most of the error is that of interpolation." in found.sentence

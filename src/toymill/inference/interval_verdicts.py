@@ -78,7 +78,9 @@ def end_verdict(
     if toys.value is None or asymptotic is None:
         known = toys.sentence if toys.value is None else "the asymptotic end was not found"
         return _verdict(None, asymptotic, toys, sentence=f"{what} is not decided: {known[:1].lower()}{known[1:]}")
-    told = f"{toys.value:.4g}" if toys.error is None else with_error(toys.value, toys.error)
+    told = f"{toys.value:.4g}"
+    if toys.error is not None:
+        told = with_error(toys.value, math.hypot(toys.error, toys.interpolation or 0.0))
     text = f"{what} is {asymptotic:.4g} by the asymptotic formula and {told} by toys"
     unsure = max(abs((end if end is not None else toys.value) - toys.value) for end in _three_sigma(toys))
     if toys.at_bound and asymptotic == toys.value:

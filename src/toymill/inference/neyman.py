@@ -52,7 +52,7 @@ class End(Record):
     crossings: int
     """How often p crosses 1 - level on the way from the rejected values to the accepted ones; 0 at a bound."""
     sentence: str
-    """The end in words."""
+    """The end in words, with its Monte Carlo error and that of the interpolation in quadrature."""
 
 
 class Region(Record):
@@ -78,7 +78,7 @@ class ConfidenceInterval(Record):
     undecided: list[float]
     """Tested values that are neither accepted nor rejected by three standard deviations."""
     sentence: str
-    """The interval in words."""
+    """The interval in words, with the errors of its ends, of the toys and of the interpolation."""
 
 
 class TestedValue(Record):
@@ -250,6 +250,10 @@ def _interval(tested: Sequence[TestedValue], level: float, bounds: tuple[float, 
         sentence += f"; apart from it, {', '.join(apart)} would need more toys to decide"
     more = [side for end, side in ((low, "smaller"), (high, "larger")) if end.outside]
     advice = f" Test {' and '.join(more)} values." if more else ""
+    coarse = [name for end, name in ((low, "lower"), (high, "upper")) if (end.interpolation or 0) > (end.error or 0)]
+    if coarse:
+        about = f"{coarse[0]} end" if len(coarse) == 1 else "ends"
+        advice += f" Test more values about the {about}: most of the error is that of interpolation."
     return ConfidenceInterval(
         level=level,
         low=low,
@@ -307,7 +311,7 @@ def _end(curve: _Curve, way: list[int], what: str, *, lower: bool) -> End:
         error = _error(curve, way, first, last)
         low, high = _ends(curve, way, value, {first, first + 1, last, last + 1}, lower=lower)
         interpolation = _interpolation(curve, way[last], way[last + 1])
-        sentence = f"{what} is {with_error(value, error)}."
+        sentence = f"{what} is {with_error(value, math.hypot(error, interpolation or 0.0))}."
     return End(
         value=value,
         error=error,
@@ -435,7 +439,7 @@ def _told(end: End) -> str:
         return f"{end.outside} the tested values"
     if end.at_bound or end.error is None:
         return f"{end.value:.4g}, the bound of the parameter,"
-    return with_error(end.value, end.error)
+    return with_error(end.value, math.hypot(end.error, end.interpolation or 0.0))
 
 
 def _unknown(sentence: str) -> End:
