@@ -60,6 +60,9 @@ SCRATCH = f".snakemake/toymill/{STUDY.study}"
 INPUTS = [ancient(str(item.local)) for item in STUDY.model.remotes]
 CONTENTS = STUDY.model.contents
 
+# Whether a pilot is to choose the shards of ensembles.
+PILOTED = STUDY.shard == "auto" and bool(STUDY.ensembles)
+
 # What else jobs need that deal with ensembles: how those of the sections are designed.
 DESIGN = f"{RESULTS}/design.json" if NEEDS else []
 
@@ -90,7 +93,7 @@ if workflow.is_main_process:
 def shard_files(folder):
     """The files of every shard in a folder, by ensemble; those that a pilot is to choose are known when it is done."""
     sizes = {}
-    if STUDY.shard == "auto":
+    if PILOTED:
         plan = checkpoints.pilot.get().output[0]
         sizes = {name: item.shard for name, item in planned_in(plan).items()}
     return {
@@ -186,7 +189,7 @@ if workflow.is_main_process:
 
     try:
         ownership.check(own_directory())
-        if STUDY.shard == "auto" and Path(f"{RESULTS}/plan.json").exists():
+        if PILOTED and Path(f"{RESULTS}/plan.json").exists():
             planned_in(f"{RESULTS}/plan.json")
     except ToymillError as error:
         raise WorkflowError(str(error)) from None
@@ -208,7 +211,7 @@ def begin():
 
 def end(done):
     """Let the results directory go; and earlier shards, if the present ones hold all that they did."""
-    planned = STUDY.shard != "auto" or Path(f"{RESULTS}/plan.json").exists()
+    planned = not PILOTED or Path(f"{RESULTS}/plan.json").exists()
     if done and planned and STUDY.kind == "toys":
         ownership.tidy(own_results(), files_of(f"{RESULTS}/fits")(None))
     ownership.release(own_directory())

@@ -57,5 +57,5 @@ rule plot_answers:
         "../../scripts/plot.py"
 
 
-ANSWERS = f"{SCRATCH}/answers.json"
+ANSWERS = f"{SCRATCH}/answers.json" if NEEDS else []
 SECTION_FIGURES = rules.plot_answers.output

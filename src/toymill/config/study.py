@@ -21,8 +21,10 @@ from toymill.config.model import (
     PythonConfig,
     Remote,
     Strict,
+    WorkspaceConfig,
     is_file,
 )
+from toymill.config.scan import ScanConfig, ScanPatch, grid_of
 from toymill.config.sections import (
     SECTIONS,
     DiscoveryConfig,
@@ -100,7 +102,7 @@ class Study(Strict):
     """The statistical model."""
     ensembles: dict[Name, Ensemble] = {}
     """The truth points, by a name of your choice. An ensemble's toys depend on the seed and on this name. Not needed
-    beside one of the four sections that follow, which choose truth points of their own."""
+    beside one of the sections that follow, which choose truth points of their own."""
     limit: Section[LimitConfig] = False
     """An upper limit on the parameter of interest, observed and expected. `limit: {}` takes every default."""
     discovery: Section[DiscoveryConfig] = False
@@ -109,6 +111,8 @@ class Study(Strict):
     """Whether the model describes the observed data."""
     impacts: Section[ImpactsConfig] = False
     """Which data the error of the parameter of interest comes from."""
+    scan: Section[ScanConfig] = False
+    """Many signals on one background: the local and the global significance, and which are excluded."""
     nuisances: Literal["auto", "conditional", "nominal"] = "auto"
     """Where the other parameters stand at the truth points of these sections: `conditional` at their best fit to the
     observed data with the parameter of interest held, `nominal` at their initial values; `auto` is `conditional` for a
@@ -168,6 +172,25 @@ class Study(Strict):
             msg = f"ensembles: {sorted(taken)[0]} is the name of an ensemble of {asked[0]}. Choose another"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _scans_patches(self) -> Study:
+        if not self.scan:
+            return self
+        if not isinstance(self.model, WorkspaceConfig):
+            msg = "scan: needs a model of kind workspace, whose path is the workspace without a signal"
+            raise ValueError(msg)  # noqa: TRY004 - pydantic tells these
+        if self.model.patches:
+            return self
+        others = ["ensembles"] * bool(self.ensembles) + [name for name in SECTIONS if getattr(self, name)]
+        if others[0] != "scan":
+            msg = f"model.patches: name the signal that {others[0]} is about; scan has many"
+            raise ValueError(msg)
+        try:
+            first = grid_of(self.scan).points[0]
+        except ToymillError:  # for check_inputs to tell
+            return self
+        return self.model_copy(update={"model": self.model.model_copy(update={"patches": [first.patch]})})
 
     @model_validator(mode="after")
     def _not_too_many_jobs(self) -> Study:
@@ -272,12 +295,17 @@ def check_sections(study: Study, facts: Facts) -> None:
         if needed and not facts.observed:
             msg = f"{key} needs a fit to the observed data, and this model has none. Give it observed data, or leave it out."
             raise ToymillError(msg)
-    values = [*(study.limit.values or [] if study.limit else []), *([0.0] if study.limit or study.discovery else [])]
+    values = [*(study.limit.values or [] if study.limit else []), *([study.scan.mu] if study.scan else [])]
+    values += [0.0] if study.limit or study.discovery or study.scan else []
     for value in values:
         try:
             facts.parameters.values({poi: value})
         except ToymillError as error:
-            key = "limit.values" if value else f"{asked[0]}, which needs a hypothesis without a signal"
+            key = (
+                ("scan.mu" if study.scan and value == study.scan.mu else "limit.values")
+                if value
+                else (f"{asked[0]}, which needs a hypothesis without a signal")
+            )
             msg = f"{key}: {error}"
             raise ToymillError(msg) from None
 
@@ -298,6 +326,8 @@ def check_inputs(study: Study) -> None:
         if is_file(remote.local) and not remote.is_as_fetched():
             msg = f"model: {remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
             raise ToymillError(msg)
+    if study.scan:
+        grid_of(study.scan)
     if all(is_file(path) for path in study.model.inputs):
         check_study(study, facts_of(study.model))
 
@@ -354,7 +384,11 @@ def _explain(error: ErrorDetails) -> str:
     """One line for one validation error: key, value, what is allowed."""
     steps = list(error["loc"])
     kind = steps.pop(1) if steps[:1] == ["model"] and len(steps) > 1 and steps[1] in KINDS else "workspace"
-    location = [str(step) for step in steps if step not in {"str", "Remote", "NamedPatch", "[key]", "section"}]
+    location = [
+        str(step)
+        for step in steps
+        if step not in {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch"}
+    ]
     key = ".".join(location)
     got = json.dumps(error["input"], default=str)
     got = got if len(got) <= 60 else got[:57] + "…"
@@ -390,6 +424,8 @@ def _known_keys(location: list[str], kind: str) -> list[str]:
         classes: list[type[BaseModel]] = [Study]
     elif location[0] == "model" and len(location) > 1:
         classes = inside[location[1]]
+    elif location[0] == "scan" and len(location) > 1:
+        classes = [ScanPatch]
     else:
         classes = [sections[location[0]]]
     return [key for item in classes for key in item.model_fields]
