@@ -30,31 +30,25 @@ def scan_figure(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     assert found is not None
     plane = _plane(found)
     excludes = any(point.exclusion for point in found.points)
-    rows = 1 + excludes
+    contour = plane is not None and excludes
     wide = max(8.0, min(0.3 * len(found.points), 20.0))
-    columns = 2 if excludes and plane is not None else 1
-    figure, panels = plt.subplots(
-        rows,
-        columns,
-        figsize=(wide + 7 * (columns - 1), 4.2 * rows),
-        squeeze=False,
-        gridspec_kw={"width_ratios": [wide, 7][:columns]},
-    )
-    order, places, ticks = _line(found)
+    figure = plt.figure(figsize=(wide + 8 * contour, 4.2 * (1 + excludes)))
+    grid = figure.add_gridspec(1 + excludes, 1 + contour, width_ratios=[wide, 8][: 1 + contour])
+    panels = [figure.add_subplot(grid[row, 0]) for row in range(1 + excludes)]
+    order, places, named = _line(found)
     points = [found.points[k] for k in order]
-    _significance(panels[0, 0], found, points, places)
+    _significance(panels[0], found, points, places)
     if excludes:
-        _cls(panels[1, 0], found, points, places)
-    for panel in panels[:, 0]:
+        _cls(panels[1], found, points, places)
+    for panel in panels:
         panel.set_xlim(places[0] - _step(places), places[-1] + _step(places))
-        if ticks:
+        if named:
             panel.set_xticks(places, [plain(point.name, 30) for point in points], rotation=90, fontsize=8)
             panel.minorticks_off()
         else:
             panel.set_xlabel(plain(_labels(found)[_varying(found)[0]]))
-    if columns == 2 and plane is not None:
-        panels[0, 1].axis("off")
-        _contour(panels[1, 1], found, plane)
+    if plane is not None and excludes:
+        _contour(figure.add_subplot(grid[:, 1]), found, plane)
     figure.suptitle(f"{summary.study}: {len(found.points)} signals", fontsize=12)
     figure.tight_layout()
     return figure
@@ -150,8 +144,10 @@ def _contour(axes: Axes, found: ScanAnswer, plane: Float[np.ndarray, "point 2"])
     first, second = _varying(found)
     axes.set_xlabel(plain(_labels(found)[first]))
     axes.set_ylabel(plain(_labels(found)[second]))
-    axes.margins(0.08)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 1.3), ncols=3, fontsize=9)
+    low, span = plane.min(axis=0), np.ptp(plane, axis=0)
+    axes.set_xlim(low[0] - 0.08 * span[0], low[0] + 1.08 * span[0])
+    axes.set_ylim(low[1] - 0.08 * span[1], low[1] + 1.08 * span[1])
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
 def _bars(

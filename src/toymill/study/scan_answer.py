@@ -15,7 +15,7 @@ from toymill.config.study import Study, shard_named
 from toymill.inference.asymptotic_limits import asymptotic_cls
 from toymill.inference.exclusion import exclusion
 from toymill.inference.look_elsewhere import REFERENCE, GrossVitells, global_p_value, gross_vitells, up_crossings
-from toymill.inference.p_values import tail, tie_tolerance
+from toymill.inference.p_values import PValue, tail, tie_tolerance
 from toymill.results.scan import GlobalSignificance, ScanAnswer, ScanPoint
 from toymill.results.scan_store import PointShard, read_point, together
 from toymill.study.scan_layout import point_key, settings_of, toys_in
@@ -153,12 +153,14 @@ def _sentence(settings: ScanConfig, points: Sequence[ScanPoint], largest: Global
         assert local is not None
         sentences = [
             f"The largest local significance is {_z(local.significance, local.significance_low)} at {largest.point} "
-            f"(p = {_p(local.value, local.high)}); globally, over {len(points)} points, it is "
+            f"({_p(local)}); globally, over {len(points)} points, it is "
             f"{_z(largest.p_value.significance, largest.p_value.significance_low)} "
-            f"(p = {_p(largest.p_value.value, largest.p_value.high)})."
+            f"({_p(largest.p_value)})."
         ]
         if largest.gross_vitells is not None:
-            sentences.append(f"By Gross and Vitells the global p is {largest.gross_vitells.value:.3g}.")
+            formula = largest.gross_vitells
+            error = "" if formula.error is None else f" ± {formula.error:.2g}"
+            sentences.append(f"By Gross and Vitells the global p is {formula.value:.3g}{error}.")
     told = [point.exclusion.excluded for point in points if point.exclusion is not None]
     if told:
         undecided = told.count(None)
@@ -169,8 +171,10 @@ def _sentence(settings: ScanConfig, points: Sequence[ScanPoint], largest: Global
     return " ".join(sentences)
 
 
-def _p(value: float | None, high: float) -> str:
-    return "undefined" if value is None else f"{value:.3g}" if value else f"below {high:.2g}"
+def _p(p: PValue) -> str:
+    if p.value is None:
+        return "p undefined"
+    return f"p below {p.high:.2g}" if p.bound else f"p = {p.value:.3g}, {p.low:.3g} to {p.high:.3g}"
 
 
 def _z(value: float | None, low: float | None) -> str:
