@@ -153,6 +153,11 @@ def _fluctuate(
 ) -> None:
     """Fill the columns ``which`` of data, (n, D), from uniform numbers and expectations, (n, k) or (k,)."""
     sampling = model.sampling
+    counts = sampling.poisson[which] & (~sampling.auxiliary[which] | (mode == "frequentist"))
+    if np.count_nonzero(counts) > _TABLES:  # more tables than are kept would be made anew for every lot of toys
+        means = np.broadcast_to(expected[..., counts], (len(uniform), np.count_nonzero(counts)))
+        data[:, which[counts]] = _poisson(uniform[:, : len(which)][:, counts], means)
+        uniform, expected, which = uniform[:, : len(which)][:, ~counts], expected[..., ~counts], which[~counts]
     uniform = np.ascontiguousarray(uniform.T)
     for k, datum in enumerate(which):
         if sampling.auxiliary[datum] and mode != "frequentist":
@@ -251,12 +256,9 @@ def _poisson(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
         return _cornish_fisher(uniform, mean)
     if np.ndim(mean) == 0:
         return _by_guide(uniform, _inverse_poisson(float(mean)))
-    return np.asarray(
-        np.where(
-            mean < _LARGEST_TABLE,
-            scipy.stats.poisson.ppf(uniform, np.minimum(mean, _LARGEST_TABLE)),
-            _cornish_fisher(uniform, mean),
-        )
+    large = mean >= _LARGEST_TABLE
+    return np.where(
+        large, _cornish_fisher(uniform, np.maximum(mean, 1.0)), _by_steps(uniform, np.where(large, 1.0, mean))
     )
 
 
@@ -307,6 +309,22 @@ def _by_guide(uniform: np.ndarray, table: _InversePoisson) -> np.ndarray:
 def _by_search(uniform: np.ndarray, table: _InversePoisson) -> np.ndarray:
     """Smallest k of a table with P(n ≤ k) ≥ u, by binary search: the plain way."""
     return table.first + np.minimum(np.searchsorted(table.cdf, uniform), len(table.cdf) - 1)
+
+
+def _by_steps(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Smallest k with P(n ≤ k) ≥ u, each of its own mean: by steps from the quantile of an expansion, 0.4 µs each."""
+    z = scipy.special.ndtri(uniform)
+    found = np.maximum(np.ceil(mean + z * np.sqrt(mean) + (z**2 - 1) / 6 - 0.5), 0.0)
+    rows = np.arange(found.size)
+    flat, u, mu = found.ravel(), uniform.ravel(), np.broadcast_to(mean, uniform.shape).ravel()
+    while rows.size:
+        k = flat[rows]
+        up = scipy.special.pdtr(k, mu[rows]) < u[rows]
+        down = ~up & (k > 0) & (scipy.special.pdtr(k - 1, mu[rows]) >= u[rows])
+        flat[rows] += up
+        flat[rows] -= down
+        rows = rows[up | down]
+    return flat.reshape(found.shape)
 
 
 def _cornish_fisher(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:

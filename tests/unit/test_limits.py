@@ -7,11 +7,13 @@ import scipy.optimize
 import scipy.special
 import scipy.stats
 
+from toymill.config.sections import LimitConfig
 from toymill.errors import ToymillError
-from toymill.inference.asymptotic_limits import asymptotic_cls, asymptotic_upper_limit
+from toymill.inference.asymptotic_limits import AsymptoticLimit, asymptotic_cls, asymptotic_upper_limit
 from toymill.inference.crossing import z_of
 from toymill.inference.limits import SIGMAS, Limit, expected_for, limits_of, upper_limit
 from toymill.inference.verdicts import limit_verdict
+from toymill.study.limit_points import limit_points
 
 GAUSS = exact.POINTS_OF_GAUSS
 
@@ -355,6 +357,32 @@ def test_asymptotic_limits_of_a_normal_measurement(method):
         assert found.expected["-2"].outside == "below"  # -2 + 1.645
 
 
+def test_a_deficit_that_excludes_every_value_has_no_limit_by_rounding():
+    """μ̂ = -2.5 with σ = 1: CL_{s+b} of q_μ is below 0.05 for all μ > -0.86; q and fits have errors of 1e-9."""
+    noise = np.random.default_rng(3)
+
+    def q(mu):
+        return max((mu + 2.5) ** 2 - 2.5**2, 0.0) + 1e-9 * noise.uniform()
+
+    found = asymptotic_upper_limit(q, lambda mu: mu**2, bounds=(0, 10), method="CLsb")
+    assert (found.observed.value, found.observed.outside) == (None, "below")
+    settings = LimitConfig(method="CLsb", points=10)
+    values = limit_points(settings, found, 10.0)
+    assert values[0] == pytest.approx(0.6 * found.expected["-1"].value, rel=1e-5)
+    close = found.model_copy(update={"observed": AsymptoticLimit(value=1e-4, outside=None, sentence="")})
+    assert limit_points(settings, close, 10.0) == values
+
+
+def test_tested_values_stay_within_the_bounds_and_reach_them_where_a_limit_lies_beyond():
+    bound = 2.123456789
+    found = asymptotic_upper_limit(None, lambda mu: mu**2, bounds=(0, bound))
+    assert found.expected["2"].outside == "above"
+    values = limit_points(LimitConfig(points=5), found, bound)
+    assert values[-1] <= bound
+    assert values[-1] == pytest.approx(bound, rel=1e-6)
+    assert limit_points(LimitConfig(points=5), found, bound - 5e-7)[-1] <= bound - 5e-7
+
+
 def test_asymptotic_limits_refuse_what_has_no_answer():
     with pytest.raises(ToymillError, match="expected some positive value"):
         asymptotic_upper_limit(None, lambda mu: mu**2, bounds=(-3, 0))
@@ -366,10 +394,27 @@ def limit_of(value, error):
     fields = dict.fromkeys(Limit.model_fields) | {
         "value": value,
         "error": error,
+        "interpolation": 0.0,
         "crossings": 1,
         "sentence": "It is so.",
     }
     return Limit(**fields)
+
+
+def test_a_verdict_knows_the_error_of_the_interpolation():
+    """More toys do not make it smaller; where it is not known, nothing is decided."""
+    unknown = limit_verdict(2.02, limit_of(2.0, 0.01).model_copy(update={"interpolation": None}), count=1000)
+    assert (unknown.usable, unknown.more_toys) == (None, None)
+    assert "too few tested values tell the error of the interpolation" in unknown.sentence
+    toys, both = (
+        limit_verdict(2.04, limit_of(2.0, 0.06).model_copy(update={"interpolation": item}), count=1000)
+        for item in (0.0, 0.02)
+    )
+    # |d| is 2 %, so that 3 % are left for two errors of 3.06 % and 1.02 %: 0.0306²/f + 0.0102² = 0.015²
+    assert toys.more_toys == pytest.approx(1000 * (0.0306**2 / 0.015**2 - 1), abs=2)
+    assert both.more_toys == pytest.approx(1000 * (0.0306**2 / (0.015**2 - 0.0102**2) - 1), abs=2)
+    wide = limit_verdict(2.04, limit_of(2.0, 0.02).model_copy(update={"interpolation": 0.06}), count=1000)
+    assert "more tested values would tell more than more toys" in wide.sentence
 
 
 @pytest.mark.parametrize(

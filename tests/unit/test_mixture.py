@@ -84,6 +84,21 @@ def test_an_empty_tail_is_a_bound():
     assert found.high == pytest.approx(1.841 * found.largest_weight / 300, rel=1e-3)
 
 
+def test_the_p_value_of_no_excess_is_one_and_of_a_small_one_its_complement():
+    rng = np.random.default_rng(28)
+    x, w = gauss_mixture(rng, 1000)
+    q = np.maximum(x, 0.0) ** 2
+    none = mixture_tail(q, w, [1000] * 3, 0.0)
+    assert (none.value, none.high, none.significance, none.error) == (1.0, 1.0, None, 0.0)
+    assert none.low > 0.99
+    some = mixture_tail(x, w, [1000] * 3, -1.0)
+    assert some.value == pytest.approx(scipy.stats.norm.cdf(1), abs=4 * some.error)
+    assert some.low < some.value < some.high <= 1
+    assert some.error < 0.02
+    lost = mixture_tail(np.where(np.arange(3000) % 10 == 0, np.nan, x), w, [1000] * 3, -1.0)
+    assert lost.if_failed_below < lost.value < lost.if_failed_beyond <= 1
+
+
 def test_wrong_densities_show_in_the_mean_weight():
     x, w = gauss_mixture(np.random.default_rng(27), 1000)
     found = mixture_tail(x, w * np.exp(-0.1 * x), [1000] * 3, 3.0)

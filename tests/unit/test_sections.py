@@ -198,6 +198,92 @@ def test_stated_values_are_tested(root):
     assert design.ensembles["signal-03"].truth["mu"] == 2.5
 
 
+def test_values_may_be_stated_where_asymptotic_limits_are_not_known(root, monkeypatch):
+    def none(*_):
+        raise ToymillError("The statistic is not known.")
+
+    monkeypatch.setattr("toymill.study.design.asymptotic_limits", none)
+    design = design_study(stated(root, limit={"values": [0.5, 1.0], "toys": 100}))
+    assert (design.limit.values, design.limit.asymptotic) == ([0.5, 1.0], None)
+    assert design.limit.why_no_asymptotic == "The statistic is not known."
+    with pytest.raises(ToymillError, match=r"placed, are not known\. The statistic is not known\. Or name the values"):
+        design_study(stated(root, limit={}))
+
+
+def test_what_the_model_cannot_answer_is_refused_before_toys(root, tmp_path):
+    source = (root / "config/models/lifetime.py").read_text()
+    (tmp_path / "mine.py").write_text(source.replace("throw=throw,", "throw=throw, observed=[1.0] * decays,"))
+    density = {"kind": "python", "path": str(tmp_path / "mine.py")}
+    with pytest.raises(ToymillError, match="goodness_of_fit: the model states a density"):
+        design_study(read_study({"study": "asked", "model": density, "goodness_of_fit": {}}))
+    hww = str(root / "config/workspaces/hww.json")
+    with pytest.raises(ToymillError, match=r"impacts\.toys: there are 100, and the impacts of 2\d auxiliary data need"):
+        design_study(read_study({"study": "asked", "model": hww, "impacts": {"toys": 100}}))
+
+
+def test_q_needs_a_parameter_that_may_be_negative(root, tmp_path):
+    content = json.loads((root / "tests/data/onoff.json").read_text())
+    content["measurements"][0]["config"]["parameters"][0]["bounds"] = [[0.0, 20.0]]
+    path = tmp_path / "bounded.json"
+    path.write_text(json.dumps(content))
+    checked_model(stated(root, limit={"statistic": "q"}))
+    with pytest.raises(
+        ToymillError, match=r"limit\.statistic: q_μ lets the estimate of 'mu' be negative.*bounds it at 0"
+    ):
+        checked_model(stated(root, model=str(path), limit={"statistic": "q"}))
+
+
+def test_a_large_excess_is_reached_by_tilted_toys(root, tmp_path):
+    """300 events on, 100 off: √q_0 is 10.3. Tilted toys go to 8; the p-value beyond all toys is told as a bound."""
+    content = json.loads((root / "tests/data/onoff.json").read_text())
+    content["observations"][1]["data"] = [300.0]
+    path = tmp_path / "excess.json"
+    path.write_text(json.dumps(content))
+    _, _, summary = finish(stated(root, model=str(path), discovery={"toys": 300}), tmp_path)
+    found = summary.answers.discovery
+    assert found.observed.q_0 > 100
+    truth = summary.ensembles["tilted-2"].truth["mu"]
+    assert truth > 2
+    (line,) = of_answers.answers_in_words(summary)
+    assert "the p-value is 0" not in line
+    if found.observed.weighted.bound:
+        assert "the p-value is below" in line
+
+
+def test_a_model_of_one_parameter_has_tilted_toys(tmp_path):
+    """Five counts of one rate, of which none is expected: one event is impossible without a signal."""
+    study = read_study({"study": "asked", "model": {"kind": "poisson", "n": 5}, "discovery": {"toys": 200, "reach": 1}})
+    _, design, summary = finish(study, tmp_path)
+    assert design.ensembles["background"].truth == {"rate": 0.0}
+    (item,) = summary.answers.discovery.tail
+    assert (item.weighted.value, item.weighted.bound, item.plain.value) == (0.0, True, 0.0)
+
+
+def test_a_limit_beyond_the_upper_bound_is_said_so(root, tmp_path):
+    content = json.loads((root / "tests/data/onoff.json").read_text())
+    content["measurements"][0]["config"]["parameters"][0]["bounds"] = [[-2.0, 1.2]]
+    path = tmp_path / "bounded.json"
+    path.write_text(json.dumps(content))
+    _, design, summary = finish(
+        stated(root, model=str(path), limit={"points": 4, "toys": 200, "background_toys": 200}), tmp_path
+    )
+    assert design.limit.values[-1] == 1.2
+    found = summary.answers.limit.toys.observed
+    assert found.outside == "above"
+    assert found.sentence.endswith("the largest value tested. It is the upper bound of the parameter.")
+
+
+def test_no_excess_is_said_so(root, tmp_path):
+    content = json.loads((root / "tests/data/onoff.json").read_text())
+    content["observations"][1]["data"] = [80.0]
+    path = tmp_path / "deficit.json"
+    path.write_text(json.dumps(content))
+    _, _, summary = finish(stated(root, model=str(path), discovery={"toys": 300}), tmp_path)
+    found = summary.answers.discovery.observed
+    assert (found.q_0, found.weighted.value, found.verdict.usable) == (0.0, 1.0, None)
+    assert "the data show no excess" in of_answers.answers_in_words(summary)[0]
+
+
 def test_nominal_hypotheses(root):
     design = design_study(stated(root, discovery={}, nuisances="nominal"))
     assert design.nuisances == "nominal"

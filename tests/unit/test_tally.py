@@ -9,11 +9,11 @@ import scipy.stats
 
 import toymill
 from toymill.fitting.conditional import fit_tests
-from toymill.fitting.results import Fits
+from toymill.fitting.results import Fits, rows_of
 from toymill.fitting.status import CERTIFIED_STATUSES, Status
 from toymill.inference.counting import Distribution, moments, moments_of_sums
 from toymill.results import tally as module
-from toymill.results.tally import BLOCK, CELL, T_MU, T_TILDE, Tally, _rows_of, most_severe
+from toymill.results.tally import BLOCK, CELL, T_MU, T_TILDE, Tally, most_severe
 
 TRUTH = np.array([1.0, 0.0])  # of b and mu
 TESTS = [0.0, 1.0]
@@ -35,7 +35,7 @@ def tallied(fits, bounds, truth=TRUTH):
     tally = Tally.empty(truth, TESTS, [0.683, 0.95])
     for begin, end in itertools.pairwise(bounds):
         rows = np.arange(begin, end)
-        tally.add(begin, _rows_of(free, rows), [_rows_of(each, rows) for each in tests])
+        tally.add(begin, rows_of(free, rows), [rows_of(each, rows) for each in tests])
     return tally
 
 
@@ -69,7 +69,7 @@ def test_shards_add_to_rounding(fits, tally):
     for begin, end in ((0, 33), (33, 400), (400, 600)):
         rows = np.arange(begin, end)
         part = Tally.empty(TRUTH, TESTS, [0.683, 0.95])
-        part.add(begin, _rows_of(free, rows), [_rows_of(each, rows) for each in tests])
+        part.add(begin, rows_of(free, rows), [rows_of(each, rows) for each in tests])
         whole.merge(part)
     same(tally, whole, rtol=1e-12, atol=1e-10)
 
@@ -204,5 +204,5 @@ def test_no_more_than_so_many_are_kept(monkeypatch):
         tally = Tally.empty([0.0], [0.0], [0.95])
         for begin in range(0, 1000, step):
             rows = np.arange(begin, min(begin + step, 1000))
-            tally.add(begin, _rows_of(every[0], rows), [_rows_of(every[1], rows)])
+            tally.add(begin, rows_of(every[0], rows), [rows_of(every[1], rows)])
         assert tally.kept.tolist() == expected

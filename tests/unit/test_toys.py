@@ -71,6 +71,23 @@ def test_toys_are_the_plain_ones(spec):
     np.testing.assert_array_equal(toymill.throw(model, truth, count, seed=3, first=11, stream="s"), plain)
 
 
+@pytest.mark.parametrize("mode", ["frequentist", "main-only", "hybrid"])
+def test_a_model_of_very_many_bins_has_the_same_toys(spec, monkeypatch, mode):
+    """More tables than are kept would be made anew for every lot of toys: counts are found without any."""
+    model = toymill.read_workspace(spec)
+    before = toys.throw(model, model.parameters.init, 300, seed=5, mode=mode)
+    monkeypatch.setattr(toys, "_TABLES", 0)
+    np.testing.assert_array_equal(toys.throw(model, model.parameters.init, 300, seed=5, mode=mode), before)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e-7, 0.01, 0.7, 3.0, 40.0, 2e4, 9e5])
+def test_steps_find_what_the_search_does(mean):
+    u = np.concatenate([np.random.default_rng(6).random(5000), [2.0**-53, 1.5 * 2.0**-52, 1 - 2.0**-53]])
+    np.testing.assert_array_equal(
+        toys._by_steps(u, np.full(u.shape, mean)), toys._by_search(u, toys._inverse_poisson(mean))
+    )
+
+
 def test_poisson_of_a_large_mean():
     u = toys.uniforms(3, "p", 0, 20000, 1)[:, 0]
     mean = 1.9e11

@@ -434,6 +434,30 @@ def test_questions_are_answered_and_more_are_added(run, root, tmp_path):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
+def test_stored_fits_are_used_when_the_pilot_chooses_shards_again(run, root, tmp_path):
+    """A section that is added has the pilot run again; no toy that is stored is fitted twice, and none is lost."""
+    asked = {"goodness_of_fit": {"toys": 300}}
+    content = study(root, shard="auto", ensembles={"one": {"truth": {"mu": 1.0}, "toys": 200, "tests": [0.0]}})
+    done = run(content | asked)
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results/small"
+    shards = {path: path.read_bytes() for path in results.glob("fits/*/*.h5")}
+    assert {path.parent.name for path in shards} == {"one", "best-fit"}
+    more = run(content | asked | {"discovery": {"toys": 200, "reach": 3}})
+    assert more.returncode == 0, more.stderr
+    assert {path: path.read_bytes() for path in shards} == shards
+    for name, toys in (("one", 200), ("best-fit", 300)):
+        assert f"{name}: stored fits of {toys} of {toys} toys were used" in more.stderr
+    assert (results / "plots/discovery.svg").exists()
+    less = run(content)
+    assert less.returncode == 0, less.stderr
+    assert "one: stored fits of 200 of 200 toys were used" in less.stderr
+    assert files(results / "audit") == ["one.json"]
+    assert not {"discovery.svg", "goodness_of_fit.svg"} & {path.name for path in (results / "plots").iterdir()}
+    assert not (results / "design.json").exists()
+    assert {path.name for path in (results / "superseded").iterdir()} >= {"best-fit", "background", "tilted-1"}
+
+
 def test_a_question_that_the_model_cannot_answer_stops_before_any_job(run, root, tmp_path):
     done = run({"study": "small", "model": str(root / "tests/data/onoff.json"), "limit": {"values": [1.0, 1.0e6]}})
     assert done.returncode != 0

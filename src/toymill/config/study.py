@@ -295,6 +295,14 @@ def check_sections(study: Study, facts: Facts) -> None:
         if needed and not facts.observed:
             msg = f"{key} needs a fit to the observed data, and this model has none. Give it observed data, or leave it out."
             raise ToymillError(msg)
+    lowest = float(facts.parameters.bounds[facts.parameters.index(poi), 0])
+    for name, section in (("limit", study.limit), ("scan", study.scan)):
+        if section and section.statistic == "q" and lowest >= 0:
+            msg = (
+                f"{name}.statistic: q_μ lets the estimate of {poi!r} be negative, and the model bounds it at {lowest:g}. "
+                "Lower its bound in the model, or take qtilde, which is for a signal that is not negative."
+            )
+            raise ToymillError(msg)
     values = [*(study.limit.values or [] if study.limit else []), *([study.scan.mu] if study.scan else [])]
     values += [0.0] if study.limit or study.discovery or study.scan else []
     for value in values:

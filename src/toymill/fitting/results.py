@@ -145,6 +145,12 @@ def profile_direction(free: Fits, position: int) -> Float[np.ndarray, "toy param
     return direction
 
 
+def rows_of(fits: Fits, rows: Int[np.ndarray, " some"]) -> Fits:
+    """The fits of some toys, without covariances."""
+    names = ("parameters", "errors", "nll", "status", "edm", "iterations")
+    return replace(fits, covariance=None, column=None, **{name: getattr(fits, name)[rows] for name in names})
+
+
 def concatenate(parts: Sequence[Fits]) -> Fits:
     """The fits of several lots of toys as one, without covariances."""
 

@@ -19,6 +19,7 @@ from toymill.inference.limits import SIGMAS
 from toymill.record import NumberOrNone, Record, SigmaText
 
 _ROOTS = 1e-10  # of a limit, relative
+_NEAREST = 1e-6  # times the start of a search, below which a limit is at the bound
 _FARTHEST = 1e9  # times the start of a search, for a parameter without an upper bound
 
 
@@ -203,8 +204,8 @@ def _root(
         further = at + (at - low) / 2 if value > 0 else low + (at - low) / 1.5
         if value > 0 and at >= high:
             return "above"
-        if value <= 0 and at - low < 1e-9 * (begin - low or 1.0):
-            return "below" if falling(low) <= 0 else at
+        if value <= 0 and at - low < _NEAREST * (begin - low or 1.0):
+            return "below"  # at the bound itself rounding decides
         further = min(further, high)
         following = falling(further)
         if (value > 0) != (following > 0):

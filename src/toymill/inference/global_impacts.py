@@ -50,6 +50,11 @@ class GlobalImpacts(NamedTuple):
     failed: int
 
 
+def toys_needed(model: Model) -> int:
+    """Certified toys that the impacts of a model's auxiliary data need at least."""
+    return _TOYS_PER_DATUM * (int(np.count_nonzero(model.sampling.auxiliary)) + 1)
+
+
 def from_toys(
     model: Model,
     truth: ArrayLike,
@@ -86,7 +91,7 @@ def from_toys(
         raise ToymillError(msg)
     estimates, toys = fits.parameters[fits.ok, index], data[fits.ok]
     n, auxiliary = len(estimates), np.flatnonzero(model.sampling.auxiliary)
-    least = _TOYS_PER_DATUM * (len(auxiliary) + 1)
+    least = toys_needed(model)
     if n < least:
         msg = f"There are {n} certified toys; impacts of {len(auxiliary)} auxiliary data need {least}."
         raise ToymillError(msg)

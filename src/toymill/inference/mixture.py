@@ -15,7 +15,7 @@ from toymill.record import NumberOrNone, Record
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float, Int
 
 GAMMA = "gamma of the effective count, 68.27 %"
 """The interval of a weighted fraction, as files name it."""
@@ -116,7 +116,8 @@ def mixture_tail(
     Its variance is that of strata, since each truth point has a fixed number of toys: Σ_j n_j Var_j(w 1[…])/n²
     (Owen 2013, 9.11), with Var_j the sample variance over the toys of truth point j. Its interval is that of a
     Poisson count k = p²/σ² which is scaled to p (Bohm and Zech, NIM A 748 (2014) 1); where no toy lies beyond, the
-    bound of a count of 0, each with the largest weight that occurs. Failed toys are left out with their weight, as
+    bound of a count of 0, each with the largest weight that occurs. Beyond p = ½ all this is of 1 - p, so that p is 1 at
+    most. Failed toys are left out with their weight, as
     ``tail`` does; with the worst and the best case beside.
 
     Args:
@@ -143,15 +144,15 @@ def mixture_tail(
         msg = f"weights are of {len(weights)} toys, the statistic of {n}; expected the same toys."
         raise ToymillError(msg)
     failed, beyond = np.isnan(statistic), statistic >= observed - tolerance
-    edges = np.cumsum(counts)[:-1]
-    certified = (~failed * weights).sum() / n if n else 0.0
-    least = float((beyond * weights).sum() / n) if n else 0.0
-    most = float(((beyond | failed) * weights).sum() / n) if n else 0.0
-    value = least / certified * (weights.sum() / n) if certified > 0 else np.nan
-    error = _stratified_error(np.where(failed, value, beyond) * weights, edges)
+    edges, largest = np.cumsum(counts)[:-1], float(np.max(weights, initial=0.0))
+    value, least, most, error = _fraction(beyond, failed, weights, edges)
     count = int(np.count_nonzero(beyond))
-    largest = float(np.max(weights, initial=0.0))
-    low, high = _interval(value, error, largest / max(n, 1))
+    if value > 0.5:  # of the two tails, whose sum is 1, the smaller is the better known
+        rest, rest_least, rest_most, error = _fraction(~beyond & ~failed, failed, weights, edges)
+        value, least, most = max(1 - rest, 0.0), max(1 - rest_most, 0.0), max(1 - rest_least, 0.0)
+        high, low = (max(1 - end, 0.0) for end in _interval(rest, error, largest / n))
+    else:
+        low, high = _interval(value, error, largest / max(n, 1))
     z, z_low, z_high = scipy.stats.norm.isf([value, min(high, 1.0), low]).tolist()
     squares = float((weights[beyond] ** 2).sum())
     return MixtureTail(
@@ -175,7 +176,23 @@ def mixture_tail(
     )
 
 
-def _stratified_error(contributions: Float[np.ndarray, " toy"], edges: Float[np.ndarray, " edge"]) -> float:
+def _fraction(
+    which: Bool[np.ndarray, " toy"],
+    failed: Bool[np.ndarray, " toy"],
+    weights: Float[np.ndarray, " toy"],
+    edges: Int[np.ndarray, " edge"],
+) -> tuple[float, float, float, float]:
+    """Weighted fraction of toys, if no failed toy counts among all, if none is one of them, if all are; and its error."""
+    n = len(weights)
+    if not n:
+        return np.nan, 0.0, 0.0, np.nan
+    certified, least = float((~failed * weights).sum() / n), float((which * weights).sum() / n)
+    value = least / certified * float(weights.sum() / n) if certified > 0 else np.nan
+    error = _stratified_error(np.where(failed, value, which) * weights, edges)
+    return value, least, float(((which | failed) * weights).sum() / n), error
+
+
+def _stratified_error(contributions: Float[np.ndarray, " toy"], edges: Int[np.ndarray, " edge"]) -> float:
     """The error of the mean of contributions from strata of fixed size; NaN where a stratum has a single toy."""
     variance = sum(
         len(part) * part.var(ddof=1) if len(part) > 1 else np.nan

@@ -74,8 +74,11 @@ def limit_verdict(
     if asymptotic is None:
         text = f"{what} is {_with_error(toys.value, toys.error)} by toys, and outside of the parameter's bounds by the asymptotic formula."
         return _undecided(None, text, toys.value)
-    error = math.hypot(toys.error, toys.interpolation or 0.0)
-    return _compared(asymptotic, toys.value, error, count=count, what=what, usable=usable)
+    if toys.interpolation is None:
+        text = f"{what} is {_with_error(toys.value, toys.error)} by toys, of which too few tested values tell the error"
+        return _undecided(asymptotic, f"{text} of the interpolation between them: not decided.", toys.value)
+    pair = toys.error, toys.interpolation
+    return _compared(asymptotic, toys.value, *pair, count=count, what=what, usable=usable)
 
 
 def significance_verdict(
@@ -110,15 +113,18 @@ def significance_verdict(
                 sentence=f"{text}: it is too low.",
             )  # fmt: skip
         return _undecided(asymptotic, f"{text}: not decided.")
+    if asymptotic <= 0:
+        return _undecided(asymptotic, f"{what} is 0: the data show no excess.")
     if z is None or low is None or high is None or z <= 0:
         return _undecided(asymptotic, f"{formula}: not decided, since toys tell of none.")
-    return _compared(asymptotic, z, (high - low) / 2, count=toys.toys, what=what, usable=usable)
+    return _compared(asymptotic, z, (high - low) / 2, 0.0, count=toys.toys, what=what, usable=usable)
 
 
 def _compared(
-    asymptotic: float, value: float, error: float, *, count: int, what: str, usable: float
+    asymptotic: float, value: float, spread: float, interpolation: float, *, count: int, what: str, usable: float
 ) -> AsymptoticVerdict:
-    """The verdict on two numbers."""
+    """The verdict on two numbers; more toys make the spread smaller, and not what interpolation does."""
+    error = math.hypot(spread, interpolation)
     difference, relative = asymptotic / value - 1, error * abs(asymptotic) / value**2
     most, least = abs(difference) + _SIGMAS * relative, abs(difference) - _SIGMAS * relative
     text = f"{what} is {asymptotic:.4g} by the asymptotic formula and {_with_error(value, error)} by toys"
@@ -131,11 +137,14 @@ def _compared(
             decided, end = False, f"{differs}."
         else:
             distance = abs(usable - abs(difference))
-            factor = (_SIGMAS * relative / distance) ** 2 if distance else math.inf
+            room = (distance / _SIGMAS) ** 2 - (relative * interpolation / error) ** 2
+            factor = (relative * spread / error) ** 2 / room if room > 0 else math.inf
             limit = f"whether by more than {100 * usable:.2g} % is not decided"
             if factor <= _MOST:
                 more = math.ceil((factor - 1) * count) or 1
                 end = f"{differs}; {limit}, and {_rounded(more)} more toys would decide."
+            elif room <= 0 and interpolation > spread:
+                end = f"{differs}; {limit}, and more tested values would tell more than more toys."
             else:
                 end = f"{differs}; {limit}, nor would {_MOST} times the toys decide."
     return AsymptoticVerdict(

@@ -14,7 +14,7 @@ from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import CLs, PValue
 from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain, with_error
 from toymill.report.of_scan import scan_figure
-from toymill.results.answers import Answers, LimitAnswer
+from toymill.results.answers import Answers, DiscoveryAnswer, LimitAnswer
 from toymill.results.audit import Audit
 from toymill.results.summary import Summary
 
@@ -35,12 +35,13 @@ def answers_in_words(summary: Summary) -> list[str]:
     if found is None:
         return []
     if found.limit is not None:
-        verdicts = [found.limit.verdict, found.limit.expected_verdicts.get("0")]
-        lines += [f"limit: {verdict.sentence}" for verdict in verdicts if verdict is not None]
+        pairs = (
+            (found.limit.toys.observed, found.limit.verdict),
+            (found.limit.toys.expected["0"], found.limit.expected_verdicts.get("0")),
+        )
+        lines += [f"limit: {(verdict or limit).sentence}" for limit, verdict in pairs if limit is not None]
     if found.discovery is not None:
-        tail = found.discovery.observed or found.discovery.tail[-1]
-        value = "undefined" if tail.weighted.value is None else f"{tail.weighted.value:.3g}"
-        lines.append(f"discovery: at q_0 = {tail.q_0:.4g} the p-value is {value}. {tail.verdict.sentence}")
+        lines.append(f"discovery: {_discovered(found.discovery)}")
     if found.goodness_of_fit is not None:
         lines.append(f"goodness of fit: {found.goodness_of_fit.sentence}")
     if found.impacts is not None:
@@ -48,6 +49,15 @@ def answers_in_words(summary: Summary) -> list[str]:
     if found.scan is not None:
         lines.append(f"scan: {found.scan.sentence}")
     return lines
+
+
+def _discovered(found: DiscoveryAnswer) -> str:
+    """The p-value of the observed data; without them, that of the farthest tail."""
+    tail = found.observed or found.tail[-1]
+    p = tail.weighted
+    value = "undefined" if p.value is None else f"below {p.high:.2g}" if p.bound else f"{p.value:.3g}"
+    whose = "" if found.observed else f"{found.why_no_observed or 'There are no observed data.'} "
+    return f"{whose}At q_0 = {tail.q_0:.4g} the p-value is {value}. {tail.verdict.sentence}"
 
 
 def _limit(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
@@ -100,7 +110,7 @@ def _limits(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
     """Observed and expected limits, a line each: toys with Monte Carlo errors, asymptotic ones as open marks."""
     rows = ["observed", *found.toys.expected]
     from_toys = [found.toys.observed, *found.toys.expected.values()]
-    asymptotic = [found.asymptotic.observed, *found.asymptotic.expected.values()]
+    asymptotic = [] if found.asymptotic is None else [found.asymptotic.observed, *found.asymptotic.expected.values()]
     for row, limit in enumerate(from_toys):
         if limit is None or limit.value is None:
             axes.annotate(
@@ -120,7 +130,7 @@ def _limits(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
             label="toys" if row == 0 else None,
         )
     places = column(None if item is None else item.value for item in asymptotic)
-    axes.plot(places, np.arange(len(rows)), "D", markerfacecolor="none", color=ORANGE, label="asymptotic")
+    axes.plot(places, np.arange(len(places)), "D", markerfacecolor="none", color=ORANGE, label="asymptotic")
     axes.set_yticks(
         range(len(rows)),
         ["observed", *(f"expected, {'median' if key == '0' else f'{int(key):+d} σ'}" for key in found.toys.expected)],
@@ -207,7 +217,7 @@ def _impacts(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     left.axvspan(-1, 1, color=GREY, alpha=0.25, linewidth=0)
     left.set_xlabel("pull of the observed fit, with its constraint")
     left.set_yticks(rows, [plain(item.parameter, 40) for item in shown])
-    left.set_ylim(len(shown) - 0.5, -0.5)
+    left.set_ylim(max(len(shown), 1) - 0.5, -0.5)
     right.barh(
         rows, column(item.postfit_up for item in shown), 0.7, color=BLUE, alpha=0.8, label="shift by +1 σ of the fit"
     )
@@ -230,7 +240,8 @@ def _impacts(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     right.axvline(0, color="black", linewidth=0.8)
     right.set_xlabel(f"impact on {plain(summary.poi)}")
     right.legend(frameon=False, loc="lower right")
-    figure.suptitle(f"{summary.study}: the {len(shown)} largest impacts of {len(found.impacts)}", fontsize=12)
+    title = f"the {len(shown)} largest impacts of {len(found.impacts)}" if shown else "no nuisance parameters"
+    figure.suptitle(f"{summary.study}: {title}", fontsize=12)
     figure.tight_layout()
     return figure
 

@@ -29,12 +29,14 @@ class LimitAnswer(Record):
     """The test statistic: qtilde or q."""
     toys: UpperLimit
     """The limits from toys."""
-    asymptotic: AsymptoticUpperLimit
-    """The asymptotic limits."""
+    asymptotic: AsymptoticUpperLimit | None
+    """The asymptotic limits; null where they are not known."""
+    why_no_asymptotic: str | None
+    """Why they are not known; null where they are."""
     verdict: AsymptoticVerdict | None
-    """Whether the asymptotic observed limit may be used; null without observed data."""
+    """Whether the asymptotic observed limit may be used; null without one, and without observed data."""
     expected_verdicts: dict[SigmaText, AsymptoticVerdict]
-    """The same of each expected limit."""
+    """The same of each expected limit; empty without asymptotic limits."""
 
 
 class TailAnswer(Record):
@@ -56,7 +58,9 @@ class DiscoveryAnswer(Record):
     """How significant a signal is."""
 
     observed: TailAnswer | None
-    """Of the observed data; null without them."""
+    """Of the observed data; null without them, and where their fits are not certified."""
+    why_no_observed: str | None
+    """Which fit to the observed data is not certified; null where both are, and without observed data."""
     tail: list[TailAnswer]
     """At q_0 = 1, 4, 9, … as far as the section's ``reach``."""
 

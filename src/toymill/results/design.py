@@ -29,8 +29,10 @@ class DesignedLimit(Record):
 
     values: list[float]
     """The tested values, ascending."""
-    asymptotic: AsymptoticUpperLimit
-    """The asymptotic limits, by which they were placed."""
+    asymptotic: AsymptoticUpperLimit | None
+    """The asymptotic limits, by which they were placed; null where they are not known."""
+    why_no_asymptotic: str | None
+    """Why they are not known; null where they are."""
 
 
 class Design(FileRecord):

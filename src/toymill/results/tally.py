@@ -6,13 +6,13 @@ Needs no JAX: quantities that a model derives from its parameters come as functi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.stats
 
-from toymill.fitting.results import Fits, concatenate
+from toymill.fitting.results import Fits, concatenate, rows_of
 from toymill.fitting.status import CERTIFIED_STATUSES, CODES, Status
 from toymill.inference.counting import Distribution
 from toymill.inference.likelihood_ratios import t_mu, ttilde_mu
@@ -246,7 +246,7 @@ class Tally:
         at_truth = np.where(ok, t[:, self.at_truth(every[0])], np.nan)
         rows = np.flatnonzero(~(at_truth < TAIL))
         if rows.size:
-            self._keep_more(rows + first, at_truth[rows], [_rows_of(fits, rows) for fits in every])
+            self._keep_more(rows + first, at_truth[rows], [rows_of(fits, rows) for fits in every])
 
     def _keep_more(self, index: Int[np.ndarray, " toy"], t: Float[np.ndarray, " toy"], every: list[Fits]) -> None:
         joined = zip(self.kept_fits, every, strict=True) if self.kept_fits else ((fits,) for fits in every)
@@ -258,7 +258,7 @@ class Tally:
         rows = np.concatenate([failed, tail])
         rows = rows[np.argsort(index[rows])]
         self.kept, self.kept_t = index[rows], t[rows]
-        self.kept_fits = [_rows_of(concatenate(parts), rows) for parts in joined]
+        self.kept_fits = [rows_of(concatenate(parts), rows) for parts in joined]
 
     def merge(self, other: Tally) -> None:
         """Add the toys of another tally of the same ensemble."""
@@ -324,12 +324,6 @@ def _power_sums(values: Float[np.ndarray, "toy column"]) -> Float[np.ndarray, "c
     x = np.where(np.isfinite(values), values, 0.0)
     squared = x * x
     return np.stack([item.sum(axis=0) for item in (x, squared, squared * x, squared * squared)], axis=1)
-
-
-def _rows_of(fits: Fits, rows: Int[np.ndarray, " some"]) -> Fits:
-    """The fits of some toys."""
-    names = ("parameters", "errors", "nll", "status", "edm", "iterations")
-    return replace(fits, covariance=None, **{name: getattr(fits, name)[rows] for name in names})
 
 
 def _cells(counts: Int[np.ndarray, " cell"]) -> Distribution:

@@ -15,12 +15,13 @@ from toymill.config.study import Study
 from toymill.errors import ToymillError
 from toymill.fitting.conditional import fit_tests
 from toymill.fitting.fit import fit
-from toymill.fitting.results import Fits, concatenate
-from toymill.inference.global_impacts import from_fit, from_toys
+from toymill.fitting.results import Fits, concatenate, rows_of
+from toymill.fitting.status import Status
+from toymill.inference.global_impacts import from_fit, from_toys, toys_needed
 from toymill.inference.goodness_of_fit import goodness_of_fit
 from toymill.inference.impacts import Decomposition, decompose, impacts
 from toymill.inference.likelihood_ratios import q_0, q_mu, qtilde_mu
-from toymill.inference.limits import upper_limit
+from toymill.inference.limits import Limit, UpperLimit, upper_limit
 from toymill.inference.misfit import degrees_of_freedom, statistics
 from toymill.inference.mixture import mixture_tail, weights
 from toymill.inference.p_values import tail, tie_tolerance
@@ -46,6 +47,11 @@ if TYPE_CHECKING:
 
 MOST_FOR_IMPACTS = 5 * 10**7
 """Numbers in the toys that impacts are taken from, at most."""
+
+_AT_BOUND = 1e-5  # relative, of a tested value that was rounded
+
+LOT = 5 * 10**6
+"""Numbers in the toys that are thrown again at once."""
 
 Files = Mapping[str, Sequence[str | Path]]
 
@@ -80,6 +86,12 @@ class Stored:
         truth = truth_point(self.study, self.model, ensemble)
         mode = self.study.ensembles[ensemble].throw
         return throw(self.model, truth, count, seed=self.study.seed, first=first, stream=ensemble, mode=mode)
+
+    def lots(self, ensemble: str, first: int, count: int) -> Iterator[Float[np.ndarray, "toy datum"]]:
+        """The same toys, some at once."""
+        step = max(LOT // len(self.model.data_names), 1)
+        for begin in range(first, first + count, step):
+            yield self.toys(ensemble, begin, min(step, first + count - begin))
 
     def observed_fits(self, tests: Sequence[float]) -> tuple[Fits, list[Fits]]:
         """The fits of the observed data: free, and at tested values."""
@@ -141,24 +153,38 @@ def _limit(stored: Stored) -> LimitAnswer:
         method=settings.method,
         tolerance=tie_tolerance(nll, stored.study.fit.edm_tolerance),
     )
+    if designed.values[-1] >= stored.model.parameters.bounds[stored.model.poi_index, 1] * (1 - _AT_BOUND):
+        toys = _at_the_bound(toys)
     asymptotic, count = designed.asymptotic, settings.toys * len(designed.values) + background.shape[1]
-    verdict = None
-    if toys.observed is not None and asymptotic.observed is not None:
-        verdict = limit_verdict(asymptotic.observed.value, toys.observed, count=count)
+    verdict, expected = None, {}
+    if asymptotic is not None:
+        if toys.observed is not None and asymptotic.observed is not None:
+            verdict = limit_verdict(asymptotic.observed.value, toys.observed, count=count)
+        for key, item in toys.expected.items():
+            what = "The median expected limit" if key == "0" else f"The expected limit at {int(key):+d} σ"
+            expected[key] = limit_verdict(asymptotic.expected[key].value, item, count=count, what=what)
     return LimitAnswer(
         statistic=settings.statistic,
         toys=toys,
         asymptotic=asymptotic,
+        why_no_asymptotic=designed.why_no_asymptotic,
         verdict=verdict,
-        expected_verdicts={
-            key: limit_verdict(
-                asymptotic.expected[key].value,
-                item,
-                count=count,
-                what="The median expected limit" if key == "0" else f"The expected limit at {int(key):+d} σ",
-            )
-            for key, item in toys.expected.items()
-        },
+        expected_verdicts=expected,
+    )
+
+
+def _at_the_bound(found: UpperLimit) -> UpperLimit:
+    """Limits whose largest tested value is the parameter's upper bound: nothing larger can be tested."""
+
+    def told(limit: Limit) -> Limit:
+        words = limit.sentence.replace("Test larger values.", "It is the upper bound of the parameter.")
+        return limit.model_copy(update={"sentence": words})
+
+    return found.model_copy(
+        update={
+            "observed": found.observed and told(found.observed),
+            "expected": {key: told(item) for key, item in found.expected.items()},
+        }
     )
 
 
@@ -168,16 +194,20 @@ def _discovery(stored: Stored, reach: float) -> DiscoveryAnswer:
     truths = [truth_point(stored.study, stored.model, name) for name in names]
     statistic: list[np.ndarray] = []
     densities: list[np.ndarray] = []
+    nll = 0.0
     for name in names:
         for first, (free, *tests) in stored.fits(name):
             background = next(fits for fits in tests if _held(fits) == 0.0)
             statistic.append(q_0(free, background))
-            data = stored.toys(name, first, len(free.nll))
-            densities.append(np.stack([np.asarray(stored.model.logpdf(truth, data)) for truth in truths]))
+            nll = max(nll, float(np.nanmax(np.abs(free.nll), initial=0.0)))
+            densities += [
+                np.stack([np.asarray(stored.model.logpdf(truth, data)) for truth in truths])
+                for data in stored.lots(name, first, len(free.nll))
+            ]
     counts = [stored.study.ensembles[name].toys for name in names]
     q, log_f = np.concatenate(statistic), np.concatenate(densities, axis=1)
     weight = weights(log_f, counts, log_f[0])
-    tolerance = tie_tolerance(0.0, stored.study.fit.edm_tolerance)
+    tolerance = tie_tolerance(nll, stored.study.fit.edm_tolerance)
 
     def at(value: float) -> TailAnswer:
         found = mixture_tail(q, weight, counts, value, tolerance)
@@ -189,12 +219,23 @@ def _discovery(stored: Stored, reach: float) -> DiscoveryAnswer:
             verdict=significance_verdict(float(np.sqrt(value)), found),
         )
 
-    observed = None
+    observed = why = None
     if stored.model.observed is not None:
         free, (background,) = stored.observed_fits([0.0])
-        value = float(q_0(free, background)[0])
-        observed = at(max(value, 0.0)) if np.isfinite(value) else None
-    return DiscoveryAnswer(observed=observed, tail=[at(float(z**2)) for z in range(1, int(reach) + 1)])
+        value, why = float(q_0(free, background)[0]), _uncertified({"free": free, f"{stored.poi} = 0": background})
+        observed = at(max(value, 0.0)) if why is None else None
+    return DiscoveryAnswer(
+        observed=observed, why_no_observed=why, tail=[at(float(z**2)) for z in range(1, int(reach) + 1)]
+    )
+
+
+def _uncertified(fits: Mapping[str, Fits]) -> str | None:
+    """Which of the fits to the observed data, by what they hold, is not certified; None if all are."""
+    for what, item in fits.items():
+        if not item.ok[0]:
+            status = Status(int(item.status[0]))
+            return f"The fit to the observed data, {what}, ended as {status.name.lower()}. {status.advice}"
+    return None
 
 
 def _goodness_of_fit(stored: Stored) -> GoodnessOfFitAnswer:
@@ -219,12 +260,13 @@ def _goodness_of_fit(stored: Stored) -> GoodnessOfFitAnswer:
 def _impacts(stored: Stored) -> ImpactsAnswer:
     """The impact of each nuisance parameter, over toys and at the fit to the observed data."""
     model, lots, data = stored.model, [], []
-    most = max(MOST_FOR_IMPACTS // len(model.data_names), 1)
+    most = max(MOST_FOR_IMPACTS // len(model.data_names), toys_needed(model))
     for first, (free, *_) in stored.fits(BEST_FIT):
-        if first >= most:
+        count = min(len(free.nll), most - first)
+        if count <= 0:
             break
-        lots.append(free)
-        data.append(stored.toys(BEST_FIT, first, len(free.nll)))
+        lots.append(rows_of(free, np.arange(count)))
+        data.append(stored.toys(BEST_FIT, first, count))
     over_toys = from_toys(model, truth_point(stored.study, model, BEST_FIT), concatenate(lots), np.concatenate(data))
     observed = fit(model, stored.observed, tolerance=stored.study.fit.edm_tolerance)
     derived = shifted = why = None
@@ -249,6 +291,8 @@ def _decomposed(found: Decomposition) -> str:
         ("systematic", found.systematic),
         ("not linear in the data", found.rest),
     ]
+    if found.statistical is None:
+        parts[2] = "statistical, and not linear in the data", found.rest
     told = [f"{share.sigma:.4g} {name}" for name, share in parts if share is not None and share.sigma is not None]
     return f"The estimates of {found.of} spread by {total:.4g}: {', '.join(told)}, in quadrature."
 

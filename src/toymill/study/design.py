@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import jax
@@ -10,10 +11,11 @@ import numpy as np
 import scipy.optimize
 
 from toymill._version import __version__
-from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, LimitConfig, needs, signal, tilted
+from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, DiscoveryConfig, needs, signal, tilted
 from toymill.config.study import Study
 from toymill.errors import ToymillError
 from toymill.fitting.conditional import fit_tests
+from toymill.inference.global_impacts import toys_needed
 from toymill.inference.information import cramer_rao, expected_information
 from toymill.inference.likelihood_ratios import q_0
 from toymill.models.base import Model
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 _STEPS = 8  # of the search for a truth point whose Asimov dataset has a given q_0
 _NEAR = 0.01  # of that √q_0, relative
 _LEAST = 1e-12  # expected counts below it are taken for it
+_FARTHEST = 8.0  # significance of observed data that tilted toys are to reach
+_SPARE = 0.1  # more toys than impacts need, of which some may fail
 
 
 def design_study(study: Study) -> Design:
@@ -39,21 +43,22 @@ def design_study(study: Study) -> Design:
         ToymillError: sections that the model has no answer to; fits to the observed data that are not certified.
     """
     model = checked_model(study)
+    _refuse_unanswerable(study, model)
     conditional = stands_at_data(study, model)
     truths: dict[str, tuple[Point, list[float]]] = {}
     limit = None
     if study.limit or study.discovery:
         null = hypothesis(study, model, 0.0)
-        bound = _bound(model, null, study.seed)
-        limit = _limit(study.limit, model, null, bound) if study.limit else None
+        limit = _limit(study, model, null) if study.limit else None
         values = limit.values if limit else []
         truths[BACKGROUND] = null, [0.0, *values]
         with_zero = [0.0] if model.parameters.bounds[model.poi_index, 0] < 0 else []
         for number, value in enumerate(values, 1):
             truths[signal(number)] = hypothesis(study, model, value), with_zero
         if study.discovery:
+            bound, reach = _bound(model, null, study.seed), _reach(study.discovery, model)
             for number in range(1, TILTS + 1):
-                truths[tilted(number)] = tilt(model, null, bound, study.discovery.reach * number / TILTS), [0.0]
+                truths[tilted(number)] = tilt(model, null, bound, reach * number / TILTS), [0.0]
     if BEST_FIT in needs(study):
         truths[BEST_FIT] = observed_point(model, {}, "The fit to the observed data with all parameters free"), []
     free = ~model.parameters.fixed
@@ -72,6 +77,27 @@ def design_study(study: Study) -> Design:
             for name, need in needs(study).items()
         },
     )
+
+
+def _refuse_unanswerable(study: Study, model: Model) -> None:
+    """Refuse sections that this model's toys cannot answer, before any is thrown.
+
+    Raises:
+        ToymillError: the goodness of fit of a density; impacts from too few toys for the auxiliary data.
+    """
+    if study.goodness_of_fit and model.draw is not None:
+        msg = (
+            "goodness_of_fit: the model states a density, whose data are no counts of bins. Leave this section out, or "
+            "state the model by its expected counts."
+        )
+        raise ToymillError(msg)
+    toys, least = needs(study)[BEST_FIT].toys if study.impacts else 0, toys_needed(model)
+    if study.impacts and toys < least * (1 + _SPARE):
+        msg = (
+            f"impacts.toys: there are {toys}, and the impacts of {np.count_nonzero(model.sampling.auxiliary)} auxiliary "
+            f"data need {math.ceil(least * (1 + _SPARE))} at least."
+        )
+        raise ToymillError(msg)
 
 
 def stands_at_data(study: Study, model: Model) -> bool:
@@ -132,6 +158,8 @@ def _likest(model: Model, null: Point, sigma: Float[np.ndarray, " free"], signal
     the parameters' standard deviations.
     """
     others = np.flatnonzero(~model.parameters.fixed & (np.arange(len(null)) != model.poi_index))
+    if not len(others):
+        return np.where(np.arange(len(null)) == model.poi_index, signal, null)
     scale = sigma[np.isin(np.flatnonzero(~model.parameters.fixed), others)]
     poisson, width = model.sampling.poisson, np.where(model.sampling.poisson, 1.0, model.sampling.sigma)
     expected = jnp.asarray(model.expected_data(null))
@@ -176,12 +204,35 @@ def _bound(model: Model, null: Point, seed: int) -> Float[np.ndarray, "free free
     return bound
 
 
-def _limit(settings: LimitConfig, model: Model, null: Point, bound: Float[np.ndarray, "free free"]) -> DesignedLimit:
-    """The asymptotic limits and the values to test."""
+def _limit(study: Study, model: Model, null: Point) -> DesignedLimit:
+    """The asymptotic limits and the values to test; these may be stated where the former are not known.
+
+    Raises:
+        ToymillError: neither asymptotic limits nor values.
+    """
+    settings = study.limit
+    assert settings
     own = np.flatnonzero(~model.parameters.fixed).tolist().index(model.poi_index)
-    asymptotic = asymptotic_limits(settings, model, null, float(np.sqrt(bound[own, own])))
+    try:
+        bound = _bound(model, null, study.seed)
+        asymptotic = asymptotic_limits(settings, model, null, float(np.sqrt(bound[own, own])))
+    except ToymillError as error:
+        if settings.values is None:
+            msg = f"limit: the asymptotic limits, by which tested values are placed, are not known. {error} Or name the values, in limit.values."
+            raise ToymillError(msg) from None
+        return DesignedLimit(values=list(settings.values), asymptotic=None, why_no_asymptotic=str(error))
     high = float(model.parameters.bounds[model.poi_index, 1])
-    return DesignedLimit(values=limit_points(settings, asymptotic, high), asymptotic=asymptotic)
+    values = limit_points(settings, asymptotic, high)
+    return DesignedLimit(values=values, asymptotic=asymptotic, why_no_asymptotic=None)
+
+
+def _reach(settings: DiscoveryConfig, model: Model) -> float:
+    """The significance that tilted toys reach: what is asked for, and that of the observed data, up to ``_FARTHEST``."""
+    if model.observed is None:
+        return settings.reach
+    free, (background,) = fit_tests(model, model.observed, [{poi_of(model): 0.0}])
+    found = float(q_0(free, background)[0])
+    return settings.reach if math.isnan(found) else max(settings.reach, min(math.sqrt(max(found, 0.0)), _FARTHEST))
 
 
 def _root_q_0(model: Model, point: Point) -> float:

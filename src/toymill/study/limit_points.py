@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 BELOW, ABOVE = 0.6, 1.4
 """Tested values reach from so much of the lowest of the asymptotic limits to so much of the highest."""
 
+_LOWEST = 0.05  # of the median limit: data that exclude less exclude every value that can be told from none
+
 
 def asymptotic_limits(
     settings: LimitConfig, model: Model, null: Float[np.ndarray, " parameter"], sigma: float
@@ -68,11 +70,15 @@ def limit_points(settings: LimitConfig, asymptotic: AsymptoticUpperLimit, high: 
     """
     if settings.values is not None:
         return list(settings.values)
-    every = [asymptotic.observed, *asymptotic.expected.values()]
-    known = [item.value for item in every if item is not None and item.value is not None and item.value > 0]
+    every = [item for item in (asymptotic.observed, *asymptotic.expected.values()) if item is not None]
+    known = [item.value for item in every if item.value is not None]
     if not known:
         sentence = asymptotic.expected["0"].sentence
         msg = f"limit: the asymptotic limits cannot tell which values to test. {sentence} Name values in limit.values."
         raise ToymillError(msg)
-    top = min(ABOVE * max(known), high)
-    return [float(f"{value:.6g}") for value in np.geomspace(BELOW * min(known), top, settings.points)]
+    median = asymptotic.expected["0"].value or max(known)
+    bottom = min((value for value in known if value >= _LOWEST * median), default=median)
+    top = high if any(item.outside == "above" for item in every) else min(ABOVE * max(known), high)
+    if not np.isfinite(top):
+        top = ABOVE * max(known)
+    return [min(float(f"{value:.6g}"), high) for value in np.geomspace(BELOW * bottom, top, settings.points)]

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from toymill._version import __version__
 from toymill.cache import JOBS
 from toymill.config.dependencies import fits_job
+from toymill.config.sections import SECTIONS, needs
 from toymill.config.study import Study
 from toymill.errors import ToymillError
 from toymill.job import COMPILATION_CACHE
@@ -31,6 +32,8 @@ from toymill.study.layout import range_of, superseded
 
 CACHES = COMPILATION_CACHE / JOBS
 """Where jobs have folders of their own, named by host and process."""
+
+_FIGURES = ("t_mu", "pull", "parameters")  # of each ensemble
 
 _SAME = 1.5
 """Seconds by which two readings of a process's start may differ: the machine's own start is known to the second."""
@@ -120,7 +123,7 @@ def take(directory: Directory, remade: Iterable[str | Path], kept: Iterable[str 
         if any(_differences(directory)):
             _empty(directory.folder, {directory.lock, *map(Path, kept)})
         remove_parts(directory.folder)
-        for path in {*map(Path, remade), *_with_other_tests(directory)}:
+        for path in {*_remade(directory, set(map(Path, remade))), *_with_other_tests(directory)}:
             if directory.folder / "fits" in path.parents and path.exists() and range_of(path) is not None:
                 _set_aside(path)
         write_record(directory.claim, Claim(toymill=__version__, kind=study.kind, ensembles=_settings(study)))
@@ -133,6 +136,12 @@ def _settings(study: Study) -> dict[str, dict[str, Any]]:
     """What the fits of each ensemble depend on, as JSON has it."""
     found: dict[str, dict[str, Any]] = json.loads(json.dumps({name: fits_job(study, name) for name in study.ensembles}))
     return found
+
+
+def _remade(directory: Directory, remade: set[Path]) -> Iterable[Path]:
+    """The files that a run makes anew: with all shards, where it is known only later which, by a design or a plan."""
+    later = {directory.folder / name for name in ("design.json", "plan.json")}
+    return remade | set((directory.folder / "fits").glob("*/*.h5")) if remade & later else remade
 
 
 def _with_other_tests(directory: Directory) -> Iterator[Path]:
@@ -152,7 +161,10 @@ def release(directory: Directory) -> None:
 
 
 def tidy(directory: Directory, shards: Iterable[str | Path]) -> None:
-    """Remove earlier shards of which the present ones hold everything, and set others aside; the run has the directory.
+    """Remove what the present study has not; the run has the directory.
+
+    Earlier shards of which the present ones hold everything, or whose toys are others than theirs; the rest is set aside.
+    Audits and figures of ensembles and sections that it has no more.
 
     Args:
         directory: the directory.
@@ -161,11 +173,12 @@ def tidy(directory: Directory, shards: Iterable[str | Path]) -> None:
     present = {Path(path) for path in shards}
     if not all(path.exists() for path in present):
         return
+    _remove_stale(directory)
     for path in sorted((directory.folder / "fits").glob("*/*.h5")):
         if path not in present and range_of(path) is not None:
             _set_aside(path)
     for path in sorted((directory.folder / "superseded").glob("*/*.h5")):
-        if _is_held(directory.study, path):
+        if _is_held(directory.study, path, present):
             path.unlink()
     for folder in [*(directory.folder / "superseded").glob("*"), directory.folder / "superseded"]:
         with suppress(OSError):
@@ -188,18 +201,33 @@ def _lives(host: str, pid: str) -> bool:
     return host.endswith(socket.gethostname()) and pid.isdigit() and psutil.pid_exists(int(pid))
 
 
-def _is_held(study: Study, path: Path) -> bool:
-    """Whether the present shards of a finished study hold all toys and test points of a file that was set aside."""
+def _remove_stale(directory: Directory) -> None:
+    """Remove audits and figures of ensembles and sections that a study has no more."""
+    study, folder = directory.study, directory.folder
+    kept = {f"{kind}_{name}" for kind in _FIGURES for name in study.ensembles}
+    figures = [path for kind in _FIGURES for path in folder.glob(f"plots/{kind}_*.svg") if path.stem not in kept]
+    sections = [folder / f"plots/{name}.svg" for name in SECTIONS if not getattr(study, name)]
+    audits = [path for path in folder.glob("audit/*.json") if path.stem not in study.ensembles]
+    for path in (*figures, *sections, *audits):
+        path.unlink(missing_ok=True)
+    if not needs(study):
+        (folder / "design.json").unlink(missing_ok=True)
+
+
+def _is_held(study: Study, path: Path, present: Iterable[Path]) -> bool:
+    """Whether the present shards of a finished study hold all of a file that was set aside, or toys of another truth."""
     from toymill.results.store import reading_shard  # takes time to import, and is seldom needed
 
     about = range_of(path)
     ensemble = study.ensembles.get(path.parent.name)
     if about is None or ensemble is None:
         return False
+    now = next(item for item in present if item.parent.name == path.parent.name)
     try:
-        with reading_shard(path) as reader:
+        with reading_shard(path) as reader, reading_shard(now) as held:
             tests = {*ensemble.tests, *ensemble.truth.values()}
-            return set(reader.tests) <= tests and about.first + about.toys <= ensemble.toys
+            within = set(reader.tests) <= tests and about.first + about.toys <= ensemble.toys
+            return within or reader.key.digest != held.key.digest
     except ToymillError:
         return True  # damaged: of no use
 

@@ -5,6 +5,7 @@ A shard's toys are thrown, fitted and written in chunks, so that a job's memory 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,6 +119,8 @@ def fit_shard(study: Study, ensemble: str, shard: Shard, path: str | Path, aside
             raise
         if tally is not None:
             file.add_tally(tally)
+        if stored.used:
+            sys.stderr.write(f"toymill: {ensemble}: stored fits of {stored.used} of {shard.toys} toys were used.\n")
 
 
 def fit_chunks(
@@ -134,6 +137,8 @@ def fit_chunks(
         while begin < end:
             reader, upto = (None, end) if stored is None or study.keep != "all" else stored.at(begin, end)
             known = [] if reader is None else reader.rows(begin - reader.key.first, upto - reader.key.first)
+            if stored is not None and known:
+                stored.used += upto - begin
             free, tests = _fits_of_lot(study, model, begin, data[begin - first : upto - first], known, values)
             parts.append([free, *tests])
             begin = upto

@@ -57,11 +57,13 @@ class Stored:
     Attributes:
         readers: the files.
         tests: the test points that are wanted.
+        used: toys of which fits were taken.
     """
 
     def __init__(self, readers: Sequence[ShardReader], tests: Sequence[float]) -> None:
         self.readers = readers
         self.tests = tests
+        self.used = 0
 
     def at(self, first: int, end: int) -> tuple[ShardReader | None, int]:
         """The file that has most of the wanted fits of toy ``first``, or None; and where that changes, at ``end`` at most."""
