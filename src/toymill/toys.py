@@ -155,7 +155,7 @@ def _fluctuate(
     sampling = model.sampling
     counts = sampling.poisson[which] & (~sampling.auxiliary[which] | (mode == "frequentist"))
     if np.count_nonzero(counts) > _TABLES:  # more tables than are kept would be made anew for every lot of toys
-        means = np.broadcast_to(expected[..., counts], (len(uniform), np.count_nonzero(counts)))
+        means = np.broadcast_to(expected[..., counts], (len(uniform), int(np.count_nonzero(counts))))
         data[:, which[counts]] = _poisson(uniform[:, : len(which)][:, counts], means)
         uniform, expected, which = uniform[:, : len(which)][:, ~counts], expected[..., ~counts], which[~counts]
     uniform = np.ascontiguousarray(uniform.T)
@@ -324,7 +324,8 @@ def _by_steps(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
         flat[rows] += up
         flat[rows] -= down
         rows = rows[up | down]
-    return flat.reshape(found.shape)
+    shaped: np.ndarray = flat.reshape(found.shape)
+    return shaped
 
 
 def _cornish_fisher(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
