@@ -213,7 +213,8 @@ def end(done):
     """Let the results directory go; and earlier shards, if the present ones hold all that they did."""
     planned = not PILOTED or Path(f"{RESULTS}/plan.json").exists()
     if done and planned and STUDY.kind == "toys":
-        ownership.tidy(own_results(), files_of(f"{RESULTS}/fits")(None))
+        present = files_of(f"{RESULTS}/fits")(None) + SCAN_FILES
+        ownership.tidy(own_results(), present)
     ownership.release(own_directory())
 
 

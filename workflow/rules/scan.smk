@@ -7,6 +7,9 @@ GRID = grid_of(STUDY.scan)
 POINTS = {point.folder: point for point in GRID.points}
 
 
+SCAN_FILES = list(chain(*scan_files(STUDY, GRID, f"{RESULTS}/scan").values()))
+
+
 rule scan:
     input:
         INPUTS,
@@ -28,7 +31,7 @@ rule scan:
 
 rule answer_scan:
     input:
-        list(chain(*scan_files(STUDY, GRID, f"{RESULTS}/scan").values())),
+        SCAN_FILES,
     output:
         ensure(f"{SCRATCH}/scan.json", non_empty=True),
     log:

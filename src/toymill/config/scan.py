@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -109,10 +110,10 @@ def grid_of(scan: ScanConfig) -> Grid:
     """
     labels, every = _listed(scan.patches)
     names = [point.name for point in every]
-    for name in names:
-        if names.count(name) > 1:
-            msg = f"scan.patches: two patches have the name {name!r}. Give them names: {{path: …, name: …}}."
-            raise ToymillError(msg)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        msg = f"scan.patches: two patches have the name {twice[0]!r}. Give them names: {{path: …, name: …}}."
+        raise ToymillError(msg)
     by_name = dict(zip(names, every, strict=True))
     for name in scan.points or ():
         if name not in by_name:

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -79,8 +80,16 @@ def list_patches(path: str | Path) -> Listing:
     Raises:
         ToymillError: unreadable file, not JSON, no patch set, two patches of one name.
     """
+    path = Path(path)
+    about = path.stat() if path.exists() else None
+    return _listing(path, about and (about.st_mtime_ns, about.st_size))
+
+
+@lru_cache(maxsize=4)
+def _listing(path: Path, _version: tuple[int, int] | None) -> Listing:
+    """The same, read once: sets of many signals are of a hundred megabytes."""
     origin = one_line(path)
-    content = load_json(Path(path))
+    content = load_json(path)
     require_plain(content, origin)
     if not isinstance(content, dict) or "patches" not in content:
         msg = f"{origin} is no patch set: expected a mapping with patches; got {shortened(content)}."

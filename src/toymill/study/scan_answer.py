@@ -161,6 +161,9 @@ def _sentence(settings: ScanConfig, points: Sequence[ScanPoint], largest: Global
             formula = largest.gross_vitells
             error = "" if formula.error is None else f" ± {formula.error:.2g}"
             sentences.append(f"By Gross and Vitells the global p is {formula.value:.3g}{error}.")
+    unknown = sum(point.q_0 is None for point in points)
+    if largest is not None and unknown:
+        sentences.append(f"The fit to the observed data is not certified at {unknown} points, which are left out.")
     told = [point.exclusion.excluded for point in points if point.exclusion is not None]
     if told:
         undecided = told.count(None)
