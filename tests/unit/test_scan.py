@@ -122,8 +122,8 @@ def test_the_largest_excess_is_counted_among_the_largest_of_toys(finished):
     formula = largest.gross_vitells
     assert abs(formula.value - largest.p_value.value) < 0.05
     assert formula.crossings.mean == np.mean(np.sum((q[:-1] <= 1) & (q[1:] > 1), axis=0))
-    assert "The largest local significance is" in answer.sentence
-    assert "of 7 points are excluded at 95 % CL" in answer.sentence
+    assert answer.sentences[0].startswith("The largest local significance is")
+    assert "of 7 points are excluded at 95 % CL" in answer.sentences[-1]
 
 
 def test_exclusion_agrees_with_the_asymptotic_one(finished):
@@ -159,7 +159,7 @@ def test_without_toys_with_a_signal_there_is_no_exclusion(tmp_path):
     study = read_study(write_scan(tmp_path, masses=(3, 6), toys=200, signal_toys=0))
     answer = run(study, tmp_path)[2]
     assert [point.exclusion for point in answer.points] == [None, None]
-    assert "excluded" not in answer.sentence
+    assert "excluded" not in " ".join(answer.sentences)
     assert answer.points[0].asymptotic_cls is not None
 
 
@@ -169,7 +169,7 @@ def test_a_scan_alone_has_a_summary_and_figures(finished, tmp_path):
     assert summary.ensembles == {}
     draw(summary, {name: tmp_path / f"{name}.svg" for name in ("scan", "overview")})
     assert (tmp_path / "scan.svg").read_bytes().startswith(b"<?xml")
-    assert of_answers.answers_in_words(summary) == [f"scan: {answer.sentence}"]
+    assert of_answers.answers_in_words(summary) == [f"scan: {sentence}" for sentence in answer.sentences]
 
 
 @pytest.mark.parametrize("values", [[], [[1.0, 10.0], [2.0, 10.0], [2.0, 20.0], [3.0, 20.0]], [["a"], ["b"], ["c"]]])

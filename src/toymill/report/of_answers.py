@@ -47,7 +47,7 @@ def answers_in_words(summary: Summary) -> list[str]:
     if found.impacts is not None:
         lines.append(f"impacts: {found.impacts.sentence}")
     if found.scan is not None:
-        lines.append(f"scan: {found.scan.sentence}")
+        lines += [f"scan: {sentence}" for sentence in found.scan.sentences]
     return lines
 
 

@@ -175,14 +175,14 @@ def _varying(found: ScanAnswer) -> list[int]:
 
 
 def _plane(found: ScanAnswer) -> Float[np.ndarray, "point 2"] | None:
-    """The points in a plane, (K, 2), where they differ in two coordinates and span it."""
+    """The points in a plane, (K, 2), where they differ in two coordinates and are enough for a contour."""
     varying = _varying(found)
     if len(varying) != 2:
         return None
     plane = np.array([[float(point.values[k]) for k in varying] for point in found.points])
     scaled = (plane - plane.mean(axis=0)) / np.ptp(plane, axis=0)
     flat = np.linalg.svd(scaled, compute_uv=False)[1] < 1e-9 * len(plane)
-    return None if len(plane) < 3 or flat else plane
+    return None if len(plane) < 4 or flat else plane
 
 
 def _step(places: Float[np.ndarray, " point"]) -> float:

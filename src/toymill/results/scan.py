@@ -52,7 +52,7 @@ class GlobalSignificance(Record):
 class ScanAnswer(Record):
     """The significance and the exclusion of many signals, from toys that all of them share."""
 
-    sentence: str
+    sentences: list[str]
     """The largest excess, and how many signals are excluded, in words."""
     poi: str
     """The parameter of interest."""

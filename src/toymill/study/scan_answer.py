@@ -46,7 +46,7 @@ def answer_scan(study: Study, files: Mapping[str, Sequence[str | Path]]) -> Scan
         pois.append(shard.poi)
     largest = _largest(grid, points, toys, max(ties))
     return ScanAnswer(
-        sentence=_sentence(settings, points, largest),
+        sentences=_sentences(settings, points, largest),
         poi=pois[0],
         mu=settings.mu,
         statistic=settings.statistic,
@@ -145,7 +145,7 @@ def order_of(grid: Grid, known: Sequence[int]) -> tuple[list[int] | None, str | 
     return [known[k] for k in np.argsort(np.array(columns[0], dtype=float))], None
 
 
-def _sentence(settings: ScanConfig, points: Sequence[ScanPoint], largest: GlobalSignificance | None) -> str:
+def _sentences(settings: ScanConfig, points: Sequence[ScanPoint], largest: GlobalSignificance | None) -> list[str]:
     """The scan in words."""
     sentences = ["No fit to the observed data is certified."]
     if largest is not None:
@@ -171,7 +171,7 @@ def _sentence(settings: ScanConfig, points: Sequence[ScanPoint], largest: Global
             f"{told.count(True)} of {len(told)} points are excluded at {100 * settings.level:g} % CL"
             + (f", and {undecided} undecided within Monte Carlo errors." if undecided else ".")
         )
-    return " ".join(sentences)
+    return sentences
 
 
 def _p(p: PValue) -> str:
