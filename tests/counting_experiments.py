@@ -5,6 +5,8 @@ import scipy.optimize
 import scipy.special
 import scipy.stats
 
+from toymill.inference.samples import LogRatios
+
 POINTS_OF_GAUSS = np.array([0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0])
 """Tested values of ``gauss``, in standard deviations."""
 
@@ -62,3 +64,11 @@ def gauss_toys(rng, signal, background, points=POINTS_OF_GAUSS):
     return [gauss(mu, x) for mu, x in zip(points, thrown, strict=True)], gauss(
         points[:, None], rng.normal(size=background)
     )
+
+
+def gauss_weighted(rng, signal, background, points=POINTS_OF_GAUSS, width=1.0):
+    """``gauss_toys``, and ln f_k/f_0 of each of them, for a unit width whatever their own."""
+    mu = points[:, None]
+    thrown = [width * rng.normal(size=(len(points), signal)) + mu, width * rng.normal(size=background)]
+    log_ratios = LogRatios(*(mu * x - mu**2 / 2 for x in thrown))
+    return list(gauss(mu, thrown[0])), gauss(mu, thrown[1]), log_ratios

@@ -20,14 +20,15 @@ import scipy.stats
 
 from toymill import budget
 from toymill.errors import ToymillError, nearest
-from toymill.models.base import Model, require_x64
+from toymill.models.base import Model, TemplateNoise, require_x64
+from toymill.models.other_truth import OtherTruth
 
 if TYPE_CHECKING:
     from jax import Array
     from jaxtyping import Float, Int, UInt32
     from numpy.typing import ArrayLike
 
-Mode = Literal["frequentist", "main-only", "hybrid", "asimov"]
+Mode = Literal["frequentist", "main-only", "hybrid", "templates", "asimov"]
 
 _LANES = 4  # numbers that Philox makes for one value of its counter
 _NUMBERS = 2**16  # data thrown at once: their temporaries stay in a core's second-level cache
@@ -37,8 +38,12 @@ _TABLES = 1024  # inverse distributions that are kept, of 4 to 500 kB each
 _LARGEST_TABLE = 1e6
 
 
+Source = Model | OtherTruth
+"""What toys are thrown from."""
+
+
 def throw(
-    model: Model,
+    model: Source,
     params: ArrayLike,
     count: int,
     seed: int = 0,
@@ -50,7 +55,8 @@ def throw(
     """Throw pseudo-datasets at a truth point.
 
     Args:
-        model: the model to throw from.
+        model: the model to throw from; or one whose toys are data of another, as ``models.other_truth`` makes it, for
+            which ``hybrid`` is not.
         params: the truth point, shape (P,).
         count: number of toys.
         seed: the study's seed, a non-negative integer.
@@ -60,6 +66,8 @@ def throw(
             observed; ``hybrid``: they stay as observed and each toy's nuisance parameters are drawn
             from their constraints with a flat prior (Cousins and Highland, NIM A320 (1992) 331), an
             expectation that becomes negative counting as 0;
+            ``templates``: as frequentist, but the auxiliary data of staterrors stay at their nominal values, and each
+            toy's expectations are drawn within the Monte Carlo statistical uncertainty of each sample in each bin;
             ``asimov``: every datum is its expectation (arXiv:1007.1727, sec. 3.2); not for a model that
             states a density.
 
@@ -68,7 +76,7 @@ def throw(
 
     Raises:
         ToymillError: a count, seed, index or mode that cannot be, a truth of the wrong length, a
-            negative expectation at the truth, or data that are not finite.
+            negative expectation at the truth, data that are not finite, or ``templates`` of a model without staterrors.
     """
     truth = np.asarray(params, dtype=np.float64)
     if mode not in get_args(Mode):
@@ -82,6 +90,12 @@ def throw(
         msg = f"params has shape {truth.shape}; expected ({len(model.parameters)},), one truth point."
         raise ToymillError(msg)
     require_x64()
+    if mode == "templates" and _noise(model) is None:
+        msg = (
+            "No sample of this model has a staterror, so the statistics of its templates are not known. Give samples a "
+            "staterror, or choose another throw."
+        )
+        raise ToymillError(msg)
     if model.draw is None:
         return _throw_counts(model, truth, count, seed, first, stream, mode)
     if mode == "asimov":
@@ -94,13 +108,31 @@ def throw(
         points = _draw_nuisances(model, truth, auxiliary, uniform[:, len(auxiliary) :])
     data = np.empty((count, len(model.data_names)))
     data[:, : data.shape[1] - len(auxiliary)] = _drawn(model, points, count, seed, first, stream)
-    expected = model.sampling.scale * truth[model.sampling.parameter]
-    _fluctuate(model, data, auxiliary, uniform, expected[auxiliary], mode)
+    _require_counts(model, data, first)
+    _fluctuate(model, data, auxiliary, uniform, model.sampling.expected(truth)[auxiliary], mode)
     return data
 
 
+def _noise(model: Source) -> TemplateNoise | None:
+    """The Monte Carlo statistics of templates, where the model that is thrown from states any."""
+    return model.template_noise if isinstance(model, Model) else None
+
+
+def _require_counts(model: Source, data: np.ndarray, first: int) -> None:
+    """Raises ToymillError for a negative number in place of a count of the fitted model."""
+    counts = np.flatnonzero(model.sampling.poisson & ~model.sampling.auxiliary)
+    if not counts.size or not (data[:, counts] < 0).any():
+        return
+    row, k = np.argwhere(data[:, counts] < 0)[0]
+    msg = (
+        f"Toy {first + row} has {data[row, counts[k]]:g} as {model.data_names[int(counts[k])]}: the model that is fitted "
+        "counts events there. Throw counts, 0 or more."
+    )
+    raise ToymillError(msg)
+
+
 def _throw_counts(
-    model: Model, truth: np.ndarray, count: int, seed: int, first: int, stream: str, mode: Mode
+    model: Source, truth: np.ndarray, count: int, seed: int, first: int, stream: str, mode: Mode
 ) -> np.ndarray:
     """Toys of a model whose data all follow ``sampling``."""
     sampling = model.sampling
@@ -117,6 +149,15 @@ def _throw_counts(
         drawn = np.asarray(
             model.expected_data(_draw_nuisances(model, truth, every, uniform[:, len(expected) :])), dtype=np.float64
         )
+        expected = np.where(sampling.poisson, np.maximum(drawn, 0.0), drawn)
+        _fluctuate(model, data, every, uniform, expected, mode)
+        return data
+    noise = _noise(model)
+    if mode == "templates" and noise is not None:
+        uniform = uniforms(seed, stream, first, count, 2 * len(expected))
+        spread = np.zeros(len(expected))
+        spread[~sampling.auxiliary] = noise.spread(truth)
+        drawn = expected + spread * scipy.special.ndtri(uniform[:, len(expected) :])
         expected = np.where(sampling.poisson, np.maximum(drawn, 0.0), drawn)
         _fluctuate(model, data, every, uniform, expected, mode)
         return data
@@ -149,18 +190,21 @@ def fluctuate(
 
 
 def _fluctuate(
-    model: Model, data: np.ndarray, which: np.ndarray, uniform: np.ndarray, expected: np.ndarray, mode: Mode
+    model: Source, data: np.ndarray, which: np.ndarray, uniform: np.ndarray, expected: np.ndarray, mode: Mode
 ) -> None:
     """Fill the columns ``which`` of data, (n, D), from uniform numbers and expectations, (n, k) or (k,)."""
-    sampling = model.sampling
-    counts = sampling.poisson[which] & (~sampling.auxiliary[which] | (mode == "frequentist"))
+    sampling, noise = model.sampling, _noise(model)
+    held = sampling.auxiliary if mode in {"main-only", "hybrid"} else np.zeros_like(sampling.auxiliary)
+    if mode == "templates" and noise is not None:
+        held = noise.held
+    counts = sampling.poisson[which] & ~held[which]
     if np.count_nonzero(counts) > _TABLES:  # more tables than are kept would be made anew for every lot of toys
         means = np.broadcast_to(expected[..., counts], (len(uniform), int(np.count_nonzero(counts))))
         data[:, which[counts]] = _poisson(uniform[:, : len(which)][:, counts], means)
         uniform, expected, which = uniform[:, : len(which)][:, ~counts], expected[..., ~counts], which[~counts]
     uniform = np.ascontiguousarray(uniform.T)
     for k, datum in enumerate(which):
-        if sampling.auxiliary[datum] and mode != "frequentist":
+        if held[datum]:
             data[:, datum] = sampling.observed[datum]
             continue
         mean = expected[..., k]
@@ -170,7 +214,7 @@ def _fluctuate(
             data[:, datum] = mean + sampling.sigma[datum] * scipy.special.ndtri(uniform[k])
 
 
-def _drawn(model: Model, points: np.ndarray, count: int, seed: int, first: int, stream: str) -> np.ndarray:
+def _drawn(model: Source, points: np.ndarray, count: int, seed: int, first: int, stream: str) -> np.ndarray:
     """Main data that the model's own ``draw`` makes, (count, M), at one point (P,) or one for each toy (count, P).
 
     Toy i has the key (seed, stream, i) of JAX's counter-based generator and is computed on the CPU, in a lane that
@@ -336,7 +380,7 @@ def _cornish_fisher(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return count
 
 
-def _draw_nuisances(model: Model, truth: np.ndarray, data: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+def _draw_nuisances(model: Source, truth: np.ndarray, data: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """Nuisance parameters given the observed auxiliary data and a flat prior, (n, P), inside their bounds.
 
     ``uniform``, (n, k), has a column for each of ``data``, (k,); those of the auxiliary data are used.

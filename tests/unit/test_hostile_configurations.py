@@ -27,7 +27,7 @@ def _no_processes(monkeypatch):
     names, bounds = ("mu", "b"), np.array([[0.0, 10.0], [0.0, 10.0]])
     parameters = Parameters(names, np.array([1.0, 2.0]), bounds, np.zeros(2, dtype=bool), ("none", "normal"))
 
-    def facts(model):
+    def facts(model, _key):
         return facts_of(model) if isinstance(model, WorkspaceConfig) else Facts(parameters, model.poi or "mu", True)
 
     monkeypatch.setattr(module, "facts_of", facts)

@@ -11,7 +11,8 @@ from toymill.config.sections import LimitConfig
 from toymill.errors import ToymillError
 from toymill.inference.asymptotic_limits import AsymptoticLimit, asymptotic_cls, asymptotic_upper_limit
 from toymill.inference.crossing import z_of
-from toymill.inference.limits import SIGMAS, Limit, expected_for, limits_of, upper_limit
+from toymill.inference.limit_records import Limit
+from toymill.inference.limits import SIGMAS, expected_for, limits_of, upper_limit
 from toymill.inference.verdicts import limit_verdict
 from toymill.study.limit_points import limit_points
 

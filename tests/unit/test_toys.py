@@ -71,7 +71,7 @@ def test_toys_are_the_plain_ones(spec):
     np.testing.assert_array_equal(toymill.throw(model, truth, count, seed=3, first=11, stream="s"), plain)
 
 
-@pytest.mark.parametrize("mode", ["frequentist", "main-only", "hybrid"])
+@pytest.mark.parametrize("mode", ["frequentist", "main-only", "hybrid", "templates"])
 def test_a_model_of_very_many_bins_has_the_same_toys(spec, monkeypatch, mode):
     """More tables than are kept would be made anew for every lot of toys: counts are found without any."""
     model = toymill.read_workspace(spec)

@@ -458,6 +458,35 @@ def test_stored_fits_are_used_when_the_pilot_chooses_shards_again(run, root, tmp
     assert {path.name for path in (results / "superseded").iterdir()} >= {"best-fit", "background", "tilted-1"}
 
 
+def test_toys_are_added_for_a_precision(run, root, tmp_path):
+    """Rounds add toys to the shards that are there; a run that was interrupted between them ends with the same files."""
+    asked = {"limit": {"values": [0.3, 0.6, 1.0, 1.5], "toys": 200, "background_toys": 300, "precision": 0.015}}
+    content = {name: value for name, value in study(root, shard=500).items() if name != "ensembles"} | asked
+    done = run(content)
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results/small"
+    found = json.loads((results / "summary.json").read_text())["answers"]["limit"]["precision"]
+    assert found["reached"]
+    design = json.loads((results / "design.json").read_text())
+    assert design["limit"]["rounds"] == found["rounds"]
+    assert found["rounds"][0]["toys"] == 1100
+    assert found["rounds"][0]["added"] > 0
+    shards = {path.relative_to(results): path.read_bytes() for path in results.glob("fits/*/*.h5")}
+    toys = sum(int(path.stem[10:]) - int(path.stem[:9]) + 1 for path in shards)
+    assert toys == 1100 + sum(item["added"] for item in found["rounds"])
+    again = run(content)
+    assert "Nothing to be done" in again.stderr + again.stdout
+    summary = (results / "summary.json").read_bytes()
+    for path in ("rounds/2.json", "rounds/3.json", "rounds/4.json", "design.json", "summary.json", "provenance.json"):
+        (results / path).unlink()
+    last = max(path for path in shards if path.parent.name == "background")
+    (results / last).unlink()
+    resumed = run(content)
+    assert resumed.returncode == 0, resumed.stderr
+    assert {path.relative_to(results): path.read_bytes() for path in results.glob("fits/*/*.h5")} == shards
+    assert (results / "summary.json").read_bytes() == summary
+
+
 def test_a_question_that_the_model_cannot_answer_stops_before_any_job(run, root, tmp_path):
     done = run({"study": "small", "model": str(root / "tests/data/onoff.json"), "limit": {"values": [1.0, 1.0e6]}})
     assert done.returncode != 0

@@ -19,12 +19,13 @@ try:
         design_job,
         fits_job,
         pilot_job,
+        rounds_job,
         tally_job,
         toys_job,
     )
     from toymill.config.designed import designed, planned
     from toymill.config.model import FETCHED
-    from toymill.config.sections import SECTIONS, audited, needs
+    from toymill.config.sections import SECTIONS, audited, needs, rounds
     from toymill.config.study import (
         check_inputs,
         read_study,
@@ -32,8 +33,9 @@ try:
     )
     from toymill.config.yaml_file import check_yaml
     from toymill.errors import ToymillError
+    from toymill.results.design import read_design
     from toymill.results.files import bring_back
-    from toymill.study.layout import files_of_part, parts
+    from toymill.study.layout import design_of_fits, files_of_part, parts
 except ImportError as error:
     raise WorkflowError(
         f"The Python that runs Snakemake ({sys.executable}) cannot import toymill ({error}). "
@@ -57,14 +59,17 @@ SCRATCH = f".snakemake/toymill/{STUDY.study}"
 
 # What is fetched before jobs that read the model. Other inputs are no business of Snakemake's: it refuses those whose time
 # is ahead of the clock, whatever is said of them. They are known by their content, whose digests are parameters of jobs.
-INPUTS = [ancient(str(item.local)) for item in STUDY.model.remotes]
-CONTENTS = STUDY.model.contents
+INPUTS = [ancient(str(item.local)) for item in STUDY.remotes]
+CONTENTS = STUDY.contents
 
 # Whether a pilot is to choose the shards of ensembles.
 PILOTED = STUDY.shard == "auto" and bool(STUDY.ensembles)
 
-# What else jobs need that deal with ensembles: how those of the sections are designed.
+# What else jobs need that deal with ensembles: how those of the sections are designed. Where toys are added in rounds,
+# their truth is in the first round's design, and how many there are in the last one's.
 DESIGN = f"{RESULTS}/design.json" if NEEDS else []
+TRUTHS = f"{RESULTS}/{design_of_fits(STUDY)}" if NEEDS else []
+ROUNDS = rounds(STUDY)
 
 # What the jobs of each ensemble depend on in the study; a change of it makes their files anew.
 SETTINGS = {
@@ -90,27 +95,47 @@ if workflow.is_main_process:
     os.environ.update(dict.fromkeys(("TMPDIR", "TMP", "TEMP"), tempfile.gettempdir()))
 
 
-def shard_files(folder):
-    """The files of every shard in a folder, by ensemble; those that a pilot is to choose are known when it is done."""
+def shard_files(folder, after=len(ROUNDS)):
+    """The files of every shard in a folder, by ensemble, after some rounds: all of them by default.
+
+    Those that a pilot chooses, and those of toys that a round adds, are known when it is done.
+    """
     sizes = {}
     if PILOTED:
         plan = checkpoints.pilot.get().output[0]
         sizes = {name: item.shard for name, item in planned_in(plan).items()}
+    study = STUDY
+    if after:
+        study = designed_in(checkpoints.add_toys.get(round=after).output[0])
     return {
         name: [
             f"{folder}/{name}/{shard.name}.h5"
-            for shard in shards(STUDY, name, sizes.get(name))
+            for shard in shards(study, name, sizes.get(name))
         ]
         for name in STUDY.ensembles
     }
 
 
-@functools.cache
+def designed_in(design):
+    """The study with the ensembles of its sections, as they were designed."""
+    return designed(STATED, read_once(read_design, design))
+
+
 def planned_in(plan):
     """What the pilot chose for each ensemble."""
     from toymill.results.plan import read_plan
 
-    return read_plan(plan).ensembles
+    return read_once(read_plan, plan).ensembles
+
+
+def read_once(read, path):
+    """The content of a file, which is read again if a job has written it since."""
+    return read_version(read, path, os.stat(path).st_mtime_ns)
+
+
+@functools.cache
+def read_version(read, path, _changed):
+    return read(path)
 
 
 def files_of(folder):
@@ -147,17 +172,16 @@ def kept_toys(wildcards):
 
 
 def answered_from(wildcards):
-    """The shards that the sections are answered from."""
-    every = shard_files(f"{RESULTS}/fits")
+    """The shards that the sections are answered from; of a round, those of the rounds before."""
+    before = int(wildcards.get("round", len(ROUNDS) + 1)) - 1
+    every = shard_files(f"{RESULTS}/fits", before)
     return [path for name in NEEDS for path in every[name]]
 
 
 def remote_of(wildcards):
     """The remote input that a fetched file comes from."""
     local = FETCHED / wildcards.sha256 / wildcards.name
-    return next(
-        item.model_dump() for item in STUDY.model.remotes if item.local == local
-    )
+    return next(item.model_dump() for item in STUDY.remotes if item.local == local)
 
 
 def depends_on(job):
@@ -174,14 +198,8 @@ def own_directory():
 
 def own_results():
     """The same when all is done, with the ensembles of the sections as they were designed."""
-    from toymill.results.design import read_design
-
     directory = own_directory()
-    return (
-        directory._replace(study=designed(STATED, read_design(DESIGN)))
-        if NEEDS
-        else directory
-    )
+    return directory._replace(study=designed_in(DESIGN)) if NEEDS else directory
 
 
 if workflow.is_main_process:
@@ -191,6 +209,8 @@ if workflow.is_main_process:
         ownership.check(own_directory())
         if PILOTED and Path(f"{RESULTS}/plan.json").exists():
             planned_in(f"{RESULTS}/plan.json")
+        for path in Path(RESULTS).glob("rounds/*.json"):
+            read_once(read_design, path)
     except ToymillError as error:
         raise WorkflowError(str(error)) from None
 

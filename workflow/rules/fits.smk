@@ -2,7 +2,7 @@
 rule fit:
     input:
         INPUTS,
-        design=DESIGN,
+        design=TRUTHS,
     output:
         ensure("<results>/fits/{ensemble}/{shard}.h5", non_empty=True),
     log:

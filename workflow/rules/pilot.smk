@@ -2,7 +2,7 @@
 checkpoint pilot:
     input:
         INPUTS,
-        design=DESIGN,
+        design=TRUTHS,
     output:
         ensure("<results>/plan.json", non_empty=True),
     log:

@@ -19,7 +19,7 @@ rule fetch:
 rule resolve:
     input:
         INPUTS,
-        design=DESIGN,
+        design=TRUTHS,
     output:
         config=ensure("<results>/config.yaml", non_empty=True),
         model=ensure("<results>/model.json", non_empty=True),

@@ -3,7 +3,7 @@ rule design:
     input:
         INPUTS,
     output:
-        ensure("<results>/design.json", non_empty=True),
+        ensure(TRUTHS, non_empty=True),
     log:
         "<logs>/design.log",
     benchmark:
@@ -14,6 +14,44 @@ rule design:
         depends_on=design_job(STATED),
     script:
         "../../scripts/design.py"
+
+
+if ROUNDS:
+
+    # Toys that are added for the precision of a limit, where they reduce its error most, by those of the rounds before.
+    checkpoint add_toys:
+        input:
+            INPUTS,
+            fits=answered_from,
+            design=lambda wildcards: f"{RESULTS}/rounds/{int(wildcards.round) - 1}.json",
+            model="<results>/model.json",
+        output:
+            ensure("<results>/rounds/{round}.json", non_empty=True),
+        log:
+            "<logs>/add_toys/{round}.log",
+        benchmark:
+            "<benchmarks>/add_toys/{round}.tsv"
+        wildcard_constraints:
+            round="|".join(map(str, ROUNDS)),
+        conda:
+            "../../envs/toymill.yaml"
+        params:
+            depends_on=rounds_job(STATED),
+        script:
+            "../../scripts/add_toys.py"
+
+    rule designed:
+        input:
+            f"{RESULTS}/rounds/{len(ROUNDS)}.json",
+        output:
+            DESIGN,
+        log:
+            "<logs>/designed.log",
+        localrule: True
+        conda:
+            "../../envs/toymill.yaml"
+        shell:
+            "cp {input} {output} 2> {log}"
 
 
 rule answer:
@@ -36,26 +74,4 @@ rule answer:
         "../../scripts/answer.py"
 
 
-rule plot_answers:
-    input:
-        "<results>/summary.json",
-    output:
-        **{
-            section: report(
-                ensure(f"<results>/plots/{section}.svg", non_empty=True),
-                caption=f"../report/{section}.rst",
-                category="Answers",
-            )
-            for section in SECTIONS
-            if getattr(STATED, section)
-        },
-    log:
-        "<logs>/plot_answers.log",
-    conda:
-        "../../envs/toymill.yaml"
-    script:
-        "../../scripts/plot.py"
-
-
-ANSWERS = f"{SCRATCH}/answers.json" if NEEDS else []
-SECTION_FIGURES = rules.plot_answers.output
+ANSWERS = f"{SCRATCH}/answers.json"

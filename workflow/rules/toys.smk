@@ -3,7 +3,7 @@
 rule throw:
     input:
         INPUTS,
-        design=DESIGN,
+        design=TRUTHS,
     output:
         ensure("<results>/toys/{ensemble}/{shard}.h5", non_empty=True),
     log:

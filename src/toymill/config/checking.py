@@ -41,7 +41,7 @@ def _require_named(section: StatedConfig, opened: set[str]) -> None:
             shown = path.relative_to(Path.cwd()) if Path.cwd() in path.parents else path
             msg = (
                 f"{next(iter(section.sources.values()))} uses {shown}, which the study does not name. Put it into "
-                "model.files, so that a change of it makes everything anew."
+                "files, beside the model's path, so that a change of it makes everything anew."
             )
             raise ToymillError(msg)
 
@@ -73,6 +73,7 @@ def main() -> None:
             "constraint": list(parameters.constraint),
             "poi": model.poi,
             "observed": model.observed is not None,
+            "main": [model.data_names.main],
         }
         write_json(request["output"], facts)
 

@@ -35,7 +35,10 @@ class FitSettings(TypedDict):
 
 def toys_depend_on(study: Study, ensemble: str) -> ToySettings:
     """What a toy of an ensemble depends on in the study, beside its model, its ensemble's name and its index."""
-    settings = study.ensembles[ensemble].model_dump(mode="json", include={"truth", "throw", "nuisances"})
+    about = study.ensembles[ensemble]
+    settings = about.model_dump(mode="json", include={"truth", "throw", "nuisances"})
+    if about.thrown_from is not None:
+        settings["thrown_from"] = {"model": about.thrown_from.choices, "inputs": about.thrown_from.contents}
     return {"toymill": __version__, "seed": study.seed, "ensemble": settings}
 
 
@@ -114,7 +117,7 @@ def design_job(study: Study) -> Settings:
         "nuisances": study.nuisances,
         "seed": study.seed,
         "sections": {
-            name: getattr(study, name) and getattr(study, name).model_dump(mode="json")
+            name: getattr(study, name) and getattr(study, name).model_dump(mode="json", exclude={"precision"})
             for name in SECTIONS
             if name != "scan"  # which needs no ensemble
         },
@@ -149,6 +152,11 @@ def scan_answer_job(study: Study, grid: Grid) -> Settings:
 def scan_digest(study: Study, point: Point) -> str:
     """SHA-256 of everything that the fits of a point's toys depend on, save their indices."""
     return _digest([scan_job(study, point)])
+
+
+def rounds_job(study: Study) -> Settings:
+    """What the toys depend on that a round adds, beside the fits of those before."""
+    return {**answers_job(study), "precision": study.limit and study.limit.precision}
 
 
 def answers_job(study: Study) -> Settings:

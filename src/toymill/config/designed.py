@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from toymill.config.ensemble import Ensemble
 from toymill.config.sections import needs
-from toymill.config.study import Ensemble, Study, read_study
+from toymill.config.study import Study, read_study
 from toymill.errors import ToymillError
 from toymill.results.design import Design, read_design
 

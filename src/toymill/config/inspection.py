@@ -10,6 +10,8 @@ import json
 import platform
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -29,11 +31,21 @@ _CHILD = "toymill.config.checking"  # a program of its own, which imports the mo
 
 
 class Facts(NamedTuple):
-    """What a study is checked against: a model's parameters, its POI, and whether it has observed data."""
+    """What a study is checked against.
+
+    Attributes:
+        parameters: the model's parameters.
+        poi: its parameter of interest, or None.
+        observed: whether it has observed data.
+        main: its main data: name and shape of each array, as ``SR[4]`` of a channel with four bins.
+        staterrors: parameters that stand for the Monte Carlo statistics of its templates.
+    """
 
     parameters: Parameters
     poi: str | None
     observed: bool
+    main: tuple[str, ...] = ()
+    staterrors: tuple[str, ...] = ()
 
 
 def compile_workspace(model: WorkspaceConfig) -> Compiled:
@@ -54,25 +66,46 @@ def compile_workspace(model: WorkspaceConfig) -> Compiled:
     return compile_specification(specification)
 
 
-def facts_of(model: ModelConfig) -> Facts:
+def channels(names: Sequence[str]) -> tuple[str, ...]:
+    """The channels of a workspace with their numbers of bins, from the names of its main data.
+
+    Example:
+        >>> channels(["CR[0]", "SR[0]", "SR[1]"])
+        ('CR[1]', 'SR[2]')
+    """
+    return tuple(f"{name}[{bins}]" for name, bins in Counter(item.rpartition("[")[0] for item in names).items())
+
+
+def facts_of_compiled(compiled: Compiled) -> Facts:
+    """What a study is checked against, of a workspace."""
+    main = compiled.data_names[: compiled.templates.nominal.shape[1]]
+    held = compiled.of_staterrors if compiled.staterrors.any() else np.zeros_like(compiled.of_staterrors)
+    names = tuple(compiled.data_names[int(i)].removesuffix(" (auxiliary)") for i in np.flatnonzero(held))
+    return Facts(compiled.parameters, compiled.poi, observed=True, main=channels(main), staterrors=names)
+
+
+def facts_of(model: ModelConfig, key: str = "model") -> Facts:
     """What a study is checked against; a model that Python states is built and checked in a process of its own.
+
+    Args:
+        model: a model's section of the configuration.
+        key: where it stands there, for messages.
 
     Raises:
         ToymillError: a workspace or a model that cannot be used.
     """
     if isinstance(model, WorkspaceConfig):
-        compiled = compile_workspace(model)
-        return Facts(compiled.parameters, compiled.poi, observed=True)
-    return _inspected(model)
+        return facts_of_compiled(compile_workspace(model))
+    return _inspected(model, key)
 
 
-def _inspected(model: StatedConfig) -> Facts:
+def _inspected(model: StatedConfig, key: str) -> Facts:
     """Build and check a model that Python states, in a process of its own.
 
     Raises:
         ToymillError: what building it and ``check_model`` refuse.
     """
-    kept = INSPECTED / f"{model.digest()}-{platform.python_version()}-{metadata.version('jax')}.json"
+    kept = INSPECTED / f"{model.digest()}-{platform.python_version()}-{metadata.version('jax')}.facts.json"
     if not kept.exists():
         done = subprocess.run(
             [sys.executable, "-m", _CHILD],
@@ -83,7 +116,7 @@ def _inspected(model: StatedConfig) -> Facts:
         )
         if done.returncode or not kept.exists():
             told = done.stderr.partition("toymill: ")[2].strip()
-            msg = f"model: {told}" if told else f"model: the check of the model broke off:\n{done.stderr.strip()}"
+            msg = f"{key}: {told}" if told else f"{key}: the check of the model broke off:\n{done.stderr.strip()}"
             raise ToymillError(msg)
     found = json.loads(kept.read_text(encoding="utf-8"))
     bounds = [[_number(bound, sign) for bound, sign in zip(pair, (-1, 1), strict=True)] for pair in found["bounds"]]
@@ -94,7 +127,7 @@ def _inspected(model: StatedConfig) -> Facts:
         fixed=np.array(found["fixed"]),
         constraint=tuple(found["constraint"]),
     )
-    return Facts(parameters, found["poi"], observed=found["observed"])
+    return Facts(parameters, found["poi"], observed=found["observed"], main=tuple(found["main"]))
 
 
 def _number(bound: float | None, sign: int) -> float:

@@ -37,6 +37,9 @@ class LimitConfig(Strict):
     """Toys with a signal, at each tested value."""
     background_toys: Toys = 10000
     """Toys without a signal, which are also the data of the expected limits."""
+    precision: Annotated[Number, Field(ge=0.001, le=0.5)] | None = None
+    """Relative Monte Carlo error of the observed limit and of the expected ones from -1 σ to +1 σ for which toys are
+    added, in up to four rounds, where they reduce it most; null adds none."""
 
     @field_validator("values")
     @classmethod
@@ -101,6 +104,15 @@ class Asking(Protocol):
     discovery: DiscoveryConfig | Literal[False]
     goodness_of_fit: GoodnessOfFitConfig | Literal[False]
     impacts: ImpactsConfig | Literal[False]
+
+
+ROUNDS = 4
+"""Times that toys are added for a precision."""
+
+
+def rounds(study: Asking) -> range:
+    """The rounds in which toys are added, from 1; none without a precision that is asked for."""
+    return range(1, 1 + ROUNDS if study.limit and study.limit.precision else 1)
 
 
 class Need(NamedTuple):

@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from toymill.config.ensemble import Ensemble, check_ensemble, check_thrown, path_alone
 from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import (
     KINDS,
@@ -40,26 +42,6 @@ from toymill.formats.workspace import ModifierSettings, NormSysSettings, Prune, 
 
 MOST_SHARDS = 20000
 """Snakemake plans hundreds of jobs in seconds, tens of thousands in minutes."""
-
-MOST_TOYS = 10**10
-"""Toys of an ensemble: they are added up in parts of a million, each a job (``study.layout.PART``)."""
-
-
-class Ensemble(Strict):
-    """All toys of one truth point."""
-
-    truth: dict[str, Number] = {}
-    """Parameter values that the toys are thrown at, by name; the others as `nuisances` says."""
-    toys: Annotated[int, Field(ge=1, le=MOST_TOYS, strict=True)] = 10000
-    """Number of toys, ten thousand million at most."""
-    tests: list[Number] = []
-    """Values of the parameter of interest tested on every toy; the truth's own is always added."""
-    throw: Literal["frequentist", "main-only", "hybrid"] = "frequentist"
-    """What fluctuates: `frequentist` main and auxiliary data; `main-only` leaves auxiliary data as observed; `hybrid`
-    leaves them and draws nuisance parameters from their constraints (Cousins and Highland)."""
-    nuisances: Literal["nominal", "conditional"] = "nominal"
-    """Where the other parameters stand: `nominal` at their initial values, `conditional` at their best fit to the
-    observed data with `truth` held."""
 
 
 class FitConfig(Strict):
@@ -137,10 +119,7 @@ class Study(Strict):
     """Replace results that this study's name has from another model, seed or truth; otherwise they are kept, and the
     study is refused."""
 
-    @field_validator("model", mode="before")
-    @classmethod
-    def _path_alone(cls, value: object) -> object:
-        return {"path": value} if isinstance(value, str) else value
+    _model_path = field_validator("model", mode="before")(path_alone)
 
     @field_validator("ensembles")
     @classmethod
@@ -154,6 +133,22 @@ class Study(Strict):
             msg = f"{tables[0]} and table_{tables[0]} are both names, and figures of the two would have one file"
             raise ValueError(msg)
         return value
+
+    @property
+    def models(self) -> dict[str, ModelConfig]:
+        """The model that is fitted, and those that toys are thrown from, by their keys."""
+        others = {f"ensembles.{name}.thrown_from": item.thrown_from for name, item in self.ensembles.items()}
+        return {"model": self.model, **{key: item for key, item in others.items() if item is not None}}
+
+    @property
+    def remotes(self) -> list[Remote]:
+        """What has to be downloaded for any of them, each once."""
+        return list({str(item.local): item for model in self.models.values() for item in model.remotes}.values())
+
+    @property
+    def contents(self) -> dict[str, list[str]]:
+        """What tells the content of their files, by the keys of the models."""
+        return {key: model.contents for key, model in self.models.items()}
 
     @model_validator(mode="after")
     def _asks_something(self) -> Study:
@@ -231,13 +226,17 @@ def read_study(content: Mapping[str, object]) -> Study:
         raise ToymillError(msg) from None
 
 
-def check_study(study: Study, facts: Facts) -> None:
-    """Refuse a study that does not fit its model.
+def check_study(study: Study, facts: Facts, others: Mapping[str, Facts] = MappingProxyType({})) -> None:
+    """Refuse a study that does not fit its models.
+
+    Args:
+        study: the study.
+        facts: what is known of the model that is fitted.
+        others: of the model that an ensemble's toys are thrown from, where it is another one, by ensemble. What is not
+            known yet is checked later.
 
     Raises:
-        ToymillError: no parameter of interest, or a fixed one, a truth or a test of an unknown parameter
-            or outside its bounds, a truth of the parameter of interest that is not given, a fit to data that
-            the model has not.
+        ToymillError: no parameter of interest, or a fixed one, and what ``check_ensemble`` and ``check_sections`` refuse.
     """
     if facts.poi is None:
         msg = f"model.poi: the model names no parameter of interest. {nearest('', facts.parameters.names)}"
@@ -247,36 +246,11 @@ def check_study(study: Study, facts: Facts) -> None:
         raise ToymillError(msg)
     check_sections(study, facts)
     for name, ensemble in study.ensembles.items():
-        for key, values in (
-            ("truth", [ensemble.truth]),
-            ("tests", [{facts.poi: test} for test in ensemble.tests]),
-        ):
-            for settings in values:
-                try:
-                    facts.parameters.values(settings)
-                except ToymillError as error:
-                    msg = f"ensembles.{name}.{key}: {error}"
-                    raise ToymillError(msg) from None
-        constraint = dict(zip(facts.parameters.names, facts.parameters.constraint, strict=True))
-        drawn = [item for item in ensemble.truth if item != facts.poi and constraint[item] != "none"]
-        if ensemble.throw == "hybrid" and drawn:
-            msg = (
-                f"ensembles.{name}.truth: hybrid toys draw {drawn[0]!r} from its constraint, so it has no truth. "
-                "Leave it out, or choose another throw."
-            )
-            raise ToymillError(msg)
-        if ensemble.nuisances == "conditional" and not facts.observed:
-            msg = (
-                f"ensembles.{name}.nuisances: 'conditional' is a fit to the observed data, and this model has none. "
-                "Give it observed data, or name the parameters in truth."
-            )
-            raise ToymillError(msg)
-        if facts.poi not in ensemble.truth:
-            msg = (
-                f"ensembles.{name}.truth: got {dict(ensemble.truth)}; expected a value for the parameter of "
-                f"interest too, as {{{facts.poi}: 1.0}}."
-            )
-            raise ToymillError(msg)
+        if ensemble.thrown_from is None:
+            check_ensemble(name, ensemble, facts, facts)
+        elif name in others:
+            check_thrown(name, study.model, ensemble, facts, others[name])
+            check_ensemble(name, ensemble, facts, others[name])
 
 
 def check_sections(study: Study, facts: Facts) -> None:
@@ -325,19 +299,26 @@ def check_inputs(study: Study) -> None:
         ToymillError: a local input that is not there, a download that was changed since, and what ``facts_of`` and
             ``check_study`` refuse.
     """
-    for key, item in study.model.sources.items():
-        if isinstance(item, str) and not is_file(Path(item)):
-            download = "" if isinstance(study.model, PythonConfig) else " A download is a mapping of url and sha256."
-            msg = f"model.{key}: there is no file {item!r} in {Path.cwd()}.{download}"
-            raise ToymillError(msg)
-    for remote in study.model.remotes:
-        if is_file(remote.local) and not remote.is_as_fetched():
-            msg = f"model: {remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
-            raise ToymillError(msg)
+    for place, model in study.models.items():
+        for key, item in model.sources.items():
+            if isinstance(item, str) and not is_file(Path(item)):
+                download = "" if isinstance(model, PythonConfig) else " A download is a mapping of url and sha256."
+                msg = f"{place}.{key}: there is no file {item!r} in {Path.cwd()}.{download}"
+                raise ToymillError(msg)
+        for remote in model.remotes:
+            if is_file(remote.local) and not remote.is_as_fetched():
+                msg = f"{place}: {remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
+                raise ToymillError(msg)
     if study.scan:
         grid_of(study.scan)
-    if all(is_file(path) for path in study.model.inputs):
-        check_study(study, facts_of(study.model))
+    known = {
+        place: facts_of(model, place)
+        for place, model in study.models.items()
+        if all(is_file(path) for path in model.inputs)
+    }
+    if "model" in known:
+        others = {name: known[key] for name in study.ensembles if (key := f"ensembles.{name}.thrown_from") in known}
+        check_study(study, known["model"], others)
 
 
 def values_tested(ensemble: Ensemble, poi: str) -> list[float]:
@@ -391,12 +372,10 @@ _EXPECTED = {
 def _explain(error: ErrorDetails) -> str:
     """One line for one validation error: key, value, what is allowed."""
     steps = list(error["loc"])
-    kind = steps.pop(1) if steps[:1] == ["model"] and len(steps) > 1 and steps[1] in KINDS else "workspace"
-    location = [
-        str(step)
-        for step in steps
-        if step not in {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch"}
-    ]
+    at = 1 if steps[:1] == ["model"] else 3 if steps[2:3] == ["thrown_from"] else len(steps)
+    kind = steps.pop(at) if len(steps) > at and steps[at] in KINDS else "workspace"
+    tags = {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch"}
+    location = [str(step) for step in steps if step not in tags]
     key = ".".join(location)
     got = json.dumps(error["input"], default=str)
     got = got if len(got) <= 60 else got[:57] + "…"
@@ -417,6 +396,8 @@ def _explain(error: ErrorDetails) -> str:
 
 def _known_keys(location: list[str], kind: str) -> list[str]:
     """The keys that may stand at a place of the configuration."""
+    if location[2:3] == ["thrown_from"]:
+        location = ["model", *location[3:]]
     inside: dict[str, list[type[BaseModel]]] = {
         "path": [Remote],
         "patches": [Remote] if "path" in location[2:] else [NamedPatch, Remote],

@@ -17,8 +17,8 @@ from toymill.errors import ToymillError, nearest
 from toymill.formats import hs3_schema
 from toymill.formats.hs3_constraints import distributions_of
 from toymill.formats.hs3_file import HS3File, open_file, parse, where_of
-from toymill.formats.hs3_parameters import collect, name_of, names_of, parameter_of
-from toymill.formats.specification import Channel, HistoSys, NormSys, ParameterSpec, Sample, Specification
+from toymill.formats.hs3_parameters import collect, name_of, names_of, parameter_of, statistical_errors
+from toymill.formats.specification import Channel, HistoSys, NormSys, ParameterSpec, Sample, Specification, StatError
 from toymill.formats.validation import Json, refuse_duplicates
 
 _Words = tuple[str, str, str | None]  # ROOT's interpolation in words: type, inside ±1, beyond
@@ -110,6 +110,8 @@ def _channel(file: HS3File, distribution: hs3_schema.Distribution, datum: str) -
                     msg = f"{here} has {len(names)} parameters; the sample has {bins} bins."
                     raise ToymillError(msg)
                 entry.factors.append(names)
+                if isinstance(modifier, hs3_schema.StatError):
+                    entry.staterrors.append(StatError(names, statistical_errors(file, sample, modifier)))
         samples.append(entry)
     return Channel(distribution.channel, _observed(file, distribution, datum, bins), samples)
 

@@ -199,6 +199,19 @@ def _statistical_uncertainties(
     return [float(value) for value in relative]
 
 
+def statistical_errors(file: HS3File, sample: hs3_schema.Sample, modifier: hs3_schema.StatError) -> list[float]:
+    """The Monte Carlo statistical uncertainty of a sample's contents, a number a bin; none of errors that are not there.
+
+    A sample without errors has those of counts in ROOT, the square roots of its contents, and none in pyhs3.
+    """
+    contents = sample.data.contents
+    if modifier.data is not None and modifier.data.uncertainties is not None:
+        return modifier.data.uncertainties
+    if sample.data.errors is not None:
+        return sample.data.errors
+    return [float(value) for value in np.sqrt(np.maximum(contents, 0.0))] if file.root else [0.0] * len(contents)
+
+
 def _statistical_constraint(
     file: HS3File, distribution: hs3_schema.Distribution, modifier: hs3_schema.StatError, where: str
 ) -> str:

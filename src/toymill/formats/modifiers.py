@@ -122,6 +122,7 @@ def _channels(workspace: Workspace, sets: dict[str, _Set], norm_code: str, hist_
                         staterror_next[modifier.name] = staterrors[modifier.name] + size
                     first = staterrors[modifier.name]
                     entry.factors.append(names[first : first + size])
+                    entry.staterrors.append(spec.StatError(names[first : first + size], modifier.data))
                 else:
                     entry.factors.append(names[:size] if sets[modifier.name].vector else names * size)
             samples.append(entry)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 Constraint = Literal["none", "normal", "poisson"]
@@ -29,6 +29,13 @@ class HistoSys(NamedTuple):
     code: str
 
 
+class StatError(NamedTuple):
+    """The Monte Carlo statistical uncertainty of a sample's yields, a number a bin, and the parameters that stand for it."""
+
+    parameters: list[str]
+    sigma: list[float]
+
+
 @dataclass(frozen=True)
 class Sample:
     """A process in a channel.
@@ -39,6 +46,7 @@ class Sample:
         normsys: what scales it as a whole, with an interpolation.
         histosys: what shifts its bins, with an interpolation.
         factors: what multiplies it: for each factor the name of a parameter for each bin.
+        staterrors: its Monte Carlo statistical uncertainties, whose parameters are among the factors.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Sample:
     normsys: list[NormSys]
     histosys: list[HistoSys]
     factors: list[list[str]]
+    staterrors: list[StatError] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

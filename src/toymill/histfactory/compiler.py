@@ -40,6 +40,8 @@ class Compiled:
         two_minima: True for a parameter along which there may be a second minimum; see ``second_minima``.
         kinks: True for a parameter along which the expectation has a kink at 0.
         digest: SHA-256 of everything that defines the model.
+        staterrors: Monte Carlo statistical uncertainty of each sample's yields, in the slots of ``templates``, (S, B).
+        of_staterrors: True for the auxiliary data of their parameters, (D,).
     """
 
     parameters: Parameters
@@ -50,6 +52,8 @@ class Compiled:
     two_minima: Bool[np.ndarray, " parameter"]
     kinks: Bool[np.ndarray, " parameter"]
     digest: str
+    staterrors: Float[np.ndarray, "sample bin"]
+    of_staterrors: Bool[np.ndarray, " datum"]
 
 
 def compile_specification(specification: Specification) -> Compiled:
@@ -86,6 +90,8 @@ def compile_specification(specification: Specification) -> Compiled:
         two_minima=found.parameters,
         kinks=kinks,
         digest=specification.digest,
+        staterrors=_staterrors(specification, templates.nominal.shape),
+        of_staterrors=_of_staterrors(specification, len(main)),
     )
     _check_expectation(compiled, specification.source)
     return compiled
@@ -249,6 +255,30 @@ def _modifiers(specification: Specification, bins: int) -> _Modifiers:
             found.add_factors(channel, sample, slot, first)
         first = here.stop
     return found
+
+
+def _staterrors(specification: Specification, shape: tuple[int, ...]) -> Float[np.ndarray, "sample bin"]:
+    variance = np.zeros(shape)
+    first = 0
+    for channel in specification.channels:
+        here = slice(first, first + len(channel.observed))
+        for slot, sample in enumerate(channel.samples):
+            for item in sample.staterrors:
+                variance[slot, here] += np.square(item.sigma)
+        first = here.stop
+    return np.sqrt(variance)
+
+
+def _of_staterrors(specification: Specification, main: int) -> Bool[np.ndarray, " datum"]:
+    names = {
+        name
+        for channel in specification.channels
+        for sample in channel.samples
+        for item in sample.staterrors
+        for name in item.parameters
+    }
+    constrained = [item.name in names for item in specification.parameters if item.constraint != "none"]
+    return np.array([False] * main + constrained)
 
 
 def _templates(specification: Specification, bins: int) -> Templates[np.ndarray]:

@@ -19,7 +19,7 @@ from toymill.histfactory.derivatives import gradient_at, information_of, scoring
 from toymill.histfactory.fisher import information_matrix
 from toymill.histfactory.hessian import hessian_at
 from toymill.histfactory.profiles import ProfiledMinima, profiled_minima
-from toymill.histfactory.rates import by_kind, by_model, main_nll, main_offset, rates_at
+from toymill.histfactory.rates import by_kind, by_model, cells_at, main_nll, main_offset, rates_at
 from toymill.models.base import Fast, Kernel
 from toymill.models.densities import (
     at_floor,
@@ -38,6 +38,15 @@ def expected(templates: Templates[Array], x: Float[Array, "parameter lane"]) -> 
     """Expected main and auxiliary data."""
     theta = by_kind(templates, x)
     return expected_data(templates.constraints, rates_at(templates, theta), theta)
+
+
+@jax.jit
+def template_spread(
+    templates: Templates[Array], staterrors: Float[Array, "sample bin"], x: Float[Array, " parameter"]
+) -> Float[Array, " bin"]:
+    """Standard deviation of the expected main data by independent errors of the nominal yields."""
+    multiplier = cells_at(templates, by_kind(templates, x[:, None])).multiplier[..., 0]
+    return jnp.sqrt(jnp.sum((multiplier * staterrors) ** 2, axis=0))
 
 
 @jax.jit

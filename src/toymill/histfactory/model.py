@@ -18,7 +18,7 @@ from toymill.histfactory.arrays import Templates
 from toymill.histfactory.compiler import Compiled, compile_specification
 from toymill.histfactory.second_minima import SCANNED
 from toymill.linalg import UNROLLED
-from toymill.models.base import Model, Sampling, Tuning, columns
+from toymill.models.base import Model, Sampling, TemplateNoise, Tuning, columns
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -136,6 +136,10 @@ def from_compiled(compiled: Compiled) -> HistFactory:
     scale = np.ones(size)
     scale[constraints.poisson_datum] = constraints.poisson_tau
     observed = np.where(parameter >= 0, compiled.observed, np.nan)
+    noise = TemplateNoise(
+        lambda params: np.asarray(kernel.template_spread(templates, compiled.staterrors, params)),
+        compiled.of_staterrors,
+    )
     of_one_kind = len(order) == len(compiled.parameters)
     return HistFactory(
         parameters=compiled.parameters,
@@ -153,4 +157,5 @@ def from_compiled(compiled: Compiled) -> HistFactory:
         draw=None,
         information=None,
         derived={},
+        template_noise=noise if compiled.staterrors.any() else None,
     )

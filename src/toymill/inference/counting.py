@@ -88,6 +88,27 @@ def moments_of_sums(size: int, sums: Float[np.ndarray, " power"], origin: float 
     return Moments(size, origin + away, rms / np.sqrt(size), rms, rms_error)
 
 
+def bias_in_rms(size: int, sums: Float[np.ndarray, " power"]) -> tuple[float, float]:
+    """Mean over rms, of deviations x of which only the sums Σ xᵏ are known, k = 1 to 4, shape (4,), and its error.
+
+    With r = x̄/s, Var(r) ≈ (s² - r m₃/s + r² (m₄ - s⁴)/(4 s²)) / (n s²), by Var(x̄), Cov(x̄, s) = m₃/(2ns) and Var(s)
+    (Cramér, Mathematical Methods of Statistics, 27.4 and 28.4), for large n.
+
+    Example:
+        >>> bias_in_rms(4, np.array([4.0, 8.0, 16.0, 32.0]))  # 0, 0, 2 and 2
+        (0.8660254037844387, 0.5)
+    """
+    found = moments_of_sums(size, sums)
+    if not found.rms > 0:
+        nan = float("nan")
+        return nan, nan
+    mean, second, cube, _ = (float(item) / size for item in sums)
+    third = cube - 3 * mean * second + 2 * mean**3
+    ratio = found.mean / found.rms
+    variance = found.mean_error**2 - ratio * third / (size * found.rms) + (ratio * found.rms_error) ** 2
+    return ratio, float(np.sqrt(max(variance, 0.0))) / found.rms
+
+
 @dataclass(frozen=True)
 class Distribution:
     """A sample as counts in ascending cells that may be empty between; values spread evenly over their cell.

@@ -7,13 +7,22 @@ linear in μ, and z of CLs nearly so. Above CLs = ½, z is continued by its tang
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import scipy.special
 
 from toymill.errors import ToymillError
+from toymill.inference.samples import (
+    LogRatios,
+    PointWeights,
+    Sample,
+    require_ratio_of_each,
+    told_of,
+    weighted_tails,
+    why_unweighted,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -29,15 +38,17 @@ EMPTY = 0.5
 
 
 class Counts(NamedTuple):
-    """How many certified toys lie below each dataset's statistic, at each test point.
+    """The toys beyond each dataset's statistic, at each test point.
 
     Attributes:
-        signal: of the toys thrown at the test point, (K, N).
-        background: of the background-only toys, (K, N).
+        below: certified toys of both kinds that are not, (K, N).
+        signal: how many count as toys with signal, (K, N); whole numbers unless toys are weighted.
+        background: how many count as background-only ones, (K, N).
     """
 
-    signal: Int[np.ndarray, "test dataset"]
-    background: Int[np.ndarray, "test dataset"]
+    below: Int[np.ndarray, "test dataset"]
+    signal: Float[np.ndarray, "test dataset"]
+    background: Float[np.ndarray, "test dataset"]
 
 
 class Tails(NamedTuple):
@@ -69,36 +80,34 @@ class Influence(NamedTuple):
     """How each toy moves a mean limit.
 
     Attributes:
-        signal_variance: the variance by the toys with signal, summed over the test points.
+        signal: the variance by the toys thrown at each test point, (K,).
         background: the shift by each background-only toy, (N_b,); its sum is 0.
     """
 
-    signal_variance: float
+    signal: Float[np.ndarray, " test"]
     background: Float[np.ndarray, " toy"]
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Sorted toys, of which CLs is counted at each test point.
+    """Toys of which CLs is counted at each test point.
 
     Attributes:
         points: the tested values, ascending, (K,).
-        signal: q at each of them of the certified toys thrown there, sorted.
-        background: q at each of them of the certified background-only toys, sorted.
-        order: which toys these are.
-        signal_failed: toys that are not certified, (K,).
+        samples: the toys at each of them, with signal and background-only.
         background_toys: background-only toys, certified or not.
+        told: of each of them, what the densities of its toys tell; empty without densities.
+        weighted: whether each toy counts for both hypotheses.
         alpha: 1 - level.
         method: CLs or CL_{s+b}.
         tolerance: values of q that differ by less are ties.
     """
 
     points: Float[np.ndarray, " test"]
-    signal: list[Float[np.ndarray, " toy"]]
-    background: list[Float[np.ndarray, " toy"]]
-    order: list[Int[np.ndarray, " toy"]]
-    signal_failed: Int[np.ndarray, " test"]
+    samples: list[Sample]
     background_toys: int
+    told: list[PointWeights]
+    weighted: bool
     alpha: float
     method: Method
     tolerance: float
@@ -113,8 +122,11 @@ class Curves:
         level: float,
         method: Method,
         tolerance: float,
+        log_ratios: LogRatios | None = None,
     ) -> Curves:
         """Sort toys, after a check of the shapes.
+
+        They are not weighted where the densities are not those of the toys.
 
         Raises:
             ToymillError: points that do not ascend, arrays that do not fit them, a level outside of 0 to 1.
@@ -132,15 +144,22 @@ class Curves:
         if not 0 < level < 1 or method not in ("CLs", "CLsb"):
             msg = f"level is {level} and method {method!r}; expected a level between 0 and 1, and CLs or CLsb."
             raise ToymillError(msg)
-        order = [np.argsort(row)[: np.count_nonzero(~np.isnan(row))] for row in background]
-        certified = [np.sort(np.asarray(row))[: np.count_nonzero(~np.isnan(row))] for row in signal]
+        if log_ratios is not None:
+            require_ratio_of_each(log_ratios, signal, background)
+        told = [] if log_ratios is None else [told_of(log_ratios.shares(k), len(own)) for k, own in enumerate(signal)]
+        weighted = bool(told) and all(item.trusted for item in told)
+        samples = []
+        for k, own in enumerate(signal):
+            share = np.repeat([1.0, 0.0], [len(own), background.shape[1]])
+            if log_ratios is not None and weighted:
+                share = log_ratios.shares(k)
+            samples.append(Sample.of(np.asarray(own), background[k], share))
         return cls(
             points=points,
-            signal=certified,
-            background=[row[first] for row, first in zip(background, order, strict=True)],
-            order=order,
-            signal_failed=np.array([len(row) - len(kept) for row, kept in zip(signal, certified, strict=True)]),
+            samples=samples,
             background_toys=background.shape[1],
+            told=told,
+            weighted=weighted,
             alpha=1 - level,
             method=method,
             tolerance=tolerance,
@@ -149,40 +168,53 @@ class Curves:
     def only(self, kept: Bool[np.ndarray, " test"]) -> Curves:
         """The curves at some of the points."""
         at = np.flatnonzero(kept)
-        return Curves(
+        return replace(
+            self,
             points=self.points[at],
-            signal=[self.signal[k] for k in at],
-            background=[self.background[k] for k in at],
-            order=[self.order[k] for k in at],
-            signal_failed=self.signal_failed[at],
-            background_toys=self.background_toys,
-            alpha=self.alpha,
-            method=self.method,
-            tolerance=self.tolerance,
+            samples=[self.samples[k] for k in at],
+            told=[self.told[k] for k in at] if self.told else [],
         )
 
     @property
     def usable(self) -> Bool[np.ndarray, " test"]:
         """Points with certified toys of both kinds, (K,)."""
-        return np.array([len(s) > 0 and len(b) > 0 for s, b in zip(self.signal, self.background, strict=True)])
+        return np.array([min(sample.certified) > 0 for sample in self.samples])
 
     @property
     def signal_toys(self) -> Int[np.ndarray, " test"]:
         """Certified toys with signal, (K,)."""
-        return np.array([len(row) for row in self.signal])
+        return np.array([sample.certified[0] for sample in self.samples])
 
     @property
     def background_certified(self) -> Int[np.ndarray, " test"]:
         """Certified background-only toys, (K,)."""
-        return np.array([len(row) for row in self.background])
+        return np.array([sample.certified[1] for sample in self.samples])
+
+    @property
+    def some_failed(self) -> bool:
+        """Whether any toy is not certified."""
+        return any(any(sample.failed) for sample in self.samples)
+
+    @property
+    def why_unweighted(self) -> str | None:
+        """Why each toy counts for its own truth point alone, in words; None where toys are weighted."""
+        return None if self.weighted else why_unweighted(self.points, self.told)
+
+    def weights_at(self, k: int, q: float) -> PointWeights | None:
+        """What the weights at a tested value are, and CLs of a value of the statistic by them."""
+        if not self.told:
+            return None
+        if np.isnan(q) or not self.weighted or not self.usable[k]:
+            return self.told[k]
+        return weighted_tails(self.samples[k], q - self.tolerance, self.told[k])
 
     def count(self, datasets: Float[np.ndarray, "test dataset"]) -> Counts:
-        """Count the toys below each of N datasets, of which the statistic is given, (K, N)."""
-        below = [
-            [np.searchsorted(row, q - self.tolerance) for row, q in zip(rows, datasets, strict=True)]
-            for rows in (self.signal, self.background)
-        ]
-        return Counts(*(np.array(item, dtype=np.int64).reshape(datasets.shape) for item in below))
+        """Count the toys beyond each of N datasets, of which the statistic is given, (K, N)."""
+        found = []
+        for sample, q in zip(self.samples, datasets, strict=True):
+            below = np.searchsorted(sample.q, q - self.tolerance)
+            found.append((below, *sample.beyond(below)))
+        return Counts(*(np.array(item).reshape(datasets.shape) for item in zip(*found, strict=True)))
 
     def tails(self, counts: Counts, case: Case = "certified") -> Tails:
         """CL_{s+b}, CL_b and CLs of each dataset.
@@ -190,20 +222,32 @@ class Curves:
         An empty tail stands for half a toy, so that z is finite, but CLs of it for half of 1 - level at most: no toy
         says that CLs is larger.
         """
-        signal, background = self.signal_toys[:, None], self.background_certified[:, None]
-        failed, lost = self.signal_failed[:, None], self.background_toys - background
-        above, below = (np.maximum(n - item, EMPTY) for n, item in zip((signal, background), counts, strict=True))
+        (signal, background), (failed, lost) = (
+            np.array(item)[:, :, None].swapaxes(0, 1)
+            for item in ([sample.sizes for sample in self.samples], [sample.lost for sample in self.samples])
+        )
+        above, below = (np.where(item > 0, item, EMPTY) for item in (counts.signal, counts.background))
         if case == "low":
             clsb, clb = above / (signal + failed), (below + lost) / (background + lost)
         elif case == "high":
-            above = above + failed
-            clsb, clb = above / (signal + failed), below / (background + lost)
+            clsb, clb = (above + failed) / (signal + failed), below / (background + lost)
         else:
             clsb, clb = above / signal, below / background
         if self.method == "CLsb":
             clb = np.ones_like(clsb)
         cls = clsb / clb
-        return Tails(clsb, clb, np.where(above < 1, np.minimum(cls, self.alpha / 2), cls))
+        empty = counts.signal + (failed if case == "high" else 0.0) <= 0
+        return Tails(clsb, clb, np.where(empty, np.minimum(cls, self.alpha / 2), cls))
+
+    def cls(
+        self, datasets: Float[np.ndarray, "test dataset"], case: Case = "certified"
+    ) -> Float[np.ndarray, "test dataset"]:
+        """CLs of each dataset, (K, N), NaN where it is not known; point by point, since datasets may be many."""
+        found = np.empty(datasets.shape)
+        for k, q in enumerate(datasets):
+            one = self.only(np.arange(len(self.points)) == k)
+            found[k] = np.where(np.isnan(q), np.nan, one.tails(one.count(q[None]), case).cls[0])
+        return found
 
     def crossings(self, cls: Float[np.ndarray, "test dataset"]) -> Crossings:
         """Where curves of CLs, (K, N), fall below 1 - level."""
@@ -229,8 +273,8 @@ class Curves:
     def influence(self, counts: Counts, found: Crossings, chosen: Int[np.ndarray, " chosen"]) -> Influence:
         """How the toys move the mean limit of some datasets: δL = -δz(L)/z'(L), of the interpolated z.
 
-        Each toy changes CL_{s+b} or CL_b by (1[q ≥ q_obs] - CL)/n, at every point where it counts. Toys with signal are
-        independent between points; a background-only toy is the same at all.
+        Each toy changes CL_{s+b} and CL_b by w (1[q ≥ q_obs] - CL)/Σw, at every point where it counts; w is 1 or 0 unless
+        toys are weighted. Toys with signal are independent between points; a background-only toy is the same at all.
 
         Args:
             counts: of all datasets.
@@ -243,20 +287,24 @@ class Curves:
         for k in (found.first[chosen], found.last[chosen]):
             z, following = z_of(cls[k, n]), z_of(cls[k + 1, n])
             share = (z_of(self.alpha) - z) / (following - z)
-            rise = self._rise(cls, k, counts.signal[:, chosen] < self.signal_toys[:, None])
+            rise = self._rise(cls, k, counts.signal[:, chosen] > 0)
             by_cls[k, n] -= (1 - share) / rise * _slope(cls[k, n]) / 2
             by_cls[k + 1, n] -= share / rise * _slope(cls[k + 1, n]) / 2
         by_cls /= len(chosen)
-        variance, background = 0.0, np.zeros(self.background_toys)
+        variance, background = np.zeros(len(self.points)), np.zeros(self.background_toys)
         for k in np.flatnonzero(by_cls.any(axis=1)):
-            below, size = counts.signal[k, chosen], len(self.signal[k])
+            sample, below = self.samples[k], counts.below[k, chosen]
             weight = by_cls[k] / clb[k]
-            variance += size * np.var(_passed(weight, below, size)) / size**2
-            variance += (np.abs(weight[below == size]).sum() / size) ** 2  # of an empty tail: as of a single toy
+            by_clsb = _passed(weight, below, len(sample.q))
+            by_clb = np.zeros_like(by_clsb)
             if self.method == "CLs":
-                passed = _passed(-by_cls[k] * cls[k] / clb[k], counts.background[k, chosen], len(self.order[k]))
-                background[self.order[k]] += (passed - passed.mean()) / len(passed)
-        return Influence(float(variance), background)
+                by_clb = _passed(-weight * cls[k], below, len(sample.q))
+            by_signal, by_background = sample.moved(by_clsb, by_clb)
+            background += by_background
+            variance[k] = np.sum(by_signal**2)
+            empty = counts.signal[k, chosen] <= 0  # as of a single toy
+            variance[k] += (np.abs(weight[empty]).sum() / sample.sizes[0]) ** 2
+        return Influence(variance, background)
 
     def _rise(
         self,

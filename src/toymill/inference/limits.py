@@ -11,8 +11,10 @@ import scipy.stats
 from toymill.errors import ToymillError
 from toymill.inference.counting import ONE_SIGMA
 from toymill.inference.crossing import EMPTY, Case, Counts, Crossings, Curves, Method
-from toymill.inference.p_values import CLs, cls
-from toymill.record import NumberOrNone, Record, SigmaText
+from toymill.inference.limit_records import Limit, LimitPoint, LimitVariance, UpperLimit
+from toymill.inference.p_values import cls
+from toymill.inference.samples import LogRatios
+from toymill.record import SigmaText
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -25,63 +27,6 @@ _TIES = 0.5  # more of the limits near a quantile are the same as it: they are d
 _DIGITS = 1e-9  # of a limit, within which two are the same
 
 
-class Limit(Record):
-    """An upper limit."""
-
-    value: NumberOrNone
-    """The limit; null where it lies outside of the tested values."""
-    error: NumberOrNone
-    """Its Monte Carlo error; null where fewer than ten toys lie on one side of an expected limit."""
-    low: NumberOrNone
-    """Lower end of its Monte Carlo interval; null where that lies outside of the tested values."""
-    high: NumberOrNone
-    """Upper end of its Monte Carlo interval, likewise."""
-    interpolation: NumberOrNone
-    """How far the curvature between tested values may move it; null where there is no third value to tell."""
-    if_failed_low: NumberOrNone
-    """The limit if failed toys counted such that it is lowest; null where that lies outside of the tested values."""
-    if_failed_high: NumberOrNone
-    """The limit if failed toys counted such that it is highest, likewise."""
-    outside: Literal["below", "above", "failed"] | None
-    """Where it lies if not among the tested values; ``failed`` where fits or toys that would tell are missing."""
-    crossings: int
-    """How often CLs falls below 1 - level; more than once where toys are too few for such close values."""
-    sentence: str
-    """The limit in words."""
-
-
-class LimitPoint(Record):
-    """A tested value."""
-
-    poi: float
-    """The tested value of the parameter of interest."""
-    signal_toys: int
-    """Certified toys thrown there."""
-    signal_failed: int
-    """Toys thrown there that are not certified."""
-    background_toys: int
-    """Certified background-only toys whose statistic is known there."""
-    background_failed: int
-    """Background-only toys whose statistic is not known there."""
-    observed: CLs | None
-    """CLs of the observed data; null without them, or where their fit is not certified."""
-
-
-class UpperLimit(Record):
-    """The observed and the expected upper limits from toys."""
-
-    level: float
-    """The confidence level."""
-    method: Literal["CLs", "CLsb"]
-    """What falls to 1 - level at the limit: CLs, or CL_{s+b} alone."""
-    points: list[LimitPoint]
-    """The tested values, ascending."""
-    observed: Limit | None
-    """The limit from the observed data; null without them."""
-    expected: dict[SigmaText, Limit]
-    """Quantiles of the limits of background-only toys, at Φ(-2) to Φ(2)."""
-
-
 def upper_limit(
     points: Float[np.ndarray, " test"],
     signal: Sequence[Float[np.ndarray, " toy"]],
@@ -91,6 +36,7 @@ def upper_limit(
     level: float = 0.95,
     method: Method = "CLs",
     tolerance: float = 0.0,
+    log_ratios: LogRatios | None = None,
 ) -> UpperLimit:
     """The value at which CLs falls to 1 - level, for the observed data and for each background-only toy.
 
@@ -111,6 +57,10 @@ def upper_limit(
         level: the confidence level.
         method: ``"CLs"``, or ``"CLsb"`` for CL_{s+b} alone.
         tolerance: values of q that differ by less are ties; see ``p_values.tie_tolerance``.
+        log_ratios: densities of the toys, with which those of a tested value and the background-only ones stand for
+            each other, weighted (``samples.shares``): few toys with signal lie as far out as the data of background
+            alone. Without them each toy counts for its own truth point. So it does where a check finds that toys are
+            not of these densities, which ``why_unweighted`` then says.
 
     Raises:
         ToymillError: points that do not ascend, arrays that do not fit them, a level outside of 0 to 1.
@@ -126,7 +76,9 @@ def upper_limit(
         >>> found.observed.sentence
         'The observed limit is 3.060 ± 0.054 at 95 % CL.'
     """
-    curves = Curves.of(points, signal, background, level=level, method=method, tolerance=tolerance)
+    curves = Curves.of(
+        points, signal, background, level=level, method=method, tolerance=tolerance, log_ratios=log_ratios
+    )
     background = np.asarray(background)
     if observed is not None and np.shape(observed) != curves.points.shape:
         msg = f"observed has the shape {np.shape(observed)}; expected {curves.points.shape}, a number for each tested value."
@@ -135,21 +87,23 @@ def upper_limit(
     for k, poi in enumerate(curves.points):
         q = np.nan if observed is None else observed[k]
         at = None if np.isnan(q) else cls(np.asarray(signal[k]), background[k], float(q), tolerance)
-        certified = int(curves.background_certified[k])
+        sample = curves.samples[k]
         told.append(
             LimitPoint(
                 poi=float(poi),
-                signal_toys=int(curves.signal_toys[k]),
-                signal_failed=int(curves.signal_failed[k]),
-                background_toys=certified,
-                background_failed=curves.background_toys - certified,
+                signal_toys=sample.certified[0],
+                signal_failed=sample.failed[0],
+                background_toys=sample.certified[1],
+                background_failed=sample.failed[1],
                 observed=at,
+                weighted=curves.weights_at(k, float(q)),
             )
         )
     return UpperLimit(
         level=level,
         method=method,
         points=told,
+        why_unweighted=curves.why_unweighted,
         observed=None if observed is None else _of_data(curves, np.asarray(observed)),
         expected=_band(curves, background, own=True),
     )
@@ -164,6 +118,7 @@ def expected_for(
     level: float = 0.95,
     method: Method = "CLs",
     tolerance: float = 0.0,
+    log_ratios: LogRatios | None = None,
 ) -> dict[SigmaText, Limit]:
     """The expected limits for other data than background alone, such as toys with a signal injected.
 
@@ -175,11 +130,14 @@ def expected_for(
         level: the confidence level.
         method: ``"CLs"`` or ``"CLsb"``.
         tolerance: values of q that differ by less are ties.
+        log_ratios: densities of the toys; see ``upper_limit``.
 
     Raises:
         ToymillError: as of ``upper_limit``.
     """
-    curves = Curves.of(points, signal, background, level=level, method=method, tolerance=tolerance)
+    curves = Curves.of(
+        points, signal, background, level=level, method=method, tolerance=tolerance, log_ratios=log_ratios
+    )
     return _band(curves, _fitting(curves, datasets), own=False)
 
 
@@ -192,12 +150,15 @@ def limits_of(
     level: float = 0.95,
     method: Method = "CLs",
     tolerance: float = 0.0,
+    log_ratios: LogRatios | None = None,
 ) -> Float[np.ndarray, " dataset"]:
     """The limit of each dataset, (N,); -inf and +inf below and above the tested values, NaN where a fit has failed.
 
     Arguments and errors are those of ``expected_for``.
     """
-    curves = Curves.of(points, signal, background, level=level, method=method, tolerance=tolerance)
+    curves = Curves.of(
+        points, signal, background, level=level, method=method, tolerance=tolerance, log_ratios=log_ratios
+    )
     kept = curves.usable
     if kept.sum() < 2:
         return np.full(np.shape(datasets)[1], np.nan)
@@ -221,7 +182,7 @@ class _Curve(NamedTuple):
 
 
 def _curve(curves: Curves, datasets: Float[np.ndarray, "test dataset"], case: Case = "certified") -> _Curve:
-    known = np.where(np.isnan(datasets), np.nan, curves.tails(curves.count(datasets), case).cls)
+    known = curves.cls(datasets, case)
     return _Curve(known, curves.crossings(known))
 
 
@@ -234,15 +195,16 @@ def _of_data(curves: Curves, observed: Float[np.ndarray, " test"]) -> Limit:
     curves, data = curves.only(kept), observed[kept, None]
     counts, curve = curves.count(data), _curve(curves, data)
     limit = float(curve.crossings.limit[0])
-    if limit == -np.inf and curves.method == "CLs" and counts.background[0, 0] == len(curves.background[0]):
+    if limit == -np.inf and curves.method == "CLs" and counts.background[0, 0] < EMPTY:
         sentence = f"{what} is not known: no background-only toy is as unlike a signal as the data. Throw more of them."
         return _nowhere("failed", what, curves).model_copy(update={"sentence": sentence})
     if not np.isfinite(limit):
         return _nowhere("below" if limit < 0 else "above", what, curves)
     one = np.zeros(1, dtype=np.int64)
     influence = curves.influence(counts, curve.crossings, one)
-    error = float(np.sqrt(influence.signal_variance + np.sum(influence.background**2)))
-    low, high = _ends(curves, counts, curve.crossings)
+    variance = _by_ensemble(influence.signal, influence.background)
+    error = _error(variance)
+    low, high = _ends_of_weighted(curves, curve, error) if curves.weighted else _ends(curves, counts, curve.crossings)
     return Limit(
         value=limit,
         error=error,
@@ -254,7 +216,48 @@ def _of_data(curves: Curves, observed: Float[np.ndarray, " test"]) -> Limit:
         outside=None,
         crossings=int(curve.crossings.number[0]),
         sentence=_sentence(what, limit, error, curves),
+        variance=_at_all(kept, variance),
     )
+
+
+def _by_ensemble(
+    signal: Float[np.ndarray, " test"],
+    background: Float[np.ndarray, " toy"],
+    datasets: Float[np.ndarray, " dataset"] | None = None,
+) -> LimitVariance:
+    """The variance by toys with signal, and by the shifts of each background-only toy and of each other dataset."""
+    others = 0.0 if datasets is None else np.sum(datasets**2)
+    return LimitVariance(signal=signal.tolist(), background=float(np.sum(background**2)), datasets=float(others))
+
+
+def _at_all(kept: Bool[np.ndarray, " test"], variance: LimitVariance) -> LimitVariance:
+    """The variance with an entry for every tested value, of which some are ``kept``."""
+    signal = np.zeros(len(kept))
+    signal[kept] = variance.signal
+    return variance.model_copy(update={"signal": signal.tolist()})
+
+
+def _error(variance: LimitVariance) -> float:
+    return float(np.sqrt(sum(variance.signal) + variance.background + variance.datasets))
+
+
+def _ends_of_weighted(curves: Curves, curve: _Curve, error: float) -> tuple[float, float]:
+    """The interval of one dataset's limit: where CLs crosses if it is at the ends of the interval of a Poisson count.
+
+    The count is that which knows CLs as well as the weighted toys do, as in ``mixture.mixture_tail``.
+    """
+    limit, step = float(curve.crossings.limit[0]), 1e-4
+
+    def scaled(*factors: float) -> Float[np.ndarray, " factor"]:
+        return curves.crossings(curve.cls * np.array(factors)).limit
+
+    up, down = scaled(1 + step, 1 - step)
+    slope = (up - down) / (2 * step)
+    if not (np.isfinite(slope) and slope > 0 and error > 0):
+        return limit - error, limit + error
+    count, tail = (slope / error) ** 2, (1 - ONE_SIGMA) / 2
+    low, high = scaled(*scipy.stats.gamma.ppf([tail, 1 - tail], [count, count + 1]) / count)
+    return float(low), float(high)
 
 
 def _ends(curves: Curves, counts: Counts, found: Crossings) -> tuple[float, float]:
@@ -263,18 +266,17 @@ def _ends(curves: Curves, counts: Counts, found: Crossings) -> tuple[float, floa
     The counts of toys with signal next to the crossing move by themselves, those of the background-only toys together,
     whose correlation between points is nearly full. A count of zero moves between 0.17 and 1.84, from one half.
     """
-    signal, background, limit = counts.signal[:, 0], counts.background[:, 0], found.limit[0]
+    above, below, limit = counts.signal[:, 0], counts.background[:, 0], found.limit[0]
     beside = np.unique([k + step for k in (found.first[0], found.last[0]) for step in (0, 1)])
     tail = (1 - ONE_SIGMA) / 2
 
-    def moved(beyond: Int[np.ndarray, " test"], toys: Int[np.ndarray, " test"]) -> list[Float[np.ndarray, " test"]]:
+    def moved(beyond: Float[np.ndarray, " test"], toys: Int[np.ndarray, " test"]) -> list[Float[np.ndarray, " test"]]:
         some = np.maximum(beyond, 1)
         lowest = np.where(beyond > 0, scipy.stats.beta.ppf(tail, some, toys - some + 1), -np.log(1 - tail) / toys)
         room = np.maximum(toys - beyond, 1)
         highest = np.where(beyond < toys, scipy.stats.beta.ppf(1 - tail, beyond + 1, room), 1.0)
         return [lowest, highest]
 
-    above, below = curves.signal_toys - signal, curves.background_certified - background
     clsb = np.maximum(above, EMPTY) / curves.signal_toys
     clb = np.maximum(below, EMPTY) / curves.background_certified
     each = np.arange(len(clsb))[:, None] == beside
@@ -299,7 +301,7 @@ def _band(curves: Curves, datasets: Float[np.ndarray, "test dataset"], *, own: b
     curve = _curve(curves, datasets)
     failed = np.isnan(curve.crossings.limit)
     bounds = [curve.crossings.limit] * 2
-    if failed.any() or curves.signal_failed.any() or (curves.background_certified < curves.background_toys).any():
+    if failed.any() or curves.some_failed:
         bounds = [_curve(curves, datasets, case).crossings.limit for case in ("low", "high")]
     lowest, highest = (
         np.sort(np.where(failed, end, item)) for item, end in zip(bounds, (-np.inf, np.inf), strict=True)
@@ -312,9 +314,10 @@ def _band(curves: Curves, datasets: Float[np.ndarray, "test dataset"], *, own: b
             found[key] = _nowhere("failed", what, curves)
             continue
         item = _quantile(curves, datasets, curve, order, probability, what, own=own)
-        at = _rank(probability, len(failed))
+        at, variance = _rank(probability, len(failed)), item.variance
         found[key] = item.model_copy(
             update={
+                "variance": variance and _at_all(kept, variance),
                 "if_failed_low": float(lowest[at]) if np.isfinite(lowest[at]) else None,
                 "if_failed_high": float(highest[at]) if np.isfinite(highest[at]) else None,
             }
@@ -343,7 +346,7 @@ def _quantile(
     limit = float(ranked[at])
     if not np.isfinite(limit):
         return _nowhere("below" if limit < 0 else "above", what, curves)
-    error = None
+    error = variance = None
     window = order[at : at + 1]
     if size * min(probability, 1 - probability) >= _FEWEST:
         near = np.abs(np.arange(size) - at) <= np.sqrt(size * probability * (1 - probability))
@@ -358,12 +361,11 @@ def _quantile(
         sparsity = (ranked[high] - ranked[low]) / max(high - low, 1)  # 1/(N f)
         ordering = np.zeros(datasets.shape[1])
         ordering[order] = ((at + 1) / size - (np.arange(size) <= at)) * sparsity
-        variance = influence.signal_variance
         if own:
-            variance += np.sum((influence.background + ordering) ** 2)
+            variance = _by_ensemble(influence.signal, influence.background + ordering)
         else:
-            variance += np.sum(influence.background**2) + np.sum(ordering**2)
-        error = float(np.sqrt(variance))
+            variance = _by_ensemble(influence.signal, influence.background, ordering)
+        error = _error(variance)
     return Limit(
         value=limit,
         error=error,
@@ -375,6 +377,7 @@ def _quantile(
         outside=None,
         crossings=int(curve.crossings.number[order[at]]),
         sentence=_sentence(what, limit, error, curves),
+        variance=variance,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from toymill.inference.limits import Limit
+from toymill.inference.limit_records import Limit
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
 from toymill.record import NumberOrNone, Record

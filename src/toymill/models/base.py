@@ -112,7 +112,7 @@ class Sampling(NamedTuple):
         poisson: True for a Poisson count, False for a normal variable, shape (D,).
         sigma: standard deviation of each normal variable (unused for counts), shape (D,).
         auxiliary: True for an auxiliary datum, shape (D,).
-        parameter: for an auxiliary datum the index of the parameter it constrains, else -1, shape (D,).
+        parameter: for an auxiliary datum the index of the parameter it constrains, -1 for none, shape (D,).
         scale: expectation of an auxiliary datum per unit of its parameter, shape (D,).
         observed: an auxiliary datum as observed, else NaN, shape (D,).
     """
@@ -123,6 +123,23 @@ class Sampling(NamedTuple):
     parameter: Int[np.ndarray, " datum"]
     scale: Float[np.ndarray, " datum"]
     observed: Float[np.ndarray, " datum"]
+
+    def expected(self, params: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " datum"]:
+        """Expectations of the auxiliary data at a point (P,); as observed where they constrain no parameter."""
+        expected: np.ndarray = np.where(self.parameter >= 0, self.scale * params[self.parameter], self.observed)
+        return expected
+
+
+class TemplateNoise(NamedTuple):
+    """What a model says of the Monte Carlo statistics of its templates.
+
+    Attributes:
+        spread: standard deviation of the expectation of each main datum by them, from parameters of shape (P,).
+        held: True for the auxiliary data that stand for them in the likelihood, shape (D,).
+    """
+
+    spread: Callable[[Float[np.ndarray, " parameter"]], Float[np.ndarray, " main"]]
+    held: Bool[np.ndarray, " datum"]
 
 
 @dataclass(frozen=True)
@@ -149,6 +166,7 @@ class Model(abc.ABC):
         information: ``params -> expected Fisher information of the main data``, shape (P,) to (P, P), where the model
             states it; else None.
         derived: quantities that are shown beside the parameters, each ``params -> scalar``, by name.
+        template_noise: the Monte Carlo statistics of templates, where the model states any; else None.
         row_sum: the main data's log-likelihood as a sum over rows, where the model states one; else None.
     """
 
@@ -168,6 +186,7 @@ class Model(abc.ABC):
     information: Callable[..., Float[Array, "parameter parameter"]] | None
     derived: Mapping[str, Callable[..., Float[Array, ""]]]
     row_sum: RowSum | None = field(default=None, kw_only=True)
+    template_noise: TemplateNoise | None = field(default=None, kw_only=True)
 
     @property
     def poi_index(self) -> int:

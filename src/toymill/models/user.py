@@ -73,6 +73,11 @@ class Names(Sequence[str]):
     shape: tuple[int, ...]
     auxiliary: tuple[str, ...]
 
+    @property
+    def main(self) -> str:
+        """Name and shape of the main data, as ``data[3]``."""
+        return f"{self.name}[{','.join(map(str, self.shape))}]" if self.shape else self.name
+
     def __len__(self) -> int:
         return math.prod(self.shape) + len(self.auxiliary)
 
@@ -99,6 +104,7 @@ class UserModel(Model):
     """A model made by ``define_model``.
 
     Attributes:
+        data_names: a name for each datum.
         shape: shape of one main dataset.
         expected: ``params -> expected counts`` of that shape, or None for a density.
         terms: ``(params, row, number) -> log-densities`` for a sum over rows, or None.
@@ -106,6 +112,7 @@ class UserModel(Model):
         mismatch: True if toys are meant to follow another density.
     """
 
+    data_names: Names
     shape: tuple[int, ...]
     expected: Quantity | None
     terms: Terms | None

@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from toymill.inference.limit_records import LimitPoint
 from toymill.inference.mixture import MixtureTail
-from toymill.inference.p_values import CLs, PValue
+from toymill.inference.p_values import PValue
 from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain, with_error
 from toymill.report.of_scan import scan_figure
 from toymill.results.answers import Answers, DiscoveryAnswer, LimitAnswer
@@ -40,6 +41,8 @@ def answers_in_words(summary: Summary) -> list[str]:
             (found.limit.toys.expected["0"], found.limit.expected_verdicts.get("0")),
         )
         lines += [f"limit: {(verdict or limit).sentence}" for limit, verdict in pairs if limit is not None]
+        more = [found.limit.precision and found.limit.precision.sentence, found.limit.toys.why_unweighted]
+        lines += [f"limit: {sentence}" for sentence in more if sentence]
     if found.discovery is not None:
         lines.append(f"discovery: {_discovered(found.discovery)}")
     if found.goodness_of_fit is not None:
@@ -78,7 +81,7 @@ def _curve(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
     """The observed CLs against the tested value, with Monte Carlo errors."""
     name = found.toys.method.replace("CLsb", "CL$_{s+b}$").replace("CLs", "CL$_s$")
     points = np.array([point.poi for point in found.toys.points])
-    observed = [_of_method(point.observed, found.toys.method) for point in found.toys.points]
+    observed = [_of_method(point, found.toys.method) for point in found.toys.points]
     value, low, high = (column(item[k] for item in observed) for k in range(3))
     axes.errorbar(
         points, value, yerr=[value - low, high - value], fmt="o", ms=4, color="black", label=f"observed {name}"
@@ -97,13 +100,19 @@ def _curve(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
     axes.legend(loc="lower left", frameon=False)
 
 
-def _of_method(found: CLs | None, method: str) -> tuple[float | None, float | None, float | None]:
-    """CLs or CL_{s+b} with the ends of its interval."""
-    if found is None:
+def _of_method(point: LimitPoint, method: str) -> tuple[float | None, float | None, float | None]:
+    """CLs or CL_{s+b} of the observed data with the ends of its interval, from weighted toys where they are."""
+    if point.weighted is not None and point.weighted.cls is not None:
+        weighted = point.weighted
+        value, error = (weighted.cls, weighted.cls_error) if method == "CLs" else (weighted.clsb, weighted.clsb_error)
+        if value is not None and error is not None:
+            return value, max(value - error, 0.0), value + error
+    if point.observed is None:
         return None, None, None
     if method == "CLs":
-        return found.value, found.low, found.high
-    return found.clsb.value, found.clsb.low, found.clsb.high
+        return point.observed.value, point.observed.low, point.observed.high
+    clsb = point.observed.clsb
+    return clsb.value, clsb.low, clsb.high
 
 
 def _limits(axes: Axes, summary: Summary, found: LimitAnswer) -> None:

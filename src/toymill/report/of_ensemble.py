@@ -116,16 +116,14 @@ def _parameters(summary: Summary, ensemble: str) -> Figure:
     )
     items = parameters.values()
     rows = np.arange(len(names))[::-1]
-    rms = column(item.rms for item in items)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left.errorbar(
-            column(item.bias for item in items) / rms,
-            rows,
-            xerr=column(item.bias_error for item in items) / rms,
-            fmt="o",
-            color="black",
-            markersize=3.5,
-        )
+    left.errorbar(
+        column(item.bias_in_rms for item in items),
+        rows,
+        xerr=column(item.bias_in_rms_error for item in items),
+        fmt="o",
+        color="black",
+        markersize=3.5,
+    )
     left.axvline(0, color=ORANGE, linewidth=1.5)
     left.set_yticks(rows, [plain(name) for name in names], fontsize=9)
     for axes in (left, right, bound):
@@ -152,7 +150,7 @@ def _parameters(summary: Summary, ensemble: str) -> Figure:
     bound.axvline(1, color=ORANGE, linewidth=1.5)
     bound.set_xlabel("Cramér-Rao bound / variance")
     if not np.isfinite(value).any():
-        bound.text(0.5, 0.5, "no bound, or held data", transform=bound.transAxes, ha="center")
+        bound.text(0.5, 0.5, "no bound, held data, or another truth", transform=bound.transAxes, ha="center")
     left.set_ylim(-0.8, len(names) - 0.2)
     left.set_title(title(summary, ensemble), fontsize=11)
     return figure

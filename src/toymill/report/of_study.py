@@ -13,7 +13,7 @@ from toymill.inference.discovery import Discovery
 from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, fill_table, plain, with_error
 from toymill.report.of_answers import answers_in_words
 from toymill.results.audit import Audit
-from toymill.results.summary import Summary
+from toymill.results.summary import EnsembleSummary, Summary
 
 
 def _levels(summary: Summary) -> list[str]:
@@ -101,6 +101,8 @@ def _overview(summary: Summary, audits: Mapping[str, Audit]) -> Figure:
             interval = item.intervals.profile[level]
             row.append(with_error(interval.coverage, (interval.coverage_high - interval.coverage_low) / 2))
         rows.append(row)
+        if item.thrown_from:
+            sentences.append(plain(f"{name}: {mismodelled(summary.poi, item)}", 400))
         if not item.sections:
             sentences += [plain(f"{name}, {poi} = {test.poi:g}: {test.verdict.sentence}", 400) for test in item.tests]
     missed = [f"{name}: {audit.sentence}" for name, audit in audits.items() if audit.summary.missed]
@@ -122,6 +124,16 @@ def _overview(summary: Summary, audits: Mapping[str, Audit]) -> Figure:
     if found:
         _discovery(panels[1, 0], found)
     return figure
+
+
+def mismodelled(poi: str, item: EnsembleSummary) -> str:
+    """What an ensemble that is thrown from another model says of the one that is fitted."""
+    about, without = item.parameters[poi], item.thrown_from.without_truth if item.thrown_from else []
+    sentence = (
+        f"thrown from another model than the fitted one; {poi} is biased by "
+        f"{with_error(about.bias_in_rms, about.bias_in_rms_error)} of its spread."
+    )
+    return f"{sentence} Without a truth: {', '.join(without)}." if without else sentence
 
 
 def _discovery(axes: Axes, found: Mapping[str, list[Discovery]]) -> None:

@@ -10,11 +10,12 @@ from pydantic import TypeAdapter
 from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
 from toymill.inference.goodness_of_fit import GoodnessOfFit
 from toymill.inference.impacts import Decomposition, Impact
-from toymill.inference.limits import UpperLimit
+from toymill.inference.limit_records import UpperLimit
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
 from toymill.inference.verdicts import AsymptoticVerdict
 from toymill.record import FileRecord, Record, SigmaText
+from toymill.results.design import Round
 from toymill.results.files import read_record
 from toymill.results.scan import ScanAnswer, ScanFile
 
@@ -37,6 +38,21 @@ class LimitAnswer(Record):
     """Whether the asymptotic observed limit may be used; null without one, and without observed data."""
     expected_verdicts: dict[SigmaText, AsymptoticVerdict]
     """The same of each expected limit; empty without asymptotic limits."""
+    precision: Precision | None
+    """The precision that was asked for; null without one."""
+
+
+class Precision(Record):
+    """The Monte Carlo error that was asked for."""
+
+    asked: float
+    """The relative error that was asked for."""
+    reached: bool
+    """Whether every limit that has one is known as well."""
+    rounds: list[Round]
+    """The rounds in which toys were added."""
+    sentence: str
+    """What was reached, and by how many toys, in words."""
 
 
 class TailAnswer(Record):

@@ -81,23 +81,47 @@ class Information(Record):
     """The Cramér-Rao bound on the covariance; null without an inverse."""
 
 
+class ThrownFrom(Record):
+    """Another model than the fitted one, which toys are thrown from."""
+
+    digest: str
+    """SHA-256 of everything that defines it."""
+    truth: dict[ParameterName, float]
+    """The truth, by its parameters."""
+    without_truth: list[str]
+    """Parameters that only the fitted model has: they have no truth. Their auxiliary data fluctuate about the nominal
+    values."""
+
+
 class EnsembleDescription(Record):
     """The truth point of one ensemble."""
 
     digest: str
     """SHA-256 of everything that its toys and fits depend on, save the index and the test points."""
     throw: str
-    """What fluctuates: frequentist, main-only or hybrid."""
+    """What fluctuates: frequentist, main-only, hybrid or templates."""
+    thrown_from: ThrownFrom | None
+    """The other model that its toys are thrown from; null for the fitted one."""
     truth: dict[ParameterName, float]
-    """The truth, by parameter."""
+    """The truth, by parameter; for parameters without a truth, their initial values."""
     derived: dict[QuantityName, float]
-    """The truth of the derived quantities, by name."""
+    """The derived quantities there, by name."""
     tests: list[float]
     """The tested values of the parameter of interest, ascending."""
     asimov: Asimov
     """The fits of the Asimov dataset."""
     information: Information
     """The expected information."""
+
+    @property
+    def without_truth(self) -> list[str]:
+        """Parameters that have no truth, since only the fitted model has them."""
+        return self.thrown_from.without_truth if self.thrown_from else []
+
+    @property
+    def known(self) -> dict[str, float]:
+        """The truth of the parameters that have one."""
+        return {name: value for name, value in self.truth.items() if name not in self.without_truth}
 
 
 class Description(FileRecord):

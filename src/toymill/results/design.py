@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import TypeAdapter
 
 from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
-from toymill.record import EnsembleName, FileRecord, ParameterName, Record
+from toymill.record import EnsembleName, FileRecord, NumberOrNone, ParameterName, Record
 from toymill.results.files import REMOVE, read_record
+
+LimitName = Annotated[str, "limit"]
+"""Key of a mapping: ``observed``, or σ of an expected limit."""
 
 
 class DesignedEnsemble(Record):
@@ -24,6 +28,17 @@ class DesignedEnsemble(Record):
     """The sections that use it."""
 
 
+class Round(Record):
+    """What the toys of a round tell, and how many follow."""
+
+    toys: int
+    """Toys of the limit until then, of all ensembles."""
+    errors: dict[LimitName, NumberOrNone]
+    """Relative Monte Carlo error of the observed and of each expected limit; null where it is not known."""
+    added: int
+    """Toys that are added."""
+
+
 class DesignedLimit(Record):
     """What the section ``limit`` tests."""
 
@@ -33,6 +48,8 @@ class DesignedLimit(Record):
     """The asymptotic limits, by which they were placed; null where they are not known."""
     why_no_asymptotic: str | None
     """Why they are not known; null where they are."""
+    rounds: list[Round]
+    """The rounds in which toys are added for the precision that is asked for, as far as they are done."""
 
 
 class Design(FileRecord):

@@ -14,7 +14,7 @@ from toymill.inference.coverage import Coverage
 from toymill.inference.discovery import Discovery
 from toymill.record import EnsembleName, FileRecord, LevelText, NumberOrNone, ParameterName, QuantityName, Record
 from toymill.results.answers import Answers
-from toymill.results.description import Information, ObservedTest
+from toymill.results.description import Information, ObservedTest, ThrownFrom
 from toymill.results.files import read_record, write_record
 from toymill.results.hdf5 import write_tree
 
@@ -22,14 +22,18 @@ from toymill.results.hdf5 import write_tree
 class Location(Record):
     """Where the estimates of a quantity lie about its truth."""
 
-    truth: float
-    """The truth."""
+    truth: float | None
+    """The truth; null for what only the fitted model has, which then has no bias and no pulls."""
     mean: NumberOrNone
     """Mean of the estimates."""
     bias: NumberOrNone
     """The mean less the truth."""
     bias_error: NumberOrNone
     """Monte Carlo error of the bias."""
+    bias_in_rms: NumberOrNone
+    """The bias in units of the rms."""
+    bias_in_rms_error: NumberOrNone
+    """Its Monte Carlo error."""
     rms: NumberOrNone
     """Root mean square deviation of the estimates from their mean."""
     rms_error: NumberOrNone
@@ -168,9 +172,11 @@ class EnsembleSummary(Record):
     at_kink: int
     """Certified toys whose worst status is at_kink."""
     throw: str
-    """What fluctuates: frequentist, main-only or hybrid."""
+    """What fluctuates: frequentist, main-only, hybrid or templates."""
+    thrown_from: ThrownFrom | None
+    """The other model that its toys are thrown from; null for the fitted one."""
     truth: dict[ParameterName, float]
-    """The truth, by parameter."""
+    """The truth, by parameter, of those that have one."""
     parameters: dict[ParameterName, ParameterSummary]
     """The free parameters, by name."""
     derived: dict[QuantityName, Location]

@@ -2,101 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.stats
 
-from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, signal, tilted
+from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, tilted
 from toymill.config.study import Study
 from toymill.errors import ToymillError
-from toymill.fitting.conditional import fit_tests
 from toymill.fitting.fit import fit
 from toymill.fitting.results import Fits, concatenate, rows_of
 from toymill.fitting.status import Status
 from toymill.inference.global_impacts import from_fit, from_toys, toys_needed
 from toymill.inference.goodness_of_fit import goodness_of_fit
 from toymill.inference.impacts import Decomposition, decompose, impacts
-from toymill.inference.likelihood_ratios import q_0, q_mu, qtilde_mu
-from toymill.inference.limits import Limit, UpperLimit, upper_limit
+from toymill.inference.likelihood_ratios import q_0
 from toymill.inference.misfit import degrees_of_freedom, statistics
 from toymill.inference.mixture import mixture_tail, weights
 from toymill.inference.p_values import tail, tie_tolerance
 from toymill.inference.shifts import shifts
-from toymill.inference.verdicts import limit_verdict, significance_verdict
-from toymill.models.base import Model
+from toymill.inference.verdicts import significance_verdict
 from toymill.results.answers import (
     Answers,
     DiscoveryAnswer,
     GoodnessOfFitAnswer,
     ImpactsAnswer,
-    LimitAnswer,
     TailAnswer,
 )
 from toymill.results.description import Description
 from toymill.results.design import Design
-from toymill.study.collect import fits_of
-from toymill.study.model import checked_model, poi_of, truth_point
-from toymill.toys import throw
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from toymill.study.finished import Files, Stored, held_at
+from toymill.study.limit_answer import limit_answer
+from toymill.study.model import checked_model, truth_point
 
 MOST_FOR_IMPACTS = 5 * 10**7
 """Numbers in the toys that impacts are taken from, at most."""
-
-_AT_BOUND = 1e-5  # relative, of a tested value that was rounded
-
-LOT = 5 * 10**6
-"""Numbers in the toys that are thrown again at once."""
-
-Files = Mapping[str, Sequence[str | Path]]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What answers are made from: a study as it was designed, its model, and the files of its fits."""
-
-    study: Study
-    description: Description
-    design: Design
-    model: Model
-    files: Files
-
-    @property
-    def poi(self) -> str:
-        """The parameter of interest."""
-        return poi_of(self.model)
-
-    @property
-    def observed(self) -> Float[np.ndarray, " datum"]:
-        """The observed data, of a model that has any."""
-        assert self.model.observed is not None
-        return self.model.observed
-
-    def fits(self, ensemble: str) -> Iterator[tuple[int, list[Fits]]]:
-        """The fits of an ensemble in chunks: the index of the first toy, and free and conditional fits."""
-        return fits_of(self.study, self.description, ensemble, self.files[ensemble])
-
-    def toys(self, ensemble: str, first: int, count: int) -> Float[np.ndarray, "toy datum"]:
-        """Toys of an ensemble, thrown again: (n, D)."""
-        truth = truth_point(self.study, self.model, ensemble)
-        mode = self.study.ensembles[ensemble].throw
-        return throw(self.model, truth, count, seed=self.study.seed, first=first, stream=ensemble, mode=mode)
-
-    def lots(self, ensemble: str, first: int, count: int) -> Iterator[Float[np.ndarray, "toy datum"]]:
-        """The same toys, some at once."""
-        step = max(LOT // len(self.model.data_names), 1)
-        for begin in range(first, first + count, step):
-            yield self.toys(ensemble, begin, min(step, first + count - begin))
-
-    def observed_fits(self, tests: Sequence[float]) -> tuple[Fits, list[Fits]]:
-        """The fits of the observed data: free, and at tested values."""
-        held = [{self.poi: value} for value in tests]
-        return fit_tests(self.model, self.observed, held, tolerance=self.study.fit.edm_tolerance)
 
 
 def answer(study: Study, description: Description, design: Design, files: Files) -> Answers:
@@ -113,78 +53,10 @@ def answer(study: Study, description: Description, design: Design, files: Files)
     """
     stored = Stored(study, description, design, checked_model(study), files)
     return Answers(
-        limit=_limit(stored) if study.limit else None,
+        limit=limit_answer(stored) if study.limit else None,
         discovery=_discovery(stored, study.discovery.reach) if study.discovery else None,
         goodness_of_fit=_goodness_of_fit(stored) if study.goodness_of_fit else None,
         impacts=_impacts(stored) if study.impacts else None,
-    )
-
-
-def _limit(stored: Stored) -> LimitAnswer:
-    """Upper limits from toys beside the asymptotic ones."""
-    settings, designed = stored.study.limit, stored.design.limit
-    assert settings
-    assert designed is not None
-    tilde = settings.statistic == "qtilde"
-
-    def values(free: Fits, tests: Sequence[Fits]) -> Float[np.ndarray, "test toy"]:
-        """The statistic at each tested value; without fits at 0, the parameter cannot be negative, and q̃_μ is q_μ."""
-        at = {_held(fits): fits for fits in tests}
-        rows = [
-            qtilde_mu(free, at[mu], at[0.0]) if tilde and 0.0 in at else q_mu(free, at[mu])
-            for mu in designed.values
-            if mu in at
-        ]
-        return np.array(rows)
-
-    background = _statistic(stored, BACKGROUND, values)
-    signals = [_statistic(stored, signal(k + 1), values)[0] for k in range(len(designed.values))]
-    observed = None
-    nll = 0.0
-    if stored.model.observed is not None:
-        free, tests = stored.observed_fits([0.0, *designed.values])
-        observed, nll = values(free, tests)[:, 0], float(free.nll[0])
-    toys = upper_limit(
-        np.array(designed.values),
-        signals,
-        background,
-        observed,
-        level=settings.level,
-        method=settings.method,
-        tolerance=tie_tolerance(nll, stored.study.fit.edm_tolerance),
-    )
-    if designed.values[-1] >= stored.model.parameters.bounds[stored.model.poi_index, 1] * (1 - _AT_BOUND):
-        toys = _at_the_bound(toys)
-    asymptotic, count = designed.asymptotic, settings.toys * len(designed.values) + background.shape[1]
-    verdict, expected = None, {}
-    if asymptotic is not None:
-        if toys.observed is not None and asymptotic.observed is not None:
-            verdict = limit_verdict(asymptotic.observed.value, toys.observed, count=count)
-        for key, item in toys.expected.items():
-            what = "The median expected limit" if key == "0" else f"The expected limit at {int(key):+d} σ"
-            expected[key] = limit_verdict(asymptotic.expected[key].value, item, count=count, what=what)
-    return LimitAnswer(
-        statistic=settings.statistic,
-        toys=toys,
-        asymptotic=asymptotic,
-        why_no_asymptotic=designed.why_no_asymptotic,
-        verdict=verdict,
-        expected_verdicts=expected,
-    )
-
-
-def _at_the_bound(found: UpperLimit) -> UpperLimit:
-    """Limits whose largest tested value is the parameter's upper bound: nothing larger can be tested."""
-
-    def told(limit: Limit) -> Limit:
-        words = limit.sentence.replace("Test larger values.", "It is the upper bound of the parameter.")
-        return limit.model_copy(update={"sentence": words})
-
-    return found.model_copy(
-        update={
-            "observed": found.observed and told(found.observed),
-            "expected": {key: told(item) for key, item in found.expected.items()},
-        }
     )
 
 
@@ -197,7 +69,7 @@ def _discovery(stored: Stored, reach: float) -> DiscoveryAnswer:
     nll = 0.0
     for name in names:
         for first, (free, *tests) in stored.fits(name):
-            background = next(fits for fits in tests if _held(fits) == 0.0)
+            background = next(fits for fits in tests if held_at(fits) == 0.0)
             statistic.append(q_0(free, background))
             nll = max(nll, float(np.nanmax(np.abs(free.nll), initial=0.0)))
             densities += [
@@ -295,16 +167,3 @@ def _decomposed(found: Decomposition) -> str:
         parts[2] = "statistical, and not linear in the data", found.rest
     told = [f"{share.sigma:.4g} {name}" for name, share in parts if share is not None and share.sigma is not None]
     return f"The estimates of {found.of} spread by {total:.4g}: {', '.join(told)}, in quadrature."
-
-
-def _statistic(
-    stored: Stored, ensemble: str, values: Callable[[Fits, Sequence[Fits]], Float[np.ndarray, "test toy"]]
-) -> Float[np.ndarray, "test toy"]:
-    """A statistic of all toys of an ensemble, NaN where a fit is not certified."""
-    return np.concatenate([values(free, tests) for _, (free, *tests) in stored.fits(ensemble)], axis=1)
-
-
-def _held(fits: Fits) -> float:
-    """The value at which conditional fits hold the parameter of interest."""
-    assert fits.poi is not None
-    return float(np.squeeze(fits.fixed[fits.poi]))

@@ -20,7 +20,7 @@ from toymill.models.base import Model
 from toymill.results.audit import Audit, AuditedToy
 from toymill.results.store import reading_shard
 from toymill.stopping import stop_if_asked
-from toymill.study.model import checked_model, poi_of, truth_point
+from toymill.study.model import checked_model, poi_of, truth_of
 from toymill.study.pilot import seconds_a_toy
 from toymill.toys import throw
 
@@ -53,8 +53,8 @@ def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> 
     values = values_tested(settings, poi_of(model))
     toys: list[AuditedToy] = []
     if count:
-        truth = truth_point(study, model, ensemble)
-        data = throw(model, truth, count, seed=study.seed, stream=ensemble, mode=settings.throw)
+        truth = truth_of(study, model, ensemble)
+        data = throw(truth.source, truth.at, count, seed=study.seed, stream=ensemble, mode=settings.throw)
         ours = _ours(study, model, data, values, files)
         minuit_fit(model, data[0])  # compiles
         end = time.monotonic() + budget

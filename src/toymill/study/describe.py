@@ -29,8 +29,9 @@ from toymill.results.description import (
     Observed,
     ObservedTest,
     ParameterDescription,
+    ThrownFrom,
 )
-from toymill.study.model import checked_model, poi_of, truth_point
+from toymill.study.model import Truth, checked_model, poi_of, truth_of
 from toymill.toys import throw
 
 if TYPE_CHECKING:
@@ -45,7 +46,11 @@ def describe(study: Study) -> Description:
         toymill=__version__,
         study=study.study,
         digest=model.digest,
-        inputs={str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in study.model.inputs},
+        inputs={
+            str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+            for section in study.models.values()
+            for path in section.inputs
+        },
         poi=poi_of(model),
         parameters=[
             ParameterDescription(
@@ -86,9 +91,13 @@ def _observed(study: Study, model: Model, observed: Float[np.ndarray, " datum"])
 
 
 def _ensemble(study: Study, model: Model, name: str) -> EnsembleDescription:
-    """An ensemble's truth point, its information, and its Asimov dataset's fits (arXiv:1007.1727, sec. 3.2)."""
+    """An ensemble's truth point, its information, and its Asimov dataset's fits (arXiv:1007.1727, sec. 3.2).
+
+    Information and Asimov dataset are always those of the model that is fitted, as if it were true.
+    """
     poi = poi_of(model)
-    truth = truth_point(study, model, name)
+    found = truth_of(study, model, name)
+    truth = found.point
     information = expected_information(model, truth, seed=study.seed, stream=name)
     bound = cramer_rao(information.matrix, model.parameters.fixed)
     free = [
@@ -100,6 +109,7 @@ def _ensemble(study: Study, model: Model, name: str) -> EnsembleDescription:
     return EnsembleDescription(
         digest=fits_digest(study, name, model.digest),
         throw=study.ensembles[name].throw,
+        thrown_from=_thrown_from(model, found),
         truth=dict(zip(model.parameters.names, truth.tolist(), strict=True)),
         derived={key: float(function(truth)) for key, function in model.derived.items()},
         tests=tests,
@@ -113,6 +123,18 @@ def _ensemble(study: Study, model: Model, name: str) -> EnsembleDescription:
             expected_error=_over_free(information.error, model),
             bound=None if bound is None else bound.tolist(),
         ),
+    )
+
+
+def _thrown_from(model: Model, truth: Truth) -> ThrownFrom | None:
+    """The other model that toys are thrown from; None where that is the model that is fitted."""
+    if truth.digest is None:
+        return None
+    names = truth.source.parameters.names
+    return ThrownFrom(
+        digest=truth.digest,
+        truth=dict(zip(names, truth.at.tolist(), strict=True)),
+        without_truth=[name for name in model.parameters.names if name not in names],
     )
 
 

@@ -220,10 +220,10 @@ def _limit(study: Study, model: Model, null: Point) -> DesignedLimit:
         if settings.values is None:
             msg = f"limit: the asymptotic limits, by which tested values are placed, are not known. {error} Or name the values, in limit.values."
             raise ToymillError(msg) from None
-        return DesignedLimit(values=list(settings.values), asymptotic=None, why_no_asymptotic=str(error))
+        return DesignedLimit(values=list(settings.values), asymptotic=None, why_no_asymptotic=str(error), rounds=[])
     high = float(model.parameters.bounds[model.poi_index, 1])
     values = limit_points(settings, asymptotic, high)
-    return DesignedLimit(values=values, asymptotic=asymptotic, why_no_asymptotic=None)
+    return DesignedLimit(values=values, asymptotic=asymptotic, why_no_asymptotic=None, rounds=[])
 
 
 def _reach(settings: DiscoveryConfig, model: Model) -> float:

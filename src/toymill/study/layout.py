@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from toymill.config.sections import needs, rounds
 from toymill.config.study import Shard, Study, shard_named
 
 PART = 2**20
@@ -22,6 +23,16 @@ def parts(study: Study, ensemble: str) -> list[range]:
     toys = study.ensembles[ensemble].toys
     size = PART if study.keep == "all" else toys
     return [range(first, min(first + size, toys)) for first in range(0, toys, size)]
+
+
+def design_of_fits(study: Study) -> str | None:
+    """The file in a results directory with the truth points and tested values; None of a study without sections.
+
+    Where toys are added in rounds, each round has a file, and ``design.json`` is the last.
+    """
+    if not needs(study):
+        return None
+    return "rounds/0.json" if rounds(study) else "design.json"
 
 
 def keeps_values(study: Study, ensemble: str) -> bool:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
+from pydantic import TypeAdapter
 
-from toymill.config.inspection import Facts
-from toymill.config.model import StatedConfig
-from toymill.config.opening import open_model
+from toymill.config.ensemble import Ensemble, check_ensemble, check_thrown
+from toymill.config.model import ModelConfig, StatedConfig
+from toymill.config.opening import facts_of_model, open_model
 from toymill.config.study import Study, check_study
 from toymill.errors import ToymillError
 from toymill.fitting.fit import fit
 from toymill.fitting.status import Status
 from toymill.models.base import Model
+from toymill.models.other_truth import thrown_from
+from toymill.toys import Source
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -31,7 +35,7 @@ def checked_model(study: Study) -> Model:
         ToymillError: a model that cannot be used, a study that does not fit it.
     """
     model = open_model(study.model)
-    check_study(study, Facts(model.parameters, model.poi, observed=model.observed is not None))
+    check_study(study, facts_of_model(model))
     return model
 
 
@@ -41,17 +45,72 @@ def poi_of(model: Model) -> str:
     return model.poi
 
 
-def truth_point(study: Study, model: Model, ensemble: str) -> Float[np.ndarray, " parameter"]:
-    """The parameter values that an ensemble's toys are thrown at, shape (P,).
+class Truth(NamedTuple):
+    """What an ensemble's toys are thrown from, and at.
+
+    Attributes:
+        source: the model that they are thrown from.
+        at: its parameter values, shape (P,) of that model.
+        point: the same for the model that is fitted; parameters that only it has are at their initial values.
+        digest: SHA-256 of what defines the other model; None where the fitted one is thrown from.
+    """
+
+    source: Source
+    at: Float[np.ndarray, " parameter"]
+    point: Float[np.ndarray, " parameter"]
+    digest: str | None = None
+
+
+def truth_of(study: Study, model: Model, ensemble: str) -> Truth:
+    """What an ensemble's toys are thrown from, and at.
 
     Raises:
-        ToymillError: a conditional fit to the observed data that is not certified.
+        ToymillError: a conditional fit to the observed data that is not certified; a model to throw from that cannot be
+            used, or does not fit the one that is fitted.
     """
     settings = study.ensembles[ensemble]
+    if settings.thrown_from is None:
+        at = _values(ensemble, settings, model)
+        return Truth(model, at, at)
+    key = json.dumps([settings.thrown_from.model_dump(mode="json"), settings.thrown_from.contents])
+    source = _opened(key)
+    facts = facts_of_model(model), facts_of_model(source)
+    check_thrown(ensemble, study.model, settings, *facts)
+    check_ensemble(ensemble, settings, *facts)
+    at = _values(ensemble, settings, source)
+    point = model.parameters.init.copy()
+    for i, name in enumerate(model.parameters.names):
+        if name in source.parameters.names:
+            point[i] = at[source.parameters.index(name)]
+    return Truth(thrown_from(source, model), at, point, source.digest)
+
+
+@lru_cache(maxsize=4)
+def _opened(key: str) -> Model:
+    """A model to throw from, by its section and what tells the content of its files: opened once in a job."""
+    return open_model(TypeAdapter[ModelConfig](ModelConfig).validate_python(json.loads(key)[0]))
+
+
+def truth_point(study: Study, model: Model, ensemble: str) -> Float[np.ndarray, " parameter"]:
+    """The parameter values of the fitted model that an ensemble's toys are thrown at, shape (P,).
+
+    Raises:
+        ToymillError: what ``truth_of`` refuses.
+    """
+    return truth_of(study, model, ensemble).point
+
+
+def _values(ensemble: str, settings: Ensemble, model: Model) -> Float[np.ndarray, " parameter"]:
+    """The truth point of the model that toys are thrown from, shape (P,)."""
     if settings.nuisances == "nominal":
         return model.parameters.values(settings.truth)
     what = f"ensembles.{ensemble}.nuisances: the fit to the observed data at {dict(settings.truth)}"
-    return observed_point(model, settings.truth, what)
+    staterrors = (
+        facts_of_model(model).staterrors if settings.throw == "templates" else ()
+    )  # they are drawn about nominal
+    of = {name: model.parameters.index(name) for name in staterrors}
+    nominal = {name: float(model.parameters.init[i]) for name, i in of.items() if not model.parameters.fixed[i]}
+    return observed_point(model, {**settings.truth, **nominal}, what)
 
 
 def observed_point(model: Model, held: Mapping[str, float], what: str) -> Float[np.ndarray, " parameter"]:

@@ -22,13 +22,13 @@ from pydantic import TypeAdapter, ValidationError
 from toymill._version import __version__
 from toymill.cache import JOBS
 from toymill.config.dependencies import fits_job
-from toymill.config.sections import SECTIONS, needs
+from toymill.config.sections import SECTIONS, needs, rounds
 from toymill.config.study import Study
 from toymill.errors import ToymillError
 from toymill.job import COMPILATION_CACHE
 from toymill.record import EnsembleName, FileRecord, Record
 from toymill.results.files import REMOVE, read_record, temporary_name, write_record
-from toymill.study.layout import range_of, superseded
+from toymill.study.layout import design_of_fits, range_of, superseded
 
 CACHES = COMPILATION_CACHE / JOBS
 """Where jobs have folders of their own, named by host and process."""
@@ -140,7 +140,7 @@ def _settings(study: Study) -> dict[str, dict[str, Any]]:
 
 def _remade(directory: Directory, remade: set[Path]) -> Iterable[Path]:
     """The files that a run makes anew: with all shards, where it is known only later which, by a design or a plan."""
-    later = {directory.folder / name for name in ("design.json", "plan.json")}
+    later = {directory.folder / name for name in (design_of_fits(directory.study), "plan.json") if name}
     return remade | set((directory.folder / "fits").glob("*/*.h5")) if remade & later else remade
 
 
@@ -213,8 +213,12 @@ def _remove_stale(directory: Directory) -> None:
     audits = [path for path in folder.glob("audit/*.json") if path.stem not in study.ensembles]
     for path in (*figures, *sections, *audits):
         path.unlink(missing_ok=True)
-    if not needs(study):
-        (folder / "design.json").unlink(missing_ok=True)
+    designs = [] if needs(study) else [folder / "design.json"]
+    designs += [] if rounds(study) else [*folder.glob("rounds/*.json")]
+    for path in designs:
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        (folder / "rounds").rmdir()  # if it is empty
 
 
 def _is_held(study: Study, path: Path, present: Iterable[Path]) -> bool:

@@ -23,7 +23,7 @@ from toymill.results.hdf5 import ShardKey
 from toymill.results.store import writing_shard, writing_toys
 from toymill.results.tally import Tally
 from toymill.stopping import stop_if_asked
-from toymill.study.model import checked_model, derived_quantities, poi_of, truth_point
+from toymill.study.model import checked_model, derived_quantities, poi_of, truth_of, truth_point
 from toymill.study.stored import Stored, keep_part, reading_stored
 from toymill.toys import throw
 
@@ -53,14 +53,15 @@ def throw_chunks(
     A chunk ends at a multiple of its size, whatever the shard, or with the shard.
     """
     settings = study.ensembles[ensemble]
-    truth = truth_point(study, model, ensemble)
+    truth = truth_of(study, model, ensemble)
     fits = 1 + len(values_tested(settings, poi_of(model)))
     size = chunk_size(model, fits)
     first, end = shard.first, shard.first + shard.toys
     while first < end:
         stop_if_asked()
         count = min(size - first % size, end - first)
-        yield first, throw(model, truth, count, seed=study.seed, first=first, stream=ensemble, mode=settings.throw)
+        data = throw(truth.source, truth.at, count, seed=study.seed, first=first, stream=ensemble, mode=settings.throw)
+        yield first, data
         first += count
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from toymill.config.study import Study
 from toymill.fitting.status import CERTIFIED_STATUSES, Status
 from toymill.inference.agreement import LEVELS, compare_quantile, histogram, verdict, zeros
 from toymill.inference.asymptotics import CDF, asymptotic_cdf
-from toymill.inference.counting import Moments, moments_of_sums
+from toymill.inference.counting import bias_in_rms, moments_of_sums
 from toymill.inference.covariance import covariance_of_sums, efficiencies
 from toymill.inference.coverage import coverage
 from toymill.inference.discovery import discovery
@@ -43,6 +44,9 @@ from toymill.results.summary import (
 from toymill.results.tally import PULL_EDGES, TAIL, Tally
 from toymill.study.collect import Collected, collect, counted, part_key
 from toymill.study.model import derived_of_study
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _LARGEST = 10  # toys of the largest t that the summary names
 
@@ -105,7 +109,7 @@ def summarize_comparisons(
         poi=description.poi,
         ensembles={
             name: EnsembleComparison(
-                truth=description.ensembles[name].truth, near=tables[name].near, methods=tables[name].methods
+                truth=description.ensembles[name].known, near=tables[name].near, methods=tables[name].methods
             )
             for name in study.ensembles
         },
@@ -147,9 +151,14 @@ def _ensemble(study: Study, description: Description, name: str, found: Collecte
         at_bound=int(worst[Status.AT_BOUND]),
         at_kink=int(worst[Status.AT_KINK]),
         throw=about.throw,
-        truth=about.truth,
-        parameters={item.name: _parameter(tally, i) for i, item in enumerate(description.parameters) if not item.fixed},
-        derived={key: _derived(tally, i) for i, key in enumerate(about.derived)},
+        thrown_from=about.thrown_from,
+        truth=about.known,
+        parameters={
+            item.name: _parameter(tally, i, known=item.name in about.known)
+            for i, item in enumerate(description.parameters)
+            if not item.fixed
+        },
+        derived={key: _derived(tally, i, known=not about.without_truth) for i, key in enumerate(about.derived)},
         information=_information(about, found.names, tally),
         pull_histogram=PullHistogram(
             edges=PULL_EDGES.tolist(),
@@ -174,14 +183,13 @@ def _ensemble(study: Study, description: Description, name: str, found: Collecte
     )
 
 
-def _parameter(tally: Tally, i: int) -> ParameterSummary:
-    """Bias, spread and pull of parameter i."""
-    truth = float(tally.truth[i])
+def _parameter(tally: Tally, i: int, *, known: bool) -> ParameterSummary:
+    """Bias, spread and pull of parameter i; of one without a truth, mean and spread."""
     sums = np.array([tally.sums[i], tally.products[i, i], tally.products_21[i, i], tally.products_22[i, i]])
-    value = moments_of_sums(int(tally.certified), sums, truth)
-    pull = moments_of_sums(int(tally.pulls[i]), tally.pull_sums[i])
+    away = int(tally.certified), sums
+    pull = moments_of_sums(int(tally.pulls[i]) if known else 0, tally.pull_sums[i])
     return ParameterSummary(
-        **dict(_location(value, truth)),
+        **dict(_location(*away, float(tally.truth[i]), known=known)),
         pulls=pull.size,
         pull_mean=pull.mean,
         pull_mean_error=pull.mean_error,
@@ -191,19 +199,23 @@ def _parameter(tally: Tally, i: int) -> ParameterSummary:
     )
 
 
-def _derived(tally: Tally, i: int) -> Location:
+def _derived(tally: Tally, i: int, *, known: bool) -> Location:
     """Bias and spread of derived quantity i."""
-    truth = float(tally.derived_truth[i])
-    return _location(moments_of_sums(int(tally.derived[i]), tally.derived_sums[i], truth), truth)
+    return _location(int(tally.derived[i]), tally.derived_sums[i], float(tally.derived_truth[i]), known=known)
 
 
-def _location(value: Moments, truth: float) -> Location:
-    """Where estimates lie about the truth."""
+def _location(size: int, sums: Float[np.ndarray, " power"], truth: float, *, known: bool) -> Location:
+    """Where estimates lie about the truth, if it is known: from sums of powers of their distances from it."""
+    value = moments_of_sums(size, sums, truth)
+    nan = float("nan")
+    in_rms, in_rms_error = bias_in_rms(size, sums) if known else (nan, nan)
     return Location(
-        truth=truth,
+        truth=truth if known else None,
         mean=value.mean,
-        bias=value.mean - truth,
-        bias_error=value.mean_error,
+        bias=value.mean - truth if known else nan,
+        bias_error=value.mean_error if known else nan,
+        bias_in_rms=in_rms,
+        bias_in_rms_error=in_rms_error,
         rms=value.rms,
         rms_error=value.rms_error,
     )
@@ -212,7 +224,8 @@ def _location(value: Moments, truth: float) -> Location:
 def _information(about: EnsembleDescription, names: Sequence[str], tally: Tally) -> InformationSummary:
     """Expected information and Cramér-Rao bound at the truth, beside the toys' covariance.
 
-    There is no efficiency where auxiliary data are held: the bound is for data that all fluctuate.
+    There is no efficiency where auxiliary data are held, or another model is thrown from: the bound is for data of the
+    fitted model that all fluctuate.
     """
     stated = about.information
     columns = [names.index(name) for name in stated.parameters]
@@ -222,7 +235,7 @@ def _information(about: EnsembleDescription, names: Sequence[str], tally: Tally)
         tally.sums[columns],
         *(part[inside] for part in (tally.products, tally.products_21, tally.products_22)),
     )
-    each = efficiencies(stated.bound, found, comparable=about.throw == "frequentist")
+    each = efficiencies(stated.bound, found, comparable=about.throw == "frequentist" and about.thrown_from is None)
     return InformationSummary(
         **dict(stated),
         covariance=found.value.tolist(),

@@ -1,0 +1,16 @@
+"""Decide how many toys a limit needs more for the precision that is asked for."""
+
+from toymill.job import prepare, reported
+
+prepare(snakemake.threads)
+from toymill.config.designed import study_of  # noqa: E402
+from toymill.results.description import read_description  # noqa: E402
+from toymill.results.design import read_design  # noqa: E402
+from toymill.results.files import write_record  # noqa: E402
+from toymill.study.collect import by_ensemble  # noqa: E402
+from toymill.study.limit_answer import add_toys  # noqa: E402
+
+with reported(snakemake.log):
+    study, description = study_of(snakemake.config, snakemake.input.design), read_description(snakemake.input.model)
+    design, files = read_design(snakemake.input.design), by_ensemble(snakemake.input.fits)
+    write_record(snakemake.output[0], add_toys(study, description, design, files))

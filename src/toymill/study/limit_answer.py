@@ -1,0 +1,142 @@
+"""The answer to the section ``limit``: upper limits from toys, beside the asymptotic ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toymill.config.sections import BACKGROUND, signal
+from toymill.config.study import Study
+from toymill.fitting.results import Fits
+from toymill.inference.likelihood_ratios import q_mu, qtilde_mu
+from toymill.inference.limit_records import Limit, UpperLimit
+from toymill.inference.limits import upper_limit
+from toymill.inference.p_values import tie_tolerance
+from toymill.inference.samples import LogRatios
+from toymill.inference.verdicts import limit_verdict
+from toymill.results.answers import LimitAnswer
+from toymill.results.description import Description
+from toymill.results.design import Design
+from toymill.study.densities import log_ratios_of
+from toymill.study.finished import Files, Stored, held_at, statistic_of
+from toymill.study.model import checked_model, truth_point
+from toymill.study.rounds import limit_ensembles, next_round, precision_reached
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+_AT_BOUND = 1e-5  # relative, of a tested value that was rounded
+
+
+def upper_limits(stored: Stored) -> UpperLimit:
+    """The observed and the expected upper limits from the toys of a study."""
+    settings, designed = stored.study.limit, stored.design.limit
+    assert settings
+    assert designed is not None
+    tilde = settings.statistic == "qtilde"
+
+    def values(free: Fits, tests: Sequence[Fits]) -> Float[np.ndarray, "test toy"]:
+        """The statistic at each tested value; without fits at 0, the parameter cannot be negative, and q̃_μ is q_μ."""
+        at = {held_at(fits): fits for fits in tests}
+        rows = [
+            qtilde_mu(free, at[mu], at[0.0]) if tilde and 0.0 in at else q_mu(free, at[mu])
+            for mu in designed.values
+            if mu in at
+        ]
+        return np.array(rows)
+
+    background = statistic_of(stored, BACKGROUND, values)
+    signals = [statistic_of(stored, signal(k + 1), values)[0] for k in range(len(designed.values))]
+    observed = None
+    nll = 0.0
+    if stored.model.observed is not None:
+        free, tests = stored.observed_fits([0.0, *designed.values])
+        observed, nll = values(free, tests)[:, 0], float(free.nll[0])
+    toys = upper_limit(
+        np.array(designed.values),
+        signals,
+        background,
+        observed,
+        level=settings.level,
+        method=settings.method,
+        tolerance=tie_tolerance(nll, stored.study.fit.edm_tolerance),
+        log_ratios=_log_ratios(stored, [signal(k + 1) for k in range(len(designed.values))]),
+    )
+    at_bound = designed.values[-1] >= stored.model.parameters.bounds[stored.model.poi_index, 1] * (1 - _AT_BOUND)
+    return _at_the_bound(toys) if at_bound else toys
+
+
+def limit_answer(stored: Stored) -> LimitAnswer:
+    """Upper limits from toys beside the asymptotic ones."""
+    settings, designed = stored.study.limit, stored.design.limit
+    assert settings
+    assert designed is not None
+    toys = upper_limits(stored)
+    asymptotic, count = (
+        designed.asymptotic,
+        sum(stored.study.ensembles[name].toys for name in limit_ensembles(stored.design)),
+    )
+    verdict, expected = None, {}
+    if asymptotic is not None:
+        if toys.observed is not None and asymptotic.observed is not None:
+            verdict = limit_verdict(asymptotic.observed.value, toys.observed, count=count)
+        for key, item in toys.expected.items():
+            what = "The median expected limit" if key == "0" else f"The expected limit at {int(key):+d} σ"
+            expected[key] = limit_verdict(asymptotic.expected[key].value, item, count=count, what=what)
+    return LimitAnswer(
+        statistic=settings.statistic,
+        toys=toys,
+        asymptotic=asymptotic,
+        why_no_asymptotic=designed.why_no_asymptotic,
+        verdict=verdict,
+        expected_verdicts=expected,
+        precision=precision_reached(toys, stored.design, settings.precision) if settings.precision else None,
+    )
+
+
+def _at_the_bound(found: UpperLimit) -> UpperLimit:
+    """Limits whose largest tested value is the parameter's upper bound: nothing larger can be tested."""
+
+    def told(limit: Limit) -> Limit:
+        words = limit.sentence.replace("Test larger values.", "It is the upper bound of the parameter.")
+        return limit.model_copy(update={"sentence": words})
+
+    return found.model_copy(
+        update={
+            "observed": found.observed and told(found.observed),
+            "expected": {key: told(item) for key, item in found.expected.items()},
+        }
+    )
+
+
+def _log_ratios(stored: Stored, names: Sequence[str]) -> LogRatios:
+    """The densities of the toys of a limit, with which they are weighted."""
+    null, *truths = (truth_point(stored.study, stored.model, name) for name in (BACKGROUND, *names))
+
+    def of(ensemble: str, at: Sequence[Float[np.ndarray, " parameter"]]) -> Float[np.ndarray, "truth toy"]:
+        toys, count = partial(stored.toys, ensemble), stored.study.ensembles[ensemble].toys
+        return log_ratios_of(stored.model, toys, count, at, null)
+
+    own = [of(name, [truth])[0] for name, truth in zip(names, truths, strict=True)]
+    return LogRatios(own, of(BACKGROUND, truths))
+
+
+def add_toys(study: Study, description: Description, design: Design, files: Files) -> Design:
+    """The design with the toys that the next round adds for the precision of a limit; see ``rounds.next_round``.
+
+    Args:
+        study: the study with the ensembles of its sections, as the design has them.
+        description: the content of its ``model.json``.
+        design: the design of the round before.
+        files: the shards' files of each ensemble.
+
+    Raises:
+        ToymillError: a shard that is missing, damaged or of another study, by name.
+    """
+    assert study.limit
+    assert study.limit.precision is not None
+    stored = Stored(study, description, design, checked_model(study), files)
+    return next_round(design, partial(upper_limits, stored), study.limit.precision)
