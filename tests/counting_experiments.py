@@ -66,6 +66,50 @@ def gauss_toys(rng, signal, background, points=POINTS_OF_GAUSS):
     )
 
 
+def unified(mu, n, b):
+    """t_μ of a count n ~ Poisson(μ + b), μ̂ kept above 0: the ordering of Feldman and Cousins, physics/9711021."""
+    return 2 * (_poisson_nll(n, mu + b) - _poisson_nll(n, np.maximum(n, b)))
+
+
+def unified_p(mu, n, b):
+    """P(t_μ ≥ its observed value) at each μ, by enumeration of counts up to 199."""
+    counts = np.arange(200)
+    mu = np.atleast_1d(mu)[:, None]
+    beyond = unified(mu, counts, b) >= unified(mu, n, b) - 1e-9
+    return np.sum(scipy.stats.poisson.pmf(counts, mu + b) * beyond, axis=1)
+
+
+def unified_gauss(mu, x):
+    """t_μ of one normal measurement x of unit width, μ̂ kept above 0."""
+    return (x - mu) ** 2 - np.minimum(x, 0) ** 2
+
+
+def unified_gauss_p(mu, x):
+    """Its exact p-value: where the likelihood ratio is as small as that of x, on either side."""
+    t = unified_gauss(mu, x)
+    below = np.where(t <= mu**2, mu - np.sqrt(t), (mu**2 - t) / (2 * np.maximum(mu, 1e-300)))
+    return scipy.stats.norm.sf(np.sqrt(t)) + scipy.stats.norm.cdf(below - mu)
+
+
+def unified_onoff(mu, on, off, tau):
+    """t_μ of the on/off problem, μ̂ kept above 0."""
+
+    def nll(signal, background):
+        return _poisson_nll(on, signal + background) + _poisson_nll(off, tau * background)
+
+    best = np.maximum(on - off / tau, 0.0)
+    free = nll(best, np.where(best > 0, off / tau, (on + off) / (1 + tau)))
+    return np.maximum(2 * (nll(mu, onoff_background(mu, on, off, tau)) - free), 0.0)
+
+
+def unified_onoff_p(mu, on, off, tau, most=120):
+    """Its exact p-value with b at its conditional estimate, by enumeration."""
+    b = onoff_background(mu, on, off, tau)
+    ons, offs = np.meshgrid(np.arange(most), np.arange(most), indexing="ij")
+    probability = scipy.stats.poisson.pmf(ons, mu + b) * scipy.stats.poisson.pmf(offs, tau * b)
+    return float(np.sum(probability[unified_onoff(mu, ons, offs, tau) >= unified_onoff(mu, on, off, tau) - 1e-9]))
+
+
 def gauss_weighted(rng, signal, background, points=POINTS_OF_GAUSS, width=1.0):
     """``gauss_toys``, and ln f_k/f_0 of each of them, for a unit width whatever their own."""
     mu = points[:, None]

@@ -100,7 +100,10 @@ def test_smallest_study_has_every_default():
             ["model.path", "leave its archive"],
         ),
         ({"study": "../up"}, ["study", 'got "../up"']),
-        (ensemble(throw="bayesian"), ["ensembles.one.throw", "'frequentist', 'main-only' or 'hybrid'", "bayesian"]),
+        (
+            ensemble(throw="bayesian"),
+            ["ensembles.one.throw", "'frequentist', 'main-only', 'hybrid' or 'templates'", "bayesian"],
+        ),
         (ensemble(truth={"mu": float("inf")}), ["ensembles.one.truth.mu", "finite"]),
         ({"ensembles": {}}, ["ensembles: needs at least one"]),
         ({"ensembles": []}, ["ensembles: expected a mapping"]),

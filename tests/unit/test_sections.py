@@ -2,6 +2,7 @@
 
 import json
 
+import counting_experiments as exact_counts
 import numpy as np
 import pytest
 import scipy.optimize
@@ -10,10 +11,11 @@ from asked import finish, stated
 
 import toymill
 from toymill.config.designed import designed, planned
-from toymill.config.sections import audited, needs
+from toymill.config.sections import at_tested, audited, needs
 from toymill.config.study import read_study
 from toymill.errors import ToymillError
-from toymill.inference.likelihood_ratios import q_0, qtilde_mu
+from toymill.inference.likelihood_ratios import q_0, qtilde_mu, t_mu
+from toymill.inference.neyman import root_of
 from toymill.report import of_answers
 from toymill.report.draw import draw
 from toymill.study.design import design_study
@@ -21,6 +23,7 @@ from toymill.study.model import checked_model
 
 SECTIONS = {
     "limit": {"points": 6, "toys": 4000, "background_toys": 4000},
+    "interval": {"points": 10, "toys": 3000},
     "discovery": {"toys": 4000, "reach": 5},
     "goodness_of_fit": {"toys": 2000},
     "impacts": {"toys": 2000},
@@ -115,6 +118,40 @@ def test_expected_limits_are_in_order_and_near_the_asymptotic_ones(finished):
         )
 
 
+def test_the_intervals_are_the_enumerated_ones(finished, exact):
+    """Each p-value is the exact one, and each end where the exact p at the tested values crosses."""
+    _, design, summary = finished
+    model, fits, probability = exact
+    found, asymptotic = summary.answers.interval, design.interval.asymptotic
+    right = []
+    for item in found.toys.points:
+        free, (conditional,) = fits(item.poi)
+        t = t_mu(free, conditional)
+        right.append(probability(item.poi)[t[:-1] >= t[-1] - 1e-6].sum())
+        assert item.test.t == pytest.approx(t[-1], abs=1e-6)
+        assert abs(item.test.p_value.value - right[-1]) < 4 * np.sqrt(right[-1] * (1 - right[-1]) / 3000) + 1e-9
+        for level, critical in item.test.critical.items():
+            assert abs(critical.value - scipy.stats.chi2.ppf(float(level), 1)) < 0.2 + 4 * (
+                critical.high - critical.low
+            )
+    points, r = np.array(design.interval.values), root_of(right)
+    assert [item.poi for item in found.toys.points] == points.tolist()
+    for level, interval in found.toys.intervals.items():
+        low, high = np.flatnonzero(r < root_of(1 - float(level)))[[0, -1]]
+        for end, inside, outside in ((interval.low, low, low - 1), (interval.high, high, high + 1)):
+            share = (r[outside] - root_of(1 - float(level))) / (r[outside] - r[inside])
+            exactly = points[outside] + share * (points[inside] - points[outside])
+            assert abs(end.value - exactly) < 4 * end.error
+            assert end.error < 0.05
+            assert asymptotic[level].low < asymptotic[level].best < asymptotic[level].high
+        profile = toymill.profile_interval(model, model.observed, levels=[scipy.stats.chi2.ppf(float(level), 1)])
+        assert (asymptotic[level].low, asymptotic[level].high) == (profile.low[0, 0], profile.high[0, 0])
+        for side in ("low", "high"):
+            verdict, end = getattr(found.verdicts[level], side), getattr(interval, side)
+            assert verdict.asymptotic == getattr(asymptotic[level], side)
+            assert verdict.difference == pytest.approx((verdict.asymptotic - 1) / (end.value - 1) - 1, rel=1e-6)
+
+
 def test_a_perfect_fit_is_good_and_the_two_counts_are_all_of_the_error(finished):
     answers = finished[2].answers
     assert answers.goodness_of_fit.statistics["saturated"].p_value.value == 1.0  # as many parameters as data
@@ -141,14 +178,16 @@ def test_truths_stand_at_the_fits_to_the_observed_data(finished, exact):
     assert design.ensembles["background"].tests == [0.0, *design.limit.values]
 
 
-def test_every_section_has_a_figure_and_a_sentence(finished, tmp_path):
+def test_every_section_has_a_figure_and_a_sentence(finished, root, tmp_path):
     summary = finished[2]
     draw(summary, {name: tmp_path / f"{name}.svg" for name in of_answers.FIGURES})
     assert all((tmp_path / f"{name}.svg").read_bytes().startswith(b"<?xml") for name in SECTIONS)
+    assert all((root / f"workflow/report/{name}.rst").exists() for name in SECTIONS)  # the captions
     told = of_answers.answers_in_words(summary)
     assert [line.partition(":")[0] for line in told] == [
         "limit",
         "limit",
+        *["interval"] * 6,
         "discovery",
         "goodness of fit",
         "impacts",
@@ -160,9 +199,22 @@ def test_sections_share_toys(root):
     found = needs(study)
     assert found["background"].toys == 700
     assert found["background"].sections == ("limit", "discovery")
+    assert at_tested(study) == []
     assert list(found) == ["background", *(f"signal-0{k}" for k in range(1, 5)), "tilted-1", "tilted-2", "best-fit"]
     assert list(planned(study).ensembles) == list(found)
     assert audited(study) == ["background", "signal-04", "tilted-2", "best-fit"]
+
+
+def test_an_interval_takes_the_toys_of_other_sections_where_their_values_are_its_own(root):
+    values = {"limit": {"values": [0.5, 1.5], "toys": 300}, "interval": {"values": [0.0, 0.5, 1.0], "toys": 400}}
+    study = stated(root, **values)
+    assert at_tested(study) == ["background", "signal-01", "interval-03"]
+    assert needs(study)["signal-01"] == (400, ("limit", "interval"))
+    design = design_study(study)
+    assert design.interval.values == [0.0, 0.5, 1.0]
+    assert design.ensembles["background"].tests == [0.0, 0.5, 1.5]
+    assert [design.ensembles[name].truth["mu"] for name in at_tested(study)] == design.interval.values
+    assert list(needs(stated(root, interval={"values": [0.0, 0.5]}))) == ["interval-01", "interval-02"]
 
 
 def test_a_resolved_study_asks_the_same(root):
@@ -280,11 +332,14 @@ def test_a_design_of_other_sections_is_refused(root):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, "needs at least one, or one of the sections limit, discovery"),
+        ({}, "needs at least one, or one of the sections limit, interval, discovery"),
         ({"limit": {"lvel": 0.9}}, "limit.lvel: unknown key. Did you mean 'level'"),
         ({"limit": {"values": [1.0, 0.5]}}, "limit.values: they do not ascend"),
         ({"limit": {"level": 0.3}}, "limit.level: input should be greater than 0.5; got 0.3"),
         ({"limit": 3}, "limit: expected a mapping"),
+        ({"interval": {"values": [1.0, 1.0]}}, "interval.values: they do not ascend"),
+        ({"interval": {"levels": [68]}}, "interval.levels.0: input should be less than 1; got 68"),
+        ({"interval": {"statistic": "q"}}, "interval.statistic: input should be 't' or 'ttilde'"),
         ({"limit": {}, "keep": "poi"}, "keep: poi stores too little for limit"),
         ({"discovery": {}, "kind": "optimisers"}, "discovery: is for a study of kind toys"),
         (
@@ -305,6 +360,34 @@ def test_a_section_that_does_not_fit_the_model_is_refused(root):
     counts = {"kind": "onoff"}
     with pytest.raises(ToymillError, match="impacts needs a fit to the observed data, and this model has none"):
         checked_model(read_study({"study": "asked", "model": counts, "impacts": {}}))
+    with pytest.raises(ToymillError, match="interval needs a fit to the observed data, and this model has none"):
+        checked_model(read_study({"study": "asked", "model": counts, "interval": {}}))
+    with pytest.raises(ToymillError, match=r"interval.values: Parameter 'mu' cannot be -3"):
+        checked_model(stated(root, interval={"values": [-3.0, 1.0]}))
+    observed = {**counts, "observed": [12, 10]}
+    with pytest.raises(ToymillError, match=r"interval.values: -1 is negative, which ttilde does not allow"):
+        checked_model(
+            read_study({"study": "asked", "model": observed, "interval": {"values": [-1, 1], "statistic": "ttilde"}})
+        )
     with pytest.raises(ToymillError, match="nuisances: 'conditional' needs a fit to the observed data"):
         checked_model(read_study({"study": "asked", "model": counts, "limit": {}, "nuisances": "conditional"}))
     assert design_study(read_study({"study": "asked", "model": counts, "limit": {}})).nuisances == "nominal"
+
+
+def test_an_interval_that_is_not_negative(tmp_path):
+    """n_on = 4, n_off = 10, τ = 2: μ̂ = -1, and t̃_μ takes 0 for it. The p-values are the enumerated ones."""
+    model = {"kind": "onoff", "tau": 2.0, "observed": [4, 10]}
+    asked = {"statistic": "ttilde", "levels": [0.9], "values": [0.0, 3.0, 4.0, 5.0], "toys": 2000}
+    _, design, summary = finish(read_study({"study": "asked", "model": model, "interval": asked}), tmp_path)
+    assert [item.tests for item in design.ensembles.values()] == [[0.0]] * 4
+    found = summary.answers.interval
+    for item in found.toys.points:
+        p = exact_counts.unified_onoff_p(item.poi, 4, 10, 2.0)
+        assert item.test.t == pytest.approx(exact_counts.unified_onoff(item.poi, 4, 10, 2.0), abs=1e-6)
+        assert abs(item.test.p_value.value - p) < 4 * np.sqrt(p * (1 - p) / 2000) + 1e-9
+    asymptotic, interval = found.asymptotic["0.9"], found.toys.intervals["0.9"]
+    assert (asymptotic.best, asymptotic.low, asymptotic.low_at_bound, interval.low.value) == (0.0, 0.0, True, 0.0)
+    t = exact_counts.unified_onoff(asymptotic.high, 4, 10, 2.0)
+    assert t == pytest.approx(scipy.stats.chi2.ppf(0.9, 1), abs=1e-5)
+    assert 3.0 < interval.high.value < 5.0
+    assert found.verdicts["0.9"].low.usable

@@ -17,6 +17,15 @@ MOST_POINTS = 99
 BACKGROUND, BEST_FIT = "background", "best-fit"
 """Names of the ensembles without a signal, and at the best fit to the observed data."""
 
+
+def _ascending(values: list[float] | None) -> list[float] | None:
+    """Refuse tested values that do not ascend."""
+    if values is not None and any(one >= two for one, two in pairwise(values)):
+        msg = "they do not ascend"
+        raise ValueError(msg)
+    return values
+
+
 Toys = Annotated[int, Field(ge=100, le=10**10, strict=True)]
 
 
@@ -41,13 +50,30 @@ class LimitConfig(Strict):
     """Relative Monte Carlo error of the observed limit and of the expected ones from -1 σ to +1 σ for which toys are
     added, in up to four rounds, where they reduce it most; null adds none."""
 
-    @field_validator("values")
-    @classmethod
-    def _ascend(cls, values: list[float] | None) -> list[float] | None:
-        if values is not None and any(one >= two for one, two in pairwise(values)):
-            msg = "they do not ascend"
-            raise ValueError(msg)
-        return values
+    _ascend = field_validator("values")(_ascending)
+
+    @property
+    def count(self) -> int:
+        """Number of tested values."""
+        return self.points if self.values is None else len(self.values)
+
+
+class IntervalConfig(Strict):
+    """Confidence intervals of the parameter of interest by the Neyman construction (Feldman and Cousins)."""
+
+    levels: Annotated[list[Annotated[Number, Field(ge=0.5, lt=1)]], Field(min_length=1)] = [0.6827, 0.95]
+    """The confidence levels."""
+    statistic: Literal["t", "ttilde"] = "t"
+    """What orders the data: `t`, t_μ, whose best fit respects the parameter's bounds, or `ttilde`, t̃_μ, whose best fit is
+    not negative either."""
+    points: Annotated[int, Field(ge=6, le=MOST_POINTS, strict=True)] = 20
+    """How many values are tested. They are placed about the ends of the asymptotic intervals."""
+    values: Annotated[list[Number], Field(min_length=2, max_length=MOST_POINTS)] | None = None
+    """The tested values themselves, ascending; null places them."""
+    toys: Toys = 5000
+    """Toys at each tested value."""
+
+    _ascend = field_validator("values")(_ascending)
 
     @property
     def count(self) -> int:
@@ -89,6 +115,7 @@ Section = Annotated[
 
 SECTIONS: dict[str, type[Strict]] = {
     "limit": LimitConfig,
+    "interval": IntervalConfig,
     "discovery": DiscoveryConfig,
     "goodness_of_fit": GoodnessOfFitConfig,
     "impacts": ImpactsConfig,
@@ -101,6 +128,7 @@ class Asking(Protocol):
     """A study, as far as its sections go."""
 
     limit: LimitConfig | Literal[False]
+    interval: IntervalConfig | Literal[False]
     discovery: DiscoveryConfig | Literal[False]
     goodness_of_fit: GoodnessOfFitConfig | Literal[False]
     impacts: ImpactsConfig | Literal[False]
@@ -132,6 +160,21 @@ def signal(number: int) -> str:
     return f"signal-{number:02d}"
 
 
+def at_tested(study: Asking) -> list[str]:
+    """Names of the ensembles at the tested values of the interval; those of other sections, where values are stated."""
+    if not study.interval:
+        return []
+    known: dict[float, str] = {}
+    if study.limit and study.limit.values is not None:
+        known = {value: signal(number) for number, value in enumerate(study.limit.values, 1)}
+    if study.limit or study.discovery:
+        known[0.0] = BACKGROUND
+    own = [f"interval-{number:02d}" for number in range(1, study.interval.count + 1)]
+    if study.interval.values is None:
+        return own
+    return [known.get(value, name) for name, value in zip(own, study.interval.values, strict=True)]
+
+
 def tilted(number: int) -> str:
     """Name of an ensemble that reaches the tail of q_0, by its number from 1."""
     return f"tilted-{number}"
@@ -158,6 +201,9 @@ def needs(study: Asking) -> Mapping[str, Need]:
         need(BACKGROUND, study.limit.background_toys, "limit")
         for number in range(1, study.limit.count + 1):
             need(signal(number), study.limit.toys, "limit")
+    if study.interval:
+        for name in at_tested(study):
+            need(name, study.interval.toys, "interval")
     if study.discovery:
         need(BACKGROUND, study.discovery.toys, "discovery")
         for number in range(1, TILTS + 1):

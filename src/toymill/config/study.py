@@ -32,6 +32,7 @@ from toymill.config.sections import (
     DiscoveryConfig,
     GoodnessOfFitConfig,
     ImpactsConfig,
+    IntervalConfig,
     LimitConfig,
     Section,
     needs,
@@ -87,6 +88,8 @@ class Study(Strict):
     beside one of the sections that follow, which choose truth points of their own."""
     limit: Section[LimitConfig] = False
     """An upper limit on the parameter of interest, observed and expected. `limit: {}` takes every default."""
+    interval: Section[IntervalConfig] = False
+    """Confidence intervals of the parameter of interest, by the Neyman construction of Feldman and Cousins."""
     discovery: Section[DiscoveryConfig] = False
     """The p-value of the observed data without a signal, its significance, and the tail of q_0."""
     goodness_of_fit: Section[GoodnessOfFitConfig] = False
@@ -177,8 +180,9 @@ class Study(Strict):
             raise ValueError(msg)  # noqa: TRY004 - pydantic tells these
         if self.model.patches:
             return self
-        others = ["ensembles"] * bool(self.ensembles) + [name for name in SECTIONS if getattr(self, name)]
-        if others[0] != "scan":
+        asked = [name for name in SECTIONS if getattr(self, name) and name != "scan"]
+        others = [*(["ensembles"] if self.ensembles else []), *asked]
+        if others:
             msg = f"model.patches: name the signal that {others[0]} is about; scan has many"
             raise ValueError(msg)
         try:
@@ -262,6 +266,7 @@ def check_sections(study: Study, facts: Facts) -> None:
     asked = [name for name in SECTIONS if getattr(study, name)]
     poi = str(facts.poi)
     for key, needed in (
+        ("interval", bool(study.interval)),
         ("goodness_of_fit", bool(study.goodness_of_fit)),
         ("impacts", bool(study.impacts)),
         ("nuisances: 'conditional'", study.nuisances == "conditional" and bool(asked)),
@@ -290,6 +295,15 @@ def check_sections(study: Study, facts: Facts) -> None:
             )
             msg = f"{key}: {error}"
             raise ToymillError(msg) from None
+    for value in study.interval.values or [] if study.interval else []:
+        try:
+            facts.parameters.values({poi: value})
+        except ToymillError as error:
+            msg = f"interval.values: {error}"
+            raise ToymillError(msg) from None
+        if value < 0 and study.interval and study.interval.statistic == "ttilde":
+            msg = f"interval.values: {value:g} is negative, which ttilde does not allow. Test others, or choose t."
+            raise ToymillError(msg)
 
 
 def check_inputs(study: Study) -> None:

@@ -14,6 +14,7 @@ from toymill.inference.limit_records import LimitPoint
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
 from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain, with_error
+from toymill.report.of_interval import draw_interval
 from toymill.report.of_scan import scan_figure
 from toymill.results.answers import Answers, DiscoveryAnswer, LimitAnswer
 from toymill.results.audit import Audit
@@ -43,6 +44,10 @@ def answers_in_words(summary: Summary) -> list[str]:
         lines += [f"limit: {(verdict or limit).sentence}" for limit, verdict in pairs if limit is not None]
         more = [found.limit.precision and found.limit.precision.sentence, found.limit.toys.why_unweighted]
         lines += [f"limit: {sentence}" for sentence in more if sentence]
+    if found.interval is not None:
+        for key, item in found.interval.toys.intervals.items():
+            ends = found.interval.verdicts[key]
+            lines += [f"interval: {one.sentence}" for one in (item, ends.low, ends.high)]
     if found.discovery is not None:
         lines.append(f"discovery: {_discovered(found.discovery)}")
     if found.goodness_of_fit is not None:
@@ -151,6 +156,13 @@ def _limits(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
     axes.legend(loc="lower left", frameon=False)
 
 
+def _interval(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+    """The critical values at each tested value, and the intervals from toys beside the asymptotic ones."""
+    found = _answers(summary).interval
+    assert found is not None
+    return draw_interval(summary, found)
+
+
 def _discovery(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     """p(q_0) of weighted toys beside plain ones and the asymptotic formula."""
     found = _answers(summary).discovery
@@ -257,6 +269,7 @@ def _impacts(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
 
 FIGURES: dict[str, Callable[[Summary, Mapping[str, Audit]], Figure]] = {
     "limit": _limit,
+    "interval": _interval,
     "discovery": _discovery,
     "goodness_of_fit": _goodness_of_fit,
     "impacts": _impacts,

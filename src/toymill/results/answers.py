@@ -10,11 +10,13 @@ from pydantic import TypeAdapter
 from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
 from toymill.inference.goodness_of_fit import GoodnessOfFit
 from toymill.inference.impacts import Decomposition, Impact
+from toymill.inference.interval_verdicts import AsymptoticInterval, EndVerdict
 from toymill.inference.limit_records import UpperLimit
 from toymill.inference.mixture import MixtureTail
+from toymill.inference.neyman import NeymanIntervals
 from toymill.inference.p_values import PValue
 from toymill.inference.verdicts import AsymptoticVerdict
-from toymill.record import FileRecord, Record, SigmaText
+from toymill.record import FileRecord, LevelText, Record, SigmaText
 from toymill.results.design import Round
 from toymill.results.files import read_record
 from toymill.results.scan import ScanAnswer, ScanFile
@@ -53,6 +55,28 @@ class Precision(Record):
     """The rounds in which toys were added."""
     sentence: str
     """What was reached, and by how many toys, in words."""
+
+
+class EndVerdicts(Record):
+    """Whether the ends of one asymptotic interval may be used."""
+
+    low: EndVerdict
+    """The lower end."""
+    high: EndVerdict
+    """The upper end."""
+
+
+class IntervalAnswer(Record):
+    """Confidence intervals of the parameter of interest."""
+
+    statistic: str
+    """What orders the data: t or ttilde."""
+    toys: NeymanIntervals
+    """The intervals from toys."""
+    asymptotic: dict[LevelText, AsymptoticInterval]
+    """The asymptotic interval of each level."""
+    verdicts: dict[LevelText, EndVerdicts]
+    """Whether the asymptotic interval of each level may be used."""
 
 
 class TailAnswer(Record):
@@ -108,6 +132,8 @@ class Answers(Record):
 
     limit: LimitAnswer | None = None
     """Of the section ``limit``."""
+    interval: IntervalAnswer | None = None
+    """Of the section ``interval``."""
     discovery: DiscoveryAnswer | None = None
     """Of the section ``discovery``."""
     goodness_of_fit: GoodnessOfFitAnswer | None = None

@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import TypeAdapter
 
 from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
-from toymill.record import EnsembleName, FileRecord, NumberOrNone, ParameterName, Record
+from toymill.inference.interval_verdicts import AsymptoticInterval
+from toymill.record import EnsembleName, FileRecord, LevelText, NumberOrNone, ParameterName, Record
 from toymill.results.files import REMOVE, read_record
 
 LimitName = Annotated[str, "limit"]
@@ -52,6 +53,15 @@ class DesignedLimit(Record):
     """The rounds in which toys are added for the precision that is asked for, as far as they are done."""
 
 
+class DesignedInterval(Record):
+    """What the section ``interval`` tests."""
+
+    values: list[float]
+    """The tested values, ascending."""
+    asymptotic: dict[LevelText, AsymptoticInterval]
+    """The asymptotic interval of each level, by which they were placed."""
+
+
 class Design(FileRecord):
     """The ensembles of a study's sections."""
 
@@ -63,6 +73,8 @@ class Design(FileRecord):
     """Where the other parameters stand at the truth points: conditional or nominal."""
     limit: DesignedLimit | None
     """What the section ``limit`` tests; null without it."""
+    interval: DesignedInterval | None
+    """What the section ``interval`` tests; null without it."""
     ensembles: dict[EnsembleName, DesignedEnsemble]
     """The ensembles, by name."""
 

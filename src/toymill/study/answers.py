@@ -32,6 +32,7 @@ from toymill.results.answers import (
 from toymill.results.description import Description
 from toymill.results.design import Design
 from toymill.study.finished import Files, Stored, held_at
+from toymill.study.interval_answer import interval_answer
 from toymill.study.limit_answer import limit_answer
 from toymill.study.model import checked_model, truth_point
 
@@ -54,6 +55,7 @@ def answer(study: Study, description: Description, design: Design, files: Files)
     stored = Stored(study, description, design, checked_model(study), files)
     return Answers(
         limit=limit_answer(stored) if study.limit else None,
+        interval=interval_answer(stored) if study.interval else None,
         discovery=_discovery(stored, study.discovery.reach) if study.discovery else None,
         goodness_of_fit=_goodness_of_fit(stored) if study.goodness_of_fit else None,
         impacts=_impacts(stored) if study.impacts else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,17 @@ import numpy as np
 import scipy.optimize
 
 from toymill._version import __version__
-from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, DiscoveryConfig, needs, signal, tilted
+from toymill.config.sections import (
+    BACKGROUND,
+    BEST_FIT,
+    TILTS,
+    DiscoveryConfig,
+    IntervalConfig,
+    at_tested,
+    needs,
+    signal,
+    tilted,
+)
 from toymill.config.study import Study
 from toymill.errors import ToymillError
 from toymill.fitting.conditional import fit_tests
@@ -19,7 +30,8 @@ from toymill.inference.global_impacts import toys_needed
 from toymill.inference.information import cramer_rao, expected_information
 from toymill.inference.likelihood_ratios import q_0
 from toymill.models.base import Model
-from toymill.results.design import Design, DesignedEnsemble, DesignedLimit
+from toymill.results.design import Design, DesignedEnsemble, DesignedInterval, DesignedLimit
+from toymill.study.interval_points import asymptotic_intervals, can_fit, interval_points, physical
 from toymill.study.limit_points import asymptotic_limits, limit_points
 from toymill.study.model import checked_model, observed_point, poi_of
 from toymill.toys import throw
@@ -47,18 +59,23 @@ def design_study(study: Study) -> Design:
     conditional = stands_at_data(study, model)
     truths: dict[str, tuple[Point, list[float]]] = {}
     limit = None
+    with_zero = [0.0] if model.parameters.bounds[model.poi_index, 0] < 0 else []
     if study.limit or study.discovery:
         null = hypothesis(study, model, 0.0)
         limit = _limit(study, model, null) if study.limit else None
         values = limit.values if limit else []
         truths[BACKGROUND] = null, [0.0, *values]
-        with_zero = [0.0] if model.parameters.bounds[model.poi_index, 0] < 0 else []
         for number, value in enumerate(values, 1):
             truths[signal(number)] = hypothesis(study, model, value), with_zero
         if study.discovery:
             bound, reach = _bound(model, null, study.seed), _reach(study.discovery, model)
             for number in range(1, TILTS + 1):
                 truths[tilted(number)] = tilt(model, null, bound, reach * number / TILTS), [0.0]
+    interval = _interval(study.interval, model) if study.interval else None
+    for name, value in zip(at_tested(study), interval.values if interval else [], strict=True):
+        if name not in truths:
+            tilde = study.interval and study.interval.statistic == "ttilde"
+            truths[name] = hypothesis(study, model, value), with_zero if tilde else []
     if BEST_FIT in needs(study):
         truths[BEST_FIT] = observed_point(model, {}, "The fit to the observed data with all parameters free"), []
     free = ~model.parameters.fixed
@@ -67,6 +84,7 @@ def design_study(study: Study) -> Design:
         study=study.study,
         nuisances="conditional" if conditional else "nominal",
         limit=limit,
+        interval=interval,
         ensembles={
             name: DesignedEnsemble(
                 truth={key: float(truths[name][0][i]) for i, key in enumerate(model.parameters.names) if free[i]},
@@ -233,6 +251,13 @@ def _reach(settings: DiscoveryConfig, model: Model) -> float:
     free, (background,) = fit_tests(model, model.observed, [{poi_of(model): 0.0}])
     found = float(q_0(free, background)[0])
     return settings.reach if math.isnan(found) else max(settings.reach, min(math.sqrt(max(found, 0.0)), _FARTHEST))
+
+
+def _interval(settings: IntervalConfig, model: Model) -> DesignedInterval:
+    """The asymptotic intervals and the values to test."""
+    asymptotic = asymptotic_intervals(settings, model)
+    values = interval_points(settings, asymptotic, physical(settings, model), functools.partial(can_fit, model))
+    return DesignedInterval(values=values, asymptotic=asymptotic)
 
 
 def _root_q_0(model: Model, point: Point) -> float:

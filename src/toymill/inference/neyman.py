@@ -1,0 +1,456 @@
+"""Confidence intervals of one parameter by the Neyman construction: the tested values that toys accept, and their ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import scipy.special
+
+from toymill.errors import ToymillError
+from toymill.inference.acceptance import Acceptance, Decision, acceptance, three_sigma
+from toymill.inference.crossing import EMPTY
+from toymill.inference.p_values import PValue
+from toymill.record import LevelText, NumberOrNone, Record
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+_NOISY = 0.15  # of the fall of r between two tested values: above it, its slope is taken over further ones
+_JUMP = 3.0  # times the steepest slope beside, above which p is taken to jump between two tested values
+
+
+class End(Record):
+    """One end of an interval."""
+
+    value: NumberOrNone
+    """The end: where p crosses 1 - level, or the parameter's bound; null where it is not among the tested values."""
+    error: NumberOrNone
+    """Its Monte Carlo error; null at the parameter's bound."""
+    low: NumberOrNone
+    """Lower end of its Monte Carlo interval; null where that lies outside of the tested values."""
+    high: NumberOrNone
+    """Upper end of its Monte Carlo interval, likewise."""
+    undecided_low: NumberOrNone
+    """The same at three standard deviations of every p, whatever failed toys count as: it holds undecided values."""
+    undecided_high: NumberOrNone
+    """Upper end of that wider interval, likewise."""
+    interpolation: NumberOrNone
+    """How far the curvature of p may move it, or half the distance of the tested values next to it where p jumps."""
+    if_failed_low: NumberOrNone
+    """The end if failed toys counted such that it is lowest; null where that lies outside of the tested values."""
+    if_failed_high: NumberOrNone
+    """The end if failed toys counted such that it is highest, likewise."""
+    at_bound: bool
+    """Whether it is the parameter's bound, which is accepted."""
+    outside: Literal["below", "above", "failed"] | None
+    """Where it lies if not among the tested values; ``failed`` where none is accepted, or fewer than two are known."""
+    crossings: int
+    """How often p crosses 1 - level on the way from the rejected values to the accepted ones; 0 at a bound."""
+    sentence: str
+    """The end in words."""
+
+
+class Region(Record):
+    """A stretch of accepted values."""
+
+    low: NumberOrNone
+    """Its lower end; null where that is not among the tested values."""
+    high: NumberOrNone
+    """Its upper end, likewise."""
+
+
+class ConfidenceInterval(Record):
+    """The interval of one level."""
+
+    level: float
+    """The confidence level."""
+    low: End
+    """The lower end, of the lowest accepted values."""
+    high: End
+    """The upper end, of the highest accepted values."""
+    regions: list[Region]
+    """The stretches of accepted values, ascending; more than one where rejected values lie between accepted ones."""
+    undecided: list[float]
+    """Tested values that are neither accepted nor rejected by three standard deviations."""
+    sentence: str
+    """The interval in words."""
+
+
+class TestedValue(Record):
+    """A tested value of the parameter."""
+
+    __test__ = False  # pytest would collect it where it is imported
+
+    poi: float
+    """The value."""
+    test: Acceptance
+    """Its test."""
+
+
+class NeymanIntervals(Record):
+    """The confidence intervals from toys."""
+
+    points: list[TestedValue]
+    """The tested values, ascending: the belt of critical values, and what the data say."""
+    intervals: dict[LevelText, ConfidenceInterval]
+    """The interval of each level."""
+
+
+def neyman_intervals(
+    points: Float[np.ndarray, " test"],
+    toys: Sequence[Float[np.ndarray, " toy"]],
+    observed: Float[np.ndarray, " test"],
+    *,
+    levels: Sequence[float] = (0.6827, 0.95),
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+    tolerance: float = 0.0,
+) -> NeymanIntervals:
+    """The values μ that the data do not reject: p(μ) = P(t_μ ≥ t_obs(μ) | μ) > 1 - level (physics/9711021).
+
+    An end is where p crosses 1 - level between two tested values, of which r = Φ⁻¹(1 - p/2) is interpolated linearly: for
+    a Gaussian measurement r = |μ - μ̂|/σ. Nothing is extrapolated. Between the nearest values that are accepted and
+    rejected by three standard deviations p may cross more than once, by its noise: the end is the mean of the first and
+    the last crossing. Rejected values between accepted ones make separate regions, and the interval is from the lowest to
+    the highest end, as in that paper. The error is that of the p-values next to the end, independent of each other, over
+    |dp/dμ|.
+
+    Args:
+        points: the tested values, ascending, (K,).
+        toys: t_μ at each of them of toys thrown there; K arrays; NaN for toys that are not certified.
+        observed: t_μ at each of them of the observed data, (K,). A point with NaN is left out.
+        levels: confidence levels.
+        bounds: the parameter's bounds; an interval that reaches a tested bound ends there.
+        tolerance: values of t that differ by less are ties; see ``p_values.tie_tolerance``.
+
+    Raises:
+        ToymillError: points that do not ascend, arrays that do not fit them, a level outside of 0 to 1.
+
+    Example:
+        A normal measurement x = 1 of unit width, of a parameter that is not negative: from 0 to 2.96 at 95 % (table X of
+        that paper).
+
+        >>> rng = np.random.default_rng(1)
+        >>> points = np.linspace(0, 3.5, 15)
+        >>> def t(x, mu):
+        ...     return (x - mu) ** 2 - np.minimum(x, 0) ** 2
+        >>> toys = [t(rng.normal(mu, 1, 20_000), mu) for mu in points]
+        >>> found = neyman_intervals(points, toys, t(1.0, points), bounds=(0, np.inf))
+        >>> found.intervals["0.95"].sentence
+        'The 95 % interval is from 0, the bound of the parameter, to 2.963 ± 0.011.'
+    """
+    points, observed = np.asarray(points, dtype=np.float64), np.asarray(observed, dtype=np.float64)
+    if points.ndim != 1 or not np.isfinite(points).all() or not (np.diff(points) > 0).all():
+        msg = f"The tested values are {points.tolist()}; expected finite numbers that ascend."
+        raise ToymillError(msg)
+    if len(toys) != len(points) or observed.shape != points.shape:
+        msg = (
+            f"toys are of {len(toys)} points, observed of the shape {observed.shape}; expected those of {len(points)}."
+        )
+        raise ToymillError(msg)
+    tests = [
+        acceptance(thrown, float(t), levels, tolerance=tolerance) for thrown, t in zip(toys, observed, strict=True)
+    ]
+    tested = [TestedValue(poi=float(value), test=test) for value, test in zip(points, tests, strict=True)]
+    return NeymanIntervals(
+        points=tested,
+        intervals={repr(float(level)): _interval(tested, float(level), bounds) for level in levels},
+    )
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """p of the tested values where it is known: ascending, (K,) each.
+
+    Attributes:
+        x: the tested values.
+        p: certified toys beyond over certified toys, half a toy standing for none; likewise the next.
+        variance: of p.
+        one_sigma: its interval, (2, K).
+        three_sigma: its interval at three standard deviations, whatever failed toys count as, (2, K).
+        failed: p if failed toys lie below t of the data, and if beyond, (2, K).
+        filled: whether some toys lie beyond.
+        alpha: 1 - level.
+        bounds: the parameter's.
+    """
+
+    x: np.ndarray
+    p: np.ndarray
+    variance: np.ndarray
+    one_sigma: np.ndarray
+    three_sigma: np.ndarray
+    failed: np.ndarray
+    filled: np.ndarray
+    alpha: float
+    bounds: tuple[float, float]
+
+    @classmethod
+    def of(cls, known: Sequence[tuple[float, PValue]], alpha: float, bounds: tuple[float, float]) -> _Curve:
+        """The curve of tested values with certified toys and a known p."""
+        values = [item for _, item in known]
+        size = np.array([item.toys for item in values])
+        counted = np.maximum([item.beyond for item in values], EMPTY)
+        p = counted / size
+        shown = np.maximum(counted, 1) / size  # of an empty tail: as of a single toy
+        everything = np.array([item.toys + item.failed for item in values])
+        lost = np.array([item.failed for item in values])
+        return cls(
+            x=np.array([value for value, _ in known]),
+            p=p,
+            variance=shown * (1 - p) / size,
+            one_sigma=np.maximum(np.array([[item.low, item.high] for item in values]).T, EMPTY / size),
+            three_sigma=np.maximum(np.array([three_sigma(item) for item in values]).T, EMPTY / size),
+            failed=np.stack([counted, counted + lost]) / everything,
+            filled=np.array([item.beyond > 0 for item in values]),
+            alpha=alpha,
+            bounds=bounds,
+        )
+
+
+def _interval(tested: Sequence[TestedValue], level: float, bounds: tuple[float, float]) -> ConfidenceInterval:
+    """The interval of one level."""
+    words = f"{100 * level:.4g} %"
+    known = [
+        (item.poi, item.test.p_value, item.test.decision[repr(level)])
+        for item in tested
+        if item.test.p_value is not None and item.test.p_value.toys
+    ]
+    curve = _Curve.of([(value, p) for value, p, _ in known], 1 - level, bounds) if known else None
+    stretches = _stretches(curve, [decision for *_, decision in known]) if curve else []
+    if curve is None or len(known) < 2 or not stretches:
+        why = (
+            "no tested value is accepted; test others, nearer to the best fit"
+            if curve and len(known) > 1
+            else "fewer than two tested values are known"
+        )
+        nothing = _unknown(f"The {words} interval is not known: {why}.")
+        return ConfidenceInterval(
+            level=level, low=nothing, high=nothing, regions=[], undecided=[], sentence=nothing.sentence
+        )
+    ends = [
+        (
+            _end(curve, list(range(below, first + 1)), f"The lower end at {words}", lower=True),
+            _end(curve, list(range(above, last - 1, -1)), f"The upper end at {words}", lower=False),
+        )
+        for below, first, last, above in stretches
+    ]
+    undecided = [value for value, _, decision in known if decision == "undecided"]
+    spans = [(curve.x[below], curve.x[above]) for below, _, _, above in stretches]
+    apart = [f"{value:.4g}" for value in undecided if not any(low <= value <= high for low, high in spans)]
+    low, high = ends[0][0], ends[-1][1]
+    sentence = f"The {words} interval is from {_told(low)} to {_told(high).rstrip(',')}"
+    if len(ends) > 1:
+        gaps = [f"{_told(before)} and {_told(after)}" for (_, before), (after, _) in pairwise(ends)]
+        sentence += f"; values between {', and between '.join(gaps)} are rejected"
+    if apart:
+        sentence += f"; apart from it, {', '.join(apart)} would need more toys to decide"
+    more = [side for end, side in ((low, "smaller"), (high, "larger")) if end.outside]
+    advice = f" Test {' and '.join(more)} values." if more else ""
+    return ConfidenceInterval(
+        level=level,
+        low=low,
+        high=high,
+        regions=[Region(low=one.value, high=two.value) for one, two in ends],
+        undecided=undecided,
+        sentence=f"{sentence}.{advice}",
+    )
+
+
+def _stretches(curve: _Curve, decisions: Sequence[Decision]) -> list[tuple[int, int, int, int]]:
+    """Accepted values between rejected ones, each as four indices.
+
+    The nearest rejected value below, or the first of all; the first and the last that is accepted; the nearest rejected
+    value above, or the last of all. If none is accepted by three standard deviations, that of the largest p may be.
+    """
+    accepted = [k for k, decision in enumerate(decisions) if decision == "accepted"]
+    rejected = [k for k, decision in enumerate(decisions) if decision == "rejected"]
+    best = int(np.argmax(curve.p))
+    if not accepted and curve.p[best] > curve.alpha:
+        accepted = [best]
+    found: dict[tuple[int, int], list[int]] = {}
+    for k in accepted:
+        below = max((r for r in rejected if r < k), default=0)
+        above = min((r for r in rejected if r > k), default=len(decisions) - 1)
+        found.setdefault((below, above), []).append(k)
+    return [(below, inside[0], inside[-1], above) for (below, above), inside in found.items()]
+
+
+def _end(curve: _Curve, way: list[int], what: str, *, lower: bool) -> End:
+    """The end between a rejected value and an accepted one: ``way`` are their indices and those between, inwards."""
+    value = _crossing(curve, curve.p, way, lower=lower)
+    three, failed = (
+        [_crossing(curve, p, way, lower=lower) for p in moved] for moved in (curve.three_sigma, curve.failed)
+    )
+    lowest, highest = (1, 0) if lower else (0, 1)  # the larger p, the farther out
+    at_bound = value is not None and curve.p[way[0]] > curve.alpha
+    error = interpolation = None
+    crossings = 0
+    outside: Literal["below", "above"] | None = None
+    low, high = (_crossing(curve, curve.one_sigma[k], way, lower=lower) for k in (lowest, highest))
+    if value is None:
+        outside = "below" if lower else "above"
+        side, more = ("smallest", "smaller") if lower else ("largest", "larger")
+        sentence = f"{what} lies {outside} {curve.x[way[0]]:.4g}, the {side} value tested. Test {more} values."
+    elif at_bound:
+        by = (
+            "accepted"
+            if curve.three_sigma[0][way[0]] > curve.alpha
+            else "accepted, but not by three standard deviations"
+        )
+        sentence = f"{what} is {value:.4g}, the bound of the parameter, which is {by}."
+    else:
+        first, last, crossings = _rises(curve, curve.p, way)
+        error = _error(curve, way, first, last)
+        low, high = _ends(curve, way, value, {first, first + 1, last, last + 1}, lower=lower)
+        interpolation = _interpolation(curve, way[last], way[last + 1])
+        sentence = f"{what} is {with_error(value, error)}."
+    return End(
+        value=value,
+        error=error,
+        low=low,
+        high=high,
+        undecided_low=three[lowest],
+        undecided_high=three[highest],
+        interpolation=interpolation,
+        if_failed_low=failed[lowest],
+        if_failed_high=failed[highest],
+        at_bound=at_bound,
+        outside=outside,
+        crossings=crossings,
+        sentence=sentence,
+    )
+
+
+def _rises(curve: _Curve, p: np.ndarray, way: list[int]) -> tuple[int, int, int]:
+    """Where p rises above 1 - level: places on the way before the first and the last rise, and how often it does."""
+    inside = p[way] > curve.alpha
+    (at,) = np.nonzero(~inside[:-1] & inside[1:])
+    return (int(at[0]), int(at[-1]), len(at)) if len(at) else (-1, -1, 0)
+
+
+def _crossing(curve: _Curve, p: np.ndarray, way: list[int], *, lower: bool) -> float | None:
+    """The mean of the first and the last crossing; the bound, if that is inside; None if p does not cross."""
+    if p[way[0]] > curve.alpha:
+        bound = curve.bounds[0 if lower else 1]
+        return bound if curve.x[way[0]] == bound else None
+    first, last, number = _rises(curve, p, way)
+    if not number:
+        return None
+    r, target = root_of(p), float(root_of(curve.alpha))
+    found = []
+    for at in (first, last):
+        k, following = way[at], way[at + 1]
+        share = (r[k] - target) / (r[k] - r[following])
+        found.append(curve.x[k] + share * (curve.x[following] - curve.x[k]))
+    return float(np.mean(found))
+
+
+def _error(curve: _Curve, way: list[int], first: int, last: int) -> float:
+    """The Monte Carlo error of an end: δμ = δr(μ)/|r'|, of the interpolated r, with dr/dp = -1/(2 φ(r))."""
+    r, target = root_of(curve.p), float(root_of(curve.alpha))
+    errors = np.sqrt(curve.variance * np.pi / 2) * np.exp(r**2 / 2)
+    by_r = np.zeros(len(r))
+    for at in (first, last):
+        k, following = way[at], way[at + 1]
+        share = (r[k] - target) / (r[k] - r[following])
+        fall = _fall(curve, r, errors, k, following)
+        by_r[k] += (1 - share) / fall / 2
+        by_r[following] += share / fall / 2
+    return float(np.sqrt(np.sum((by_r * errors) ** 2)))
+
+
+def _fall(curve: _Curve, r: np.ndarray, errors: np.ndarray, k: int, following: int) -> float:
+    """|r'| between two values; over the next values to both sides too where it is noisy, within a factor of two."""
+    step, distance = following - k, abs(curve.x[following] - curve.x[k])
+    near = float((r[k] - r[following]) / distance)
+    if np.hypot(errors[k], errors[following]) < _NOISY * near * distance:
+        return near
+    out = k - step if 0 <= k - step < len(r) and curve.filled[k - step] else k
+    into = following + step if 0 <= following + step < len(r) else following
+    return float(np.clip((r[out] - r[into]) / abs(curve.x[into] - curve.x[out]), near / 2, near * 2))
+
+
+def _ends(
+    curve: _Curve, way: list[int], value: float, beside: set[int], *, lower: bool
+) -> tuple[float | None, float | None]:
+    """The interval of an end: its shifts by each p next to it at the ends of its own interval, in quadrature."""
+    squares = [0.0, 0.0]
+    for at in sorted(beside):
+        for moved in curve.one_sigma:
+            p = curve.p.copy()
+            p[way[at]] = moved[way[at]]
+            there = _crossing(curve, p, way, lower=lower)
+            side = int((moved[way[at]] > curve.p[way[at]]) != lower)
+            squares[side] += math.inf if there is None else (there - value) ** 2
+    low, high = value - math.sqrt(squares[0]), value + math.sqrt(squares[1])
+    return (low if math.isfinite(low) else None), (high if math.isfinite(high) else None)
+
+
+def _interpolation(curve: _Curve, k: int, following: int) -> float | None:
+    """How far the curvature of r moves a crossing, by the divided differences with the values beside.
+
+    Where r falls between the two by more than three times as steeply as beside, p jumps, as in a model of few counts: the
+    crossing is somewhere between.
+    """
+    x, r, step = curve.x, root_of(curve.p), following - k
+    target = float(root_of(curve.alpha))
+    width = abs(x[following] - x[k])
+    slope = (r[k] - r[following]) / width
+    share = (r[k] - target) / (r[k] - r[following])
+    beside = [j for j in (k - step, following + step) if 0 <= j < len(x) and curve.filled[j]]
+    if not beside:
+        return None
+    curvatures, slopes = [], []
+    for j in beside:
+        near, far = (k, following) if j == k - step else (following, k)
+        other = abs((r[j] - r[near]) / (x[j] - x[near]))
+        slopes.append(other)
+        curvatures.append(abs(slope - other) / abs(x[j] - x[far]))
+    if slope > _JUMP * max(slopes):
+        return float(width / 2)
+    return float(np.mean(curvatures) * share * (1 - share) * width**2 / slope)
+
+
+def root_of(p: Float[np.ndarray, "*shape"] | float) -> Float[np.ndarray, "*shape"]:
+    """r = Φ⁻¹(1 - p/2), the number of standard deviations of a two-sided p."""
+    root: np.ndarray = -scipy.special.ndtri(np.asarray(p) / 2)
+    return root
+
+
+def with_error(value: float, error: float) -> str:
+    """A number and its error to two digits of the error; to four of its own without one."""
+    if error <= 0:
+        return f"{value:.4g}"
+    digits = max(1 - math.floor(math.log10(error)), 0)
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def _told(end: End) -> str:
+    """An end as a sentence names it."""
+    if end.value is None:
+        return f"{end.outside} the tested values"
+    if end.at_bound or end.error is None:
+        return f"{end.value:.4g}, the bound of the parameter,"
+    return with_error(end.value, end.error)
+
+
+def _unknown(sentence: str) -> End:
+    return End(
+        value=None,
+        error=None,
+        low=None,
+        high=None,
+        undecided_low=None,
+        undecided_high=None,
+        interpolation=None,
+        if_failed_low=None,
+        if_failed_high=None,
+        at_bound=False,
+        outside="failed",
+        crossings=0,
+        sentence=sentence,
+    )

@@ -1,0 +1,66 @@
+"""The answer to the section ``interval``: intervals of the Neyman construction, beside the asymptotic ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from toymill.config.sections import at_tested
+from toymill.fitting.results import Fits
+from toymill.inference.interval_verdicts import EndVerdict, end_verdict
+from toymill.inference.likelihood_ratios import t_mu, ttilde_mu
+from toymill.inference.neyman import neyman_intervals
+from toymill.inference.p_values import tie_tolerance
+from toymill.results.answers import EndVerdicts, IntervalAnswer
+from toymill.study.finished import Stored, held_at, statistic_of
+from toymill.study.interval_points import physical
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+def interval_answer(stored: Stored) -> IntervalAnswer:
+    """The intervals from the toys of a study, and whether the asymptotic ones may be used."""
+    settings, designed = stored.study.interval, stored.design.interval
+    assert settings
+    assert designed is not None
+    tilde = settings.statistic == "ttilde"
+
+    def values(free: Fits, tests: Sequence[Fits], tested: Sequence[float]) -> Float[np.ndarray, "test toy"]:
+        """The statistic at tested values; without fits at 0, the parameter cannot be negative, and t̃_μ is t_μ."""
+        at = {held_at(fits): fits for fits in tests}
+        zero = at.get(0.0)
+        rows = [ttilde_mu(free, at[mu], zero) if tilde and zero is not None else t_mu(free, at[mu]) for mu in tested]
+        return np.array(rows)
+
+    names = at_tested(stored.study)
+    toys = [
+        statistic_of(stored, name, partial(values, tested=[mu]))[0]
+        for name, mu in zip(names, designed.values, strict=True)
+    ]
+    bounds = physical(settings, stored.model)
+    free, tests = stored.observed_fits(sorted({*([0.0] if tilde and bounds[0] == 0 else []), *designed.values}))
+    found = neyman_intervals(
+        np.array(designed.values),
+        toys,
+        values(free, tests, designed.values)[:, 0],
+        levels=settings.levels,
+        bounds=bounds,
+        tolerance=tie_tolerance(float(free.nll[0]), stored.study.fit.edm_tolerance),
+    )
+    count = sum(len(row) for row in toys)
+
+    def verdict(key: str, side: Literal["low", "high"]) -> EndVerdict:
+        asymptotic, end = designed.asymptotic[key], getattr(found.intervals[key], side)
+        what = f"The {'lower' if side == 'low' else 'upper'} end at {100 * asymptotic.level:.4g} %"
+        return end_verdict(getattr(asymptotic, side), end, asymptotic.best, count=count, what=what)
+
+    return IntervalAnswer(
+        statistic=settings.statistic,
+        toys=found,
+        asymptotic=designed.asymptotic,
+        verdicts={key: EndVerdicts(low=verdict(key, "low"), high=verdict(key, "high")) for key in designed.asymptotic},
+    )
