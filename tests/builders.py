@@ -41,6 +41,17 @@ def workspace(channels, parameters=()):
     return spec
 
 
+def on_off(tau, observed, low=0.0):
+    """n_on ~ Poisson(mu + b), n_off ~ Poisson(tau b), in this order; mu has the lower bound ``low``."""
+    on = {"s": ([1.0], []), "b": ([1.0], [bare("normfactor", "b")])}
+    bounds = {"mu": [low, 200.0], "b": [0.0, 200.0]}
+    config = [{"name": name, "bounds": [pair], "inits": [5.0]} for name, pair in bounds.items()]
+    spec = workspace({"1_on": on, "2_off": {"b": ([tau], [bare("normfactor", "b")])}}, config)
+    for item, count in zip(spec["observations"], observed, strict=True):
+        item["data"] = [float(count)]
+    return spec
+
+
 def together(workspaces):
     """Workspaces by name as one: their likelihoods multiply, since no parameter is shared, save the luminosity.
 

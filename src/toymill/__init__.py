@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from toymill.fitting.status import Status as Status
     from toymill.histfactory.model import read_workspace as read_workspace
     from toymill.inference.information import derivatives as derivatives
+    from toymill.inference.likelihood_ratios import lep_ratio as lep_ratio
     from toymill.inference.likelihood_ratios import q_0 as q_0
     from toymill.inference.likelihood_ratios import q_mu as q_mu
     from toymill.inference.likelihood_ratios import qtilde_mu as qtilde_mu
     from toymill.inference.likelihood_ratios import t_mu as t_mu
+    from toymill.inference.likelihood_ratios import tevatron_ratio as tevatron_ratio
     from toymill.inference.likelihood_ratios import ttilde_mu as ttilde_mu
     from toymill.inference.testing import Ratios as Ratios
     from toymill.inference.testing import test as test
@@ -56,6 +58,7 @@ _HOMES = {
     "derivatives": "toymill.inference.information",
     "fit": "toymill.fitting.fit",
     "fit_tests": "toymill.fitting.conditional",
+    "lep_ratio": "toymill.inference.likelihood_ratios",
     "load_model": "toymill.models.load",
     "profile_interval": "toymill.fitting.intervals",
     "q_0": "toymill.inference.likelihood_ratios",
@@ -64,6 +67,7 @@ _HOMES = {
     "read_workspace": "toymill.histfactory.model",
     "t_mu": "toymill.inference.likelihood_ratios",
     "test": "toymill.inference.testing",
+    "tevatron_ratio": "toymill.inference.likelihood_ratios",
     "throw": "toymill.toys",
     "ttilde_mu": "toymill.inference.likelihood_ratios",
 }
@@ -86,6 +90,7 @@ __all__ = [
     "derivatives",
     "fit",
     "fit_tests",
+    "lep_ratio",
     "load_model",
     "profile_interval",
     "q_0",
@@ -94,6 +99,7 @@ __all__ = [
     "read_workspace",
     "t_mu",
     "test",
+    "tevatron_ratio",
     "throw",
     "ttilde_mu",
 ]

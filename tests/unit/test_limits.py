@@ -402,6 +402,31 @@ def limit_of(value, error):
     return Limit(**fields)
 
 
+@pytest.mark.parametrize("method", ["CLs", "CLsb"])
+def test_the_coverage_of_limits(method):
+    """μ̂ is normal with σ = 1. CL_{s+b} covers 95 %; CLs covers P(μ̂ ≥ c) with CLs(c) = 0.05 (closed form)."""
+    rng = np.random.default_rng(12)
+    points = np.array([0.5, 1.0, 2.0, 3.0])
+
+    def q(estimate, mu):
+        return np.where(estimate < mu, (mu - estimate) ** 2, 0.0)
+
+    signal = [q(mu + rng.normal(size=20_000), mu) for mu in points]
+    background = np.stack([q(rng.normal(size=20_000), mu) for mu in points])
+    found = upper_limit(points, signal, background, None, method=method)
+    for point in found.points:
+        mu = point.poi
+        excluded = mu - scipy.stats.norm.isf(0.05)
+        if method == "CLs":
+            excluded = scipy.optimize.brentq(
+                lambda x, mu=mu: scipy.stats.norm.cdf(x - mu) - 0.05 * scipy.stats.norm.cdf(x), -20, mu
+            )
+        right = scipy.stats.norm.sf(excluded - mu)
+        sigma = np.sqrt(right * (1 - right) / 20_000 + 0.05**2 * 0.95 / 0.05 / 20_000)
+        assert point.coverage.coverage == pytest.approx(right, abs=4 * sigma)
+        assert point.coverage.level == pytest.approx(0.95)
+
+
 def test_a_verdict_knows_the_error_of_the_interpolation():
     """More toys do not make it smaller; where it is not known, nothing is decided."""
     unknown = limit_verdict(2.02, limit_of(2.0, 0.01).model_copy(update={"interpolation": None}), count=1000)

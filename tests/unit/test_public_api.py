@@ -23,6 +23,7 @@ def test_public_names():
         "derivatives",
         "fit",
         "fit_tests",
+        "lep_ratio",
         "load_model",
         "profile_interval",
         "q_0",
@@ -31,6 +32,7 @@ def test_public_names():
         "read_workspace",
         "t_mu",
         "test",
+        "tevatron_ratio",
         "throw",
         "ttilde_mu",
     ]

@@ -292,6 +292,19 @@ def test_a_model_of_one_parameter_has_tilted_toys(tmp_path):
     assert (item.weighted.value, item.weighted.bound, item.plain.value) == (0.0, True, 0.0)
 
 
+def test_limits_with_a_signal_injected(root, tmp_path):
+    """A signal that the toys have raises their limits, about by itself; with none they are those of background alone."""
+    asked = {"values": [0.2, 0.4, 0.7, 1.0, 1.4, 1.9, 2.5], "toys": 1000, "background_toys": 2000}
+    _, _, summary = finish(stated(root, limit=asked | {"injected": 1.0}), tmp_path)
+    found = summary.answers.limit
+    assert list(found.injected) == ["-2", "-1", "0", "1", "2"]
+    with_signal, without = found.injected["0"], found.toys.expected["0"]
+    assert with_signal.value - without.value == pytest.approx(1.0, abs=0.15)
+    assert without.error < with_signal.error < 0.1
+    with pytest.raises(ToymillError, match=r"limit.injected: Parameter 'mu' cannot be 1e\+06"):
+        checked_model(stated(root, limit=asked | {"injected": 1.0e6}))
+
+
 def test_a_limit_beyond_the_upper_bound_is_said_so(root, tmp_path):
     content = json.loads((root / "tests/data/onoff.json").read_text())
     content["measurements"][0]["config"]["parameters"][0]["bounds"] = [[-2.0, 1.2]]

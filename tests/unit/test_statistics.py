@@ -40,6 +40,34 @@ def test_definitions():
     np.testing.assert_allclose(toymill.qtilde_mu(FREE, AT_1, AT_0), [5.6, 0.8, 0.0])
 
 
+def test_the_statistic_of_the_tevatron_is_a_difference():
+    np.testing.assert_allclose(toymill.tevatron_ratio(AT_1, AT_0), [5.6, -1.0, -6.0])
+    np.testing.assert_allclose(
+        toymill.tevatron_ratio(AT_1, AT_0), toymill.t_mu(FREE, AT_1) - toymill.t_mu(FREE, AT_0), atol=1e-12
+    )
+    failed = fits([10.2, 10.9, 14.0], 0.0, fixed=0.0, status=[Status.CERTIFIED, Status.AT_FLOOR, Status.AT_BOUND])
+    assert np.isnan(toymill.tevatron_ratio(AT_1, failed)).tolist() == [False, True, False]
+    with pytest.raises(toymill.ToymillError, match=r"hold mu at 1\.0; expected 0"):
+        toymill.tevatron_ratio(AT_0, AT_1)
+    with pytest.raises(toymill.ToymillError, match="expected the parameter of interest 'mu'"):
+        toymill.tevatron_ratio(FREE, AT_0)
+    with pytest.raises(toymill.ToymillError, match="The conditional fits are of 3 toys, the background ones of 2"):
+        toymill.tevatron_ratio(AT_1, fits([1.0, 2.0], 0.0, fixed=0.0))
+
+
+def test_the_statistic_of_lep_is_of_nominal_parameters(onoff):
+    """n_off ~ Poisson(100 b) does not tell, n_on ~ Poisson(50 μ + 100 b) does: Q = 2 (50 μ - n ln(1 + μ/2)) at b = 1."""
+    data = np.array([[100.0, 150.0], [70.0, 90.0], [120.0, 0.0]])
+    for mu in (1.0, 0.3, 0.0):
+        expected = 2 * (50 * mu - data[:, 1] * np.log1p(mu / 2))
+        np.testing.assert_allclose(toymill.lep_ratio(onoff, data, mu), expected, atol=1e-9)
+    np.testing.assert_array_equal(toymill.lep_ratio(onoff, data[0], 1.0), toymill.lep_ratio(onoff, data, 1.0)[:1])
+    with pytest.raises(toymill.ToymillError, match="Parameter 'mu' cannot be 30: its bounds are"):
+        toymill.lep_ratio(onoff, data, 30.0)
+    with pytest.raises(toymill.ToymillError, match=r"data has shape \(1, 1\)"):
+        toymill.lep_ratio(onoff, [3.0], 1.0)
+
+
 def test_a_toy_that_is_not_certified_has_no_statistic():
     failed = fits([13.0, 10.4, 11.0], 1.0, fixed=1.0, status=[Status.CERTIFIED, Status.NOT_CONVERGED, Status.AT_BOUND])
     for t in (toymill.t_mu(FREE, failed), toymill.q_mu(FREE, failed), toymill.qtilde_mu(FREE, failed, AT_0)):

@@ -14,8 +14,8 @@ from toymill.config.scan import ScanConfig
 MOST_POINTS = 99
 """Tested values of one section."""
 
-BACKGROUND, BEST_FIT = "background", "best-fit"
-"""Names of the ensembles without a signal, and at the best fit to the observed data."""
+BACKGROUND, INJECTED, BEST_FIT = "background", "injected", "best-fit"
+"""Names of the ensembles without a signal, with the injected one, and at the best fit to the observed data."""
 
 
 def _ascending(values: list[float] | None) -> list[float] | None:
@@ -46,6 +46,9 @@ class LimitConfig(Strict):
     """Toys with a signal, at each tested value."""
     background_toys: Toys = 10000
     """Toys without a signal, which are also the data of the expected limits."""
+    injected: Number | None = None
+    """A value of the parameter of interest: the limits that are expected with such a signal in the data are told too,
+    from `background_toys` toys more."""
     precision: Annotated[Number, Field(ge=0.001, le=0.5)] | None = None
     """Relative Monte Carlo error of the observed limit and of the expected ones from -1 σ to +1 σ for which toys are
     added, in up to four rounds, where they reduce it most; null adds none."""
@@ -201,6 +204,8 @@ def needs(study: Asking) -> Mapping[str, Need]:
         need(BACKGROUND, study.limit.background_toys, "limit")
         for number in range(1, study.limit.count + 1):
             need(signal(number), study.limit.toys, "limit")
+        if study.limit.injected is not None:
+            need(INJECTED, study.limit.background_toys, "limit")
     if study.interval:
         for name in at_tested(study):
             need(name, study.interval.toys, "interval")

@@ -282,25 +282,22 @@ def check_sections(study: Study, facts: Facts) -> None:
                 "Lower its bound in the model, or take qtilde, which is for a signal that is not negative."
             )
             raise ToymillError(msg)
-    values = [*(study.limit.values or [] if study.limit else []), *([study.scan.mu] if study.scan else [])]
-    values += [0.0] if study.limit or study.discovery or study.scan else []
-    for value in values:
+    values = {
+        f"{asked[0] if asked else ''}, which needs a hypothesis without a signal": [0.0]
+        if study.limit or study.discovery or study.scan
+        else [],
+        "limit.values": study.limit.values or [] if study.limit else [],
+        "limit.injected": [study.limit.injected] if study.limit and study.limit.injected is not None else [],
+        "scan.mu": [study.scan.mu] if study.scan else [],
+        "interval.values": study.interval.values or [] if study.interval else [],
+    }
+    for key, value in ((key, value) for key, several in values.items() for value in several):
         try:
             facts.parameters.values({poi: value})
         except ToymillError as error:
-            key = (
-                ("scan.mu" if study.scan and value == study.scan.mu else "limit.values")
-                if value
-                else (f"{asked[0]}, which needs a hypothesis without a signal")
-            )
             msg = f"{key}: {error}"
             raise ToymillError(msg) from None
     for value in study.interval.values or [] if study.interval else []:
-        try:
-            facts.parameters.values({poi: value})
-        except ToymillError as error:
-            msg = f"interval.values: {error}"
-            raise ToymillError(msg) from None
         if value < 0 and study.interval and study.interval.statistic == "ttilde":
             msg = f"interval.values: {value:g} is negative, which ttilde does not allow. Test others, or choose t."
             raise ToymillError(msg)

@@ -1,6 +1,7 @@
-"""Test statistics from stored fits: t_μ, t̃_μ, q_μ, q̃_μ and q_0.
+"""Test statistics from stored fits: t_μ, t̃_μ, q_μ, q̃_μ and q_0; and those of LEP and of the Tevatron.
 
-Equation numbers are those of Cowan, Cranmer, Gross and Vitells, arXiv:1007.1727 (CCGV).
+Equation numbers are those of Cowan, Cranmer, Gross and Vitells, arXiv:1007.1727 (CCGV). The statistics of LEP and of the
+Tevatron are those of table 1 of ATLAS and CMS, ATL-PHYS-PUB-2011-11, CMS NOTE-2011/005.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from toymill.fitting.results import EDM_TOLERANCE
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
+    from numpy.typing import ArrayLike
 
     from toymill.fitting.results import Fits
+    from toymill.models.base import Model
 
 
 _ROUNDING = 1e-12  # of an nll that is a sum of many terms, relative
@@ -79,6 +82,70 @@ def qtilde_mu(free: Fits, conditional: Fits, background: Fits) -> Float[np.ndarr
     return np.where(above & ~np.isnan(t), 0.0, t)
 
 
+def lep_ratio(model: Model, data: ArrayLike, mu: float) -> Float[np.ndarray, " toy"]:
+    """The statistic of LEP, -2 ln L(μ, θ₀)/L(0, θ₀), with every other parameter at its initial value θ₀, shape (n,).
+
+    Nothing is fitted, and constraints cancel. It is large where the data are unlike a signal, and may be negative. It goes
+    with toys whose nuisance parameters are drawn: ``throw(..., mode="hybrid")``.
+
+    Args:
+        model: the model.
+        data: main and auxiliary data, shape (n, D) or (D,).
+        mu: the tested value μ of the parameter of interest.
+
+    Returns:
+        The statistic of each dataset.
+
+    Raises:
+        ToymillError: a model without a parameter of interest, μ or 0 outside of its bounds, data of the wrong length.
+
+    Example:
+        n ~ Poisson(50 μ + 100): 2 (50 - n ln 1.5) of 150 events.
+
+        >>> import jax, toymill
+        >>> jax.config.update("jax_enable_x64", True)
+        >>> model = toymill.read_workspace("tests/data/onoff.json")
+        >>> toymill.lep_ratio(model, [100.0, 150.0], 1.0).round(4)  # off, on
+        array([-21.6395])
+    """
+    poi = model.parameters.names[model.poi_index]
+    signal, background = (model.parameters.values({poi: value}) for value in (mu, 0.0))
+    toys = np.atleast_2d(np.asarray(data, dtype=np.float64))
+    ratio: np.ndarray = 2 * (np.asarray(model.logpdf(background, toys)) - np.asarray(model.logpdf(signal, toys)))
+    return ratio
+
+
+def tevatron_ratio(conditional: Fits, background: Fits) -> Float[np.ndarray, " toy"]:
+    """The statistic of the Tevatron, -2 ln L(μ, θ̂̂_μ)/L(0, θ̂̂_0), of fits that hold μ and fits that hold 0, shape (n,).
+
+    It is t_μ - t_0, and may be negative. It is large where the data are unlike a signal.
+
+    Args:
+        conditional: fits of n toys with the parameter of interest held at μ.
+        background: fits of the same toys with it held at 0.
+
+    Returns:
+        The statistic of each toy; NaN where either fit is not certified.
+
+    Raises:
+        ToymillError: the two are not of the same number of toys, or do not hold the parameter of interest, or the second
+            not at 0.
+
+    Example:
+        >>> import jax, toymill
+        >>> jax.config.update("jax_enable_x64", True)
+        >>> model = toymill.read_workspace("tests/data/onoff.json")
+        >>> held = [toymill.fit(model, [100.0, 150.0], {"mu": mu}) for mu in (1.0, 0.0)]
+        >>> toymill.tevatron_ratio(*held).round(4)
+        array([-10.0678])
+    """
+    _held(conditional)
+    _require_zero(background)
+    _require_as_many(conditional, background, "conditional", "background")
+    both = conditional.ok & background.ok
+    return np.where(both, 2 * (conditional.nll - background.nll), np.nan)
+
+
 def above(free: Fits, conditional: Fits) -> Bool[np.ndarray, " toy"]:
     """Where the free fit lies above the conditional one by more than the tolerance of certified fits, (n,)."""
     tolerance = np.fmax(free.edm, EDM_TOLERANCE) + _ROUNDING * np.abs(free.nll)
@@ -89,9 +156,7 @@ def above(free: Fits, conditional: Fits) -> Bool[np.ndarray, " toy"]:
 
 def _t(free: Fits, conditional: Fits) -> Float[np.ndarray, " toy"]:
     """t_μ for one of the functions above, whose caller is told where it is negative."""
-    if len(free.nll) != len(conditional.nll):
-        msg = f"The free fits are of {len(free.nll)} toys, the conditional ones of {len(conditional.nll)}."
-        raise ToymillError(msg)
+    _require_as_many(free, conditional, "free", "conditional")
     _require_free(free, conditional)
     both = free.ok & conditional.ok
     t = np.where(both, 2 * (conditional.nll - free.nll), np.nan)
@@ -103,6 +168,13 @@ def _t(free: Fits, conditional: Fits) -> Float[np.ndarray, " toy"]:
         )
         warnings.warn(text, ToymillWarning, stacklevel=3)
     return t
+
+
+def _require_as_many(one: Fits, other: Fits, name: str, other_name: str) -> None:
+    """Refuse fits of other numbers of toys."""
+    if len(one.nll) != len(other.nll):
+        msg = f"The {name} fits are of {len(one.nll)} toys, the {other_name} ones of {len(other.nll)}."
+        raise ToymillError(msg)
 
 
 def _require_free(free: Fits, conditional: Fits) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from toymill.inference.coverage import Coverage
 from toymill.inference.p_values import CLs
 from toymill.inference.samples import PointWeights
 from toymill.record import NumberOrNone, Record, SigmaText
@@ -62,6 +63,8 @@ class LimitPoint(Record):
     """Background-only toys whose statistic is not known there."""
     observed: CLs | None
     """CLs of the observed data, counted over the toys of their own truth points; null without data, or where their fit is not certified."""
+    coverage: Coverage | None
+    """How often the limit of toys thrown there is not below it, which is their coverage; null without certified toys."""
     weighted: PointWeights | None
     """The weights of the toys there, and CLs by them; null without densities."""
 

@@ -10,6 +10,7 @@ import scipy.stats
 
 from toymill.errors import ToymillError
 from toymill.inference.counting import ONE_SIGMA
+from toymill.inference.coverage import Coverage, coverage
 from toymill.inference.crossing import EMPTY, Case, Counts, Crossings, Curves, Method
 from toymill.inference.limit_records import Limit, LimitPoint, LimitVariance, UpperLimit
 from toymill.inference.p_values import cls
@@ -96,6 +97,7 @@ def upper_limit(
                 background_toys=sample.certified[1],
                 background_failed=sample.failed[1],
                 observed=at,
+                coverage=_coverage(curves, k, np.asarray(signal[k]), level),
                 weighted=curves.weights_at(k, float(q)),
             )
         )
@@ -107,6 +109,20 @@ def upper_limit(
         observed=None if observed is None else _of_data(curves, np.asarray(observed)),
         expected=_band(curves, background, own=True),
     )
+
+
+def _coverage(curves: Curves, k: int, toys: Float[np.ndarray, " toy"], level: float) -> Coverage | None:
+    """How often CLs of toys with the tested signal is at least 1 - level, so that their limit is not below it.
+
+    Of CL_{s+b} it is the level by construction; CLs covers more (Read, J. Phys. G 28 (2002) 2693).
+    """
+    if not curves.usable[k]:
+        return None
+    found = curves.only(np.arange(len(curves.points)) == k).cls(toys[None])[0]
+    certified = int(np.count_nonzero(~np.isnan(found)))
+    covered = int(np.count_nonzero(found >= curves.alpha))
+    (counted,) = coverage([level], [covered], certified=certified, failed=len(toys) - certified, without=0).values()
+    return counted
 
 
 def expected_for(

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from toymill.config.sections import INJECTED
 from toymill.inference.limit_records import LimitPoint
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
@@ -42,6 +43,9 @@ def answers_in_words(summary: Summary) -> list[str]:
             (found.limit.toys.expected["0"], found.limit.expected_verdicts.get("0")),
         )
         lines += [f"limit: {(verdict or limit).sentence}" for limit, verdict in pairs if limit is not None]
+        if found.limit.injected:
+            value, limit = summary.ensembles[INJECTED].truth[summary.poi], found.limit.injected["0"]
+            lines.append(f"limit: of data with {summary.poi} = {value:.4g}: {limit.sentence}")
         more = [found.limit.precision and found.limit.precision.sentence, found.limit.toys.why_unweighted]
         lines += [f"limit: {sentence}" for sentence in more if sentence]
     if found.interval is not None:

@@ -11,7 +11,7 @@ from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
 from toymill.inference.goodness_of_fit import GoodnessOfFit
 from toymill.inference.impacts import Decomposition, Impact
 from toymill.inference.interval_verdicts import AsymptoticInterval, EndVerdict
-from toymill.inference.limit_records import UpperLimit
+from toymill.inference.limit_records import Limit, UpperLimit
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.neyman import NeymanIntervals
 from toymill.inference.p_values import PValue
@@ -40,6 +40,8 @@ class LimitAnswer(Record):
     """Whether the asymptotic observed limit may be used; null without one, and without observed data."""
     expected_verdicts: dict[SigmaText, AsymptoticVerdict]
     """The same of each expected limit; empty without asymptotic limits."""
+    injected: dict[SigmaText, Limit] | None
+    """The limits that are expected with the injected signal in the data; null without one."""
     precision: Precision | None
     """The precision that was asked for; null without one."""
 

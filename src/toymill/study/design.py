@@ -15,6 +15,7 @@ from toymill._version import __version__
 from toymill.config.sections import (
     BACKGROUND,
     BEST_FIT,
+    INJECTED,
     TILTS,
     DiscoveryConfig,
     IntervalConfig,
@@ -67,6 +68,8 @@ def design_study(study: Study) -> Design:
         truths[BACKGROUND] = null, [0.0, *values]
         for number, value in enumerate(values, 1):
             truths[signal(number)] = hypothesis(study, model, value), with_zero
+        if study.limit and study.limit.injected is not None:
+            truths[INJECTED] = hypothesis(study, model, study.limit.injected), [0.0, *values]
         if study.discovery:
             bound, reach = _bound(model, null, study.seed), _reach(study.discovery, model)
             for number in range(1, TILTS + 1):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from toymill.config.sections import BACKGROUND, signal
+from toymill.config.sections import BACKGROUND, INJECTED, LimitConfig, signal
 from toymill.config.study import Study
 from toymill.fitting.results import Fits
 from toymill.inference.likelihood_ratios import q_mu, qtilde_mu
 from toymill.inference.limit_records import Limit, UpperLimit
-from toymill.inference.limits import upper_limit
+from toymill.inference.limits import expected_for, upper_limit
 from toymill.inference.p_values import tie_tolerance
 from toymill.inference.samples import LogRatios
 from toymill.inference.verdicts import limit_verdict
+from toymill.record import SigmaText
 from toymill.results.answers import LimitAnswer
 from toymill.results.description import Description
 from toymill.results.design import Design
@@ -31,42 +32,92 @@ if TYPE_CHECKING:
 _AT_BOUND = 1e-5  # relative, of a tested value that was rounded
 
 
-def upper_limits(stored: Stored) -> UpperLimit:
-    """The observed and the expected upper limits from the toys of a study."""
+class LimitToys(NamedTuple):
+    """What limits are made from.
+
+    Attributes:
+        signal: the statistic of the toys thrown at each tested value, there.
+        background: that of the background-only toys, at each tested value, (K, N).
+        observed: that of the observed data, (K,), if there are any.
+        injected: that of toys with the injected signal, (K, M), if there is one.
+        tolerance: values that differ by less are ties.
+        log_ratios: densities of the toys.
+    """
+
+    signal: list[Float[np.ndarray, " toy"]]
+    background: Float[np.ndarray, "test toy"]
+    observed: Float[np.ndarray, " test"] | None
+    injected: Float[np.ndarray, "test toy"] | None
+    tolerance: float
+    log_ratios: LogRatios
+
+    @classmethod
+    def of(cls, stored: Stored) -> LimitToys:
+        """Read the fits of a study."""
+        settings, designed = stored.study.limit, stored.design.limit
+        assert settings
+        assert designed is not None
+        tilde = settings.statistic == "qtilde"
+
+        def values(free: Fits, tests: Sequence[Fits]) -> Float[np.ndarray, "test toy"]:
+            """The statistic at each tested value; without fits at 0, the parameter cannot be negative, and q̃_μ is q_μ."""
+            at = {held_at(fits): fits for fits in tests}
+            rows = [
+                qtilde_mu(free, at[mu], at[0.0]) if tilde and 0.0 in at else q_mu(free, at[mu])
+                for mu in designed.values
+                if mu in at
+            ]
+            return np.array(rows)
+
+        names = [signal(k + 1) for k in range(len(designed.values))]
+        observed, nll = None, 0.0
+        if stored.model.observed is not None:
+            free, tests = stored.observed_fits([0.0, *designed.values])
+            observed, nll = values(free, tests)[:, 0], float(free.nll[0])
+        return cls(
+            signal=[statistic_of(stored, name, values)[0] for name in names],
+            background=statistic_of(stored, BACKGROUND, values),
+            observed=observed,
+            injected=None if settings.injected is None else statistic_of(stored, INJECTED, values),
+            tolerance=tie_tolerance(nll, stored.study.fit.edm_tolerance),
+            log_ratios=_log_ratios(stored, names),
+        )
+
+
+def upper_limits(stored: Stored, toys: LimitToys | None = None) -> UpperLimit:
+    """The observed and the expected upper limits from the toys of a study, which are read if they are not given."""
     settings, designed = stored.study.limit, stored.design.limit
     assert settings
     assert designed is not None
-    tilde = settings.statistic == "qtilde"
-
-    def values(free: Fits, tests: Sequence[Fits]) -> Float[np.ndarray, "test toy"]:
-        """The statistic at each tested value; without fits at 0, the parameter cannot be negative, and q̃_μ is q_μ."""
-        at = {held_at(fits): fits for fits in tests}
-        rows = [
-            qtilde_mu(free, at[mu], at[0.0]) if tilde and 0.0 in at else q_mu(free, at[mu])
-            for mu in designed.values
-            if mu in at
-        ]
-        return np.array(rows)
-
-    background = statistic_of(stored, BACKGROUND, values)
-    signals = [statistic_of(stored, signal(k + 1), values)[0] for k in range(len(designed.values))]
-    observed = None
-    nll = 0.0
-    if stored.model.observed is not None:
-        free, tests = stored.observed_fits([0.0, *designed.values])
-        observed, nll = values(free, tests)[:, 0], float(free.nll[0])
-    toys = upper_limit(
+    toys = toys or LimitToys.of(stored)
+    found = upper_limit(
         np.array(designed.values),
-        signals,
-        background,
-        observed,
+        toys.signal,
+        toys.background,
+        toys.observed,
         level=settings.level,
         method=settings.method,
-        tolerance=tie_tolerance(nll, stored.study.fit.edm_tolerance),
-        log_ratios=_log_ratios(stored, [signal(k + 1) for k in range(len(designed.values))]),
+        tolerance=toys.tolerance,
+        log_ratios=toys.log_ratios,
     )
     at_bound = designed.values[-1] >= stored.model.parameters.bounds[stored.model.poi_index, 1] * (1 - _AT_BOUND)
-    return _at_the_bound(toys) if at_bound else toys
+    return _at_the_bound(found) if at_bound else found
+
+
+def _injected(settings: LimitConfig, values: Sequence[float], toys: LimitToys) -> dict[SigmaText, Limit] | None:
+    """The limits that are expected with the injected signal in the data."""
+    if toys.injected is None:
+        return None
+    return expected_for(
+        np.array(values),
+        toys.signal,
+        toys.background,
+        toys.injected,
+        level=settings.level,
+        method=settings.method,
+        tolerance=toys.tolerance,
+        log_ratios=toys.log_ratios,
+    )
 
 
 def limit_answer(stored: Stored) -> LimitAnswer:
@@ -74,11 +125,10 @@ def limit_answer(stored: Stored) -> LimitAnswer:
     settings, designed = stored.study.limit, stored.design.limit
     assert settings
     assert designed is not None
-    toys = upper_limits(stored)
-    asymptotic, count = (
-        designed.asymptotic,
-        sum(stored.study.ensembles[name].toys for name in limit_ensembles(stored.design)),
-    )
+    every = LimitToys.of(stored)
+    toys = upper_limits(stored, every)
+    asymptotic = designed.asymptotic
+    count = sum(stored.study.ensembles[name].toys for name in limit_ensembles(stored.design))
     verdict, expected = None, {}
     if asymptotic is not None:
         if toys.observed is not None and asymptotic.observed is not None:
@@ -93,6 +143,7 @@ def limit_answer(stored: Stored) -> LimitAnswer:
         why_no_asymptotic=designed.why_no_asymptotic,
         verdict=verdict,
         expected_verdicts=expected,
+        injected=_injected(settings, designed.values, every),
         precision=precision_reached(toys, stored.design, settings.precision) if settings.precision else None,
     )
 

@@ -1,0 +1,140 @@
+"""p-values, CLs and limits of thrown and fitted toys, beside those of all outcomes, enumerated without the engine.
+
+Of each kind of number there are 48 pulls, (found - exact)/error. Were they not standard normal, their mean, their width or
+their distribution would tell; of numbers that are right one of these tests in 300 would fail, were its seeds drawn anew.
+"""
+
+import itertools
+
+import counting_experiments as closed
+import enumerated_experiments as exact
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.stats
+from builders import bare, workspace
+
+import toymill
+from toymill.inference.crossing import z_of
+from toymill.inference.limits import SIGMAS, upper_limit
+from toymill.inference.p_values import tie_tolerance
+
+TOYS = 10_000
+KNOWN = exact.Counts((1.0,), (4.0,))
+ON_OFF = exact.Counts((1.0,), (3.0,), 6.0)
+TWO_BINS = exact.Counts((2.0, 1.0), (1.0, 2.0), 5.0)
+CASES = {  # of each experiment 16 observations
+    KNOWN: [(n,) for n in range(1, 17)],
+    ON_OFF: list(itertools.product((2, 4, 6, 9), (3, 5, 7, 10))),
+    TWO_BINS: list(itertools.product((1, 3), (1, 2, 3, 5), (3, 6))),
+}
+
+
+def model_of(experiment):
+    """The experiment as a workspace; mu is not negative."""
+    free = [] if experiment.tau is None else [bare("normfactor", "gamma")]
+    channels = {"1": {"s": (experiment.signal, []), "b": (experiment.background, free)}}
+    if experiment.tau is not None:
+        channels["2"] = {"b": ([experiment.tau], free)}
+    bounds = [{"name": name, "bounds": [[0.0, 100.0]], "inits": [1.0]} for name in ["mu", *(["gamma"] if free else [])]]
+    return toymill.read_workspace(workspace(channels, bounds))
+
+
+def outcomes_of(experiment):
+    """All outcomes that matter to the cases, and their free fits."""
+    ends = [42] if experiment.tau is None else [38, 30] if len(experiment.signal) == 1 else [30, 20, 18]
+    outcomes = np.stack(np.meshgrid(*map(np.arange, ends), indexing="ij"), axis=-1).reshape(-1, len(ends)).astype(float)
+    return outcomes, experiment.free(outcomes)
+
+
+def exact_tails(experiment, outcomes, free, observed, mu):
+    """CL_{s+b} and CL_b of an observation."""
+    q = experiment.qtilde(mu, outcomes, free)
+    beyond = q >= q[(outcomes == observed).all(axis=1)] - 1e-6
+    return tuple(experiment.probability(truth, observed, outcomes)[beyond].sum() for truth in (mu, 0.0))
+
+
+def statistics(model, data, values):
+    """q̃ at tested values of every toy, (K, n): equal toys are fitted once. Where μ̂ cannot be negative, it is q_μ."""
+    different, which = np.unique(data, axis=0, return_inverse=True)
+    free, tests = toymill.fit_tests(model, different, [{"mu": value} for value in values])
+    assert free.ok.all()
+    return np.array([toymill.q_mu(free, test) for test in tests])[:, which.ravel()]
+
+
+def found_and_exact(experiment):
+    """CL_{s+b}, CLs and the limit of each observation of an experiment: (pull of each, exact value of each)."""
+    model, (outcomes, free) = model_of(experiment), outcomes_of(experiment)
+    for observed in CASES[experiment]:
+
+        def cls_at(mu, observed=observed):
+            above, below = exact_tails(experiment, outcomes, free, observed, mu)
+            return above / below
+
+        limit = scipy.optimize.brentq(lambda mu: cls_at(mu) - 0.05, 0.1, 25.0, xtol=1e-2)
+        points = limit * np.array([0.5, 0.7, 0.85, 1.05, 1.25])
+        data = np.array([observed], dtype=float)
+        truths = toymill.fit(
+            model, np.tile(data, (6, 1)), {"mu": np.array([0.0, *points])}, covariance=False
+        ).parameters
+        toys = [  # named by the observation, since a name has the same uniform numbers in every model
+            toymill.throw(model, truth, TOYS, seed=31, stream=f"{observed} {k}") for k, truth in enumerate(truths)
+        ]
+        q = statistics(model, np.concatenate([data, *toys]), points)
+        background, *signal = np.split(q[:, 1:], len(truths), axis=1)
+        own = [row[k] for k, row in enumerate(signal)]
+        found = upper_limit(points, own, background, q[:, 0], tolerance=tie_tolerance())
+        at = found.points[2].observed
+        p, cls = exact_tails(experiment, outcomes, free, observed, points[2])[0], cls_at(points[2])
+        crossing = float(np.interp(scipy.stats.norm.ppf(0.95), z_of(np.array([cls_at(mu) for mu in points])), points))
+        yield (
+            (at.clsb.value - p) / np.sqrt(p * (1 - p) / TOYS),
+            (at.value - cls) / at.error,
+            (found.observed.value - crossing) / found.observed.error,
+        )
+
+
+@pytest.fixture(scope="module")
+def pulls():
+    return np.array([item for experiment in CASES for item in found_and_exact(experiment)])
+
+
+@pytest.mark.parametrize(("column", "name"), [(0, "CL_{s+b}"), (1, "CLs"), (2, "limit")])
+def test_pulls_are_standard_normal(pulls, column, name):
+    of = pulls[:, column]
+    assert len(of) == 48, name
+    assert abs(np.mean(of)) < 3.3 / np.sqrt(48)
+    assert scipy.stats.chi2(48).cdf(np.sum(of**2)) == pytest.approx(0.5, abs=0.4995)
+    assert scipy.stats.kstest(of, "norm").pvalue > 1e-3
+
+
+def test_the_enumeration_is_right():
+    """The closed forms of a known background and of the on/off problem, and scipy's minimum of the two bins."""
+    n = np.arange(20.0)[:, None]
+    np.testing.assert_allclose(
+        KNOWN.qtilde(3.0, n, KNOWN.free(n)), closed.known_background(3.0, n[:, 0], 4.0), atol=1e-9
+    )
+    pairs = np.array(list(itertools.product(range(12), range(1, 12))), dtype=float)
+    unit = exact.Counts((1.0,), (1.0,), 2.0)  # n_off ~ Poisson(2 b)
+    np.testing.assert_allclose(unit.qtilde(3.0, pairs, unit.free(pairs)), closed.onoff(3.0, *pairs.T, 2.0), atol=1e-8)
+    row = np.array([[5.0, 2.0, 4.0]])
+    best = scipy.optimize.minimize(lambda x: TWO_BINS.nll(x[:1], x[1:], row)[0], [1.0, 1.0], bounds=[(0, 9), (0.1, 9)])
+    assert TWO_BINS.free(row)[0][0] == pytest.approx(best.fun, abs=1e-8)
+
+
+def test_the_band_of_few_events():
+    """With 5.5 events of background the limits of toys are those of whole counts: at -2 to 2 σ of 1, 3, 5, 8 and 11."""
+    experiment = exact.Counts((1.0,), (5.5,))
+    model, rng_of = model_of(experiment), [f"{mu}" for mu in range(20)]
+    points = np.array([2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.5, 11.0, 12.5, 14.0])
+    signal = [
+        statistics(model, toymill.throw(model, [mu], 40_000, seed=9, stream=name), [mu])[0]
+        for mu, name in zip(points, rng_of, strict=False)
+    ]
+    background = statistics(model, toymill.throw(model, [0.0], 40_000, seed=9, stream="b"), points)
+    found = upper_limit(points, signal, background, None, tolerance=tie_tolerance()).expected
+    for z in SIGMAS:
+        limit, n = found[str(z)], int(scipy.stats.poisson.ppf(scipy.stats.norm.cdf(z), 5.5))
+        right = float(np.interp(scipy.stats.norm.ppf(0.95), z_of(closed.exact_cls(points, n, 5.5)), points))
+        assert limit.value == pytest.approx(right, abs=4 * limit.error)
+        assert 0 < limit.error < 0.25
