@@ -15,6 +15,6 @@ with reported(snakemake.log):
     parts = (
         by_ensemble(snakemake.input.fits),
         by_ensemble(snakemake.input.tallies),
-        read_answers(snakemake.input.answers),
+        read_answers(snakemake.input.answers, snakemake.input.scan),
     )
     write_summary(snakemake.output.json, snakemake.output.hdf5, summarize(study, description, *parts))

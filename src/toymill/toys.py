@@ -25,7 +25,7 @@ from toymill.models.other_truth import OtherTruth
 
 if TYPE_CHECKING:
     from jax import Array
-    from jaxtyping import Float, UInt32
+    from jaxtyping import Float, Int, UInt32
     from numpy.typing import ArrayLike
 
 Mode = Literal["frequentist", "main-only", "hybrid", "templates", "asimov"]
@@ -167,6 +167,26 @@ def _throw_counts(
         uniform = uniforms(seed, stream, first + begin, len(part), len(expected))
         _fluctuate(model, part, every, uniform, expected, mode)
     return data
+
+
+def fluctuate(
+    model: Model,
+    which: Sequence[int] | Int[np.ndarray, " some"],
+    uniform: Float[np.ndarray, "toy some"],
+    expected: Float[np.ndarray, " some"],
+) -> Float[np.ndarray, "toy some"]:
+    """Some of a model's data from given uniform numbers, as ``throw`` makes them of its own.
+
+    Args:
+        model: the model, whose data follow ``sampling``.
+        which: positions of the data, (k,).
+        uniform: numbers strictly inside (0, 1), (n, k).
+        expected: the expectation of each, (k,).
+    """
+    data = np.empty((len(uniform), len(model.data_names)))
+    _fluctuate(model, data, np.asarray(which), uniform, expected, "frequentist")
+    found: np.ndarray = data[:, which]
+    return found
 
 
 def _fluctuate(

@@ -12,6 +12,7 @@ import toymill
 from toymill.config import dependencies, inspection
 from toymill.config.dependencies import comparison_job, fits_digest, fits_job, toys_job
 from toymill.config.model import KINDS, NamedPatch, Remote
+from toymill.config.scan import ScanPatch
 from toymill.config.schema import SCHEMA_FILE, schema_text
 from toymill.config.sections import SECTIONS as QUESTIONS
 from toymill.config.study import (
@@ -34,6 +35,7 @@ SECTIONS: list[type[BaseModel]] = [
     *KINDS.values(),
     Remote,
     NamedPatch,
+    ScanPatch,
     ModifierSettings,
     Prune,
     Rename,

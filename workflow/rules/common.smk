@@ -62,6 +62,9 @@ SCRATCH = f".snakemake/toymill/{STUDY.study}"
 INPUTS = [ancient(str(item.local)) for item in STUDY.remotes]
 CONTENTS = STUDY.contents
 
+# Whether a pilot is to choose the shards of ensembles.
+PILOTED = STUDY.shard == "auto" and bool(STUDY.ensembles)
+
 # What else jobs need that deal with ensembles: how those of the sections are designed. Where toys are added in rounds,
 # their truth is in the first round's design, and how many there are in the last one's.
 DESIGN = f"{RESULTS}/design.json" if NEEDS else []
@@ -98,7 +101,7 @@ def shard_files(folder, after=len(ROUNDS)):
     Those that a pilot chooses, and those of toys that a round adds, are known when it is done.
     """
     sizes = {}
-    if STUDY.shard == "auto":
+    if PILOTED:
         plan = checkpoints.pilot.get().output[0]
         sizes = {name: item.shard for name, item in planned_in(plan).items()}
     study = STUDY
@@ -204,7 +207,7 @@ if workflow.is_main_process:
 
     try:
         ownership.check(own_directory())
-        if STUDY.shard == "auto" and Path(f"{RESULTS}/plan.json").exists():
+        if PILOTED and Path(f"{RESULTS}/plan.json").exists():
             planned_in(f"{RESULTS}/plan.json")
         for path in Path(RESULTS).glob("rounds/*.json"):
             read_once(read_design, path)
@@ -228,9 +231,10 @@ def begin():
 
 def end(done):
     """Let the results directory go; and earlier shards, if the present ones hold all that they did."""
-    planned = STUDY.shard != "auto" or Path(f"{RESULTS}/plan.json").exists()
+    planned = not PILOTED or Path(f"{RESULTS}/plan.json").exists()
     if done and planned and STUDY.kind == "toys":
-        ownership.tidy(own_results(), files_of(f"{RESULTS}/fits")(None))
+        present = files_of(f"{RESULTS}/fits")(None) + SCAN_FILES
+        ownership.tidy(own_results(), present)
     ownership.release(own_directory())
 
 

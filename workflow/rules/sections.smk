@@ -74,26 +74,4 @@ rule answer:
         "../../scripts/answer.py"
 
 
-rule plot_answers:
-    input:
-        "<results>/summary.json",
-    output:
-        **{
-            section: report(
-                ensure(f"<results>/plots/{section}.svg", non_empty=True),
-                caption=f"../report/{section}.rst",
-                category="Answers",
-            )
-            for section in SECTIONS
-            if getattr(STATED, section)
-        },
-    log:
-        "<logs>/plot_answers.log",
-    conda:
-        "../../envs/toymill.yaml"
-    script:
-        "../../scripts/plot.py"
-
-
 ANSWERS = f"{SCRATCH}/answers.json"
-SECTION_FIGURES = rules.plot_answers.output

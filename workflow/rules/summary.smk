@@ -28,6 +28,7 @@ rule aggregate:
         model="<results>/model.json",
         design=DESIGN,
         answers=ANSWERS,
+        scan=SCAN,
     output:
         json=ensure("<results>/summary.json", non_empty=True),
         hdf5=ensure("<results>/summary.h5", non_empty=True),
@@ -46,19 +47,18 @@ rule plot_study:
         "<results>/summary.json",
         audits=AUDITS,
     output:
+        **{
+            name: report(
+                ensure(f"<results>/plots/{name}.svg", non_empty=True),
+                caption=f"../report/{name}.rst",
+                category="Overview",
+            )
+            for name in ("coverage", "status")
+            if STUDY.ensembles
+        },
         overview=report(
             ensure("<results>/plots/overview.svg", non_empty=True),
             caption="../report/overview.rst",
-            category="Overview",
-        ),
-        coverage=report(
-            ensure("<results>/plots/coverage.svg", non_empty=True),
-            caption="../report/coverage.rst",
-            category="Overview",
-        ),
-        status=report(
-            ensure("<results>/plots/status.svg", non_empty=True),
-            caption="../report/status.rst",
             category="Overview",
         ),
     log:

@@ -11,6 +11,7 @@ import json
 from typing import TypedDict
 
 from toymill._version import __version__
+from toymill.config.scan import Grid, Point
 from toymill.config.sections import SECTIONS
 from toymill.config.study import Study
 
@@ -118,8 +119,39 @@ def design_job(study: Study) -> Settings:
         "sections": {
             name: getattr(study, name) and getattr(study, name).model_dump(mode="json", exclude={"precision"})
             for name in SECTIONS
+            if name != "scan"  # which needs no ensemble
         },
     }
+
+
+def scan_job(study: Study, point: Point) -> Settings:
+    """What a job that fits the toys of one point of a scan depends on, beside the toys that it fits."""
+    assert study.scan
+    chosen = {name: value for name, value in study.model.choices.items() if name != "patches"}
+    return {
+        "toymill": __version__,
+        "model": chosen,
+        "workspace": study.model.contents[0],
+        "patch": point.digest,
+        "point": point.name,
+        "seed": study.seed,
+        "nuisances": study.nuisances,
+        "edm_tolerance": study.fit.edm_tolerance,
+        "mu": study.scan.mu,
+        "statistic": study.scan.statistic,
+    }
+
+
+def scan_answer_job(study: Study, grid: Grid) -> Settings:
+    """What the answer of a scan depends on, beside the files of its points."""
+    assert study.scan
+    points = [[point.name, list(point.values)] for point in grid.points]
+    return {"toymill": __version__, "level": study.scan.level, "labels": list(grid.labels), "points": points}
+
+
+def scan_digest(study: Study, point: Point) -> str:
+    """SHA-256 of everything that the fits of a point's toys depend on, save their indices."""
+    return _digest([scan_job(study, point)])
 
 
 def rounds_job(study: Study) -> Settings:

@@ -83,7 +83,7 @@ class Remote(Strict):
     def local(self) -> Path:
         """Where the downloaded file lies."""
         parts = Path(self.member).parts if self.member else [self.url.rsplit("/", 1)[-1] or "file"]
-        return Path(FETCHED / self.sha256, *map(_file_name, parts))
+        return Path(FETCHED / self.sha256, *map(file_name, parts))
 
     @property
     def seal(self) -> Path:
@@ -99,7 +99,7 @@ class Remote(Strict):
         return _sha256(self.local) == expected
 
 
-def _file_name(word: str) -> str:
+def file_name(word: str) -> str:
     """A word of an address as the name of a file: itself, or what is harmless of it behind a digest of all of it."""
     if re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99}", word):
         return word

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NamedTuple, Protocol, TypeVar
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from toymill.config.model import Number, Strict
+from toymill.config.scan import ScanConfig
 
 MOST_POINTS = 99
 """Tested values of one section."""
@@ -121,6 +122,7 @@ SECTIONS: dict[str, type[Strict]] = {
     "discovery": DiscoveryConfig,
     "goodness_of_fit": GoodnessOfFitConfig,
     "impacts": ImpactsConfig,
+    "scan": ScanConfig,
 }
 """The sections, by their key."""
 

@@ -23,8 +23,10 @@ from toymill.config.model import (
     PythonConfig,
     Remote,
     Strict,
+    WorkspaceConfig,
     is_file,
 )
+from toymill.config.scan import ScanConfig, ScanPatch, grid_of
 from toymill.config.sections import (
     SECTIONS,
     DiscoveryConfig,
@@ -94,6 +96,8 @@ class Study(Strict):
     """Whether the model describes the observed data."""
     impacts: Section[ImpactsConfig] = False
     """Which data the error of the parameter of interest comes from."""
+    scan: Section[ScanConfig] = False
+    """Many signals on one background: the local and the global significance, and which are excluded."""
     nuisances: Literal["auto", "conditional", "nominal"] = "auto"
     """Where the other parameters stand at the truth points of these sections: `conditional` at their best fit to the
     observed data with the parameter of interest held, `nominal` at their initial values; `auto` is `conditional` for a
@@ -166,6 +170,26 @@ class Study(Strict):
             msg = f"ensembles: {sorted(taken)[0]} is the name of an ensemble of {asked[0]}. Choose another"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _scans_patches(self) -> Study:
+        if not self.scan:
+            return self
+        if not isinstance(self.model, WorkspaceConfig):
+            msg = "scan: needs a model of kind workspace, whose path is the workspace without a signal"
+            raise ValueError(msg)  # noqa: TRY004 - pydantic tells these
+        if self.model.patches:
+            return self
+        asked = [name for name in SECTIONS if getattr(self, name) and name != "scan"]
+        others = [*(["ensembles"] if self.ensembles else []), *asked]
+        if others:
+            msg = f"model.patches: name the signal that {others[0]} is about; scan has many"
+            raise ValueError(msg)
+        try:
+            first = grid_of(self.scan).points[0]
+        except ToymillError:  # for check_inputs to tell
+            return self
+        return self.model_copy(update={"model": self.model.model_copy(update={"patches": [first.patch]})})
 
     @model_validator(mode="after")
     def _not_too_many_jobs(self) -> Study:
@@ -251,18 +275,20 @@ def check_sections(study: Study, facts: Facts) -> None:
             msg = f"{key} needs a fit to the observed data, and this model has none. Give it observed data, or leave it out."
             raise ToymillError(msg)
     lowest = float(facts.parameters.bounds[facts.parameters.index(poi), 0])
-    if study.limit and study.limit.statistic == "q" and lowest >= 0:
-        msg = (
-            f"limit.statistic: q_μ lets the estimate of {poi!r} be negative, and the model bounds it at {lowest:g}. Lower "
-            "its bound in the model, or take qtilde, which is for a signal that is not negative."
-        )
-        raise ToymillError(msg)
+    for name, section in (("limit", study.limit), ("scan", study.scan)):
+        if section and section.statistic == "q" and lowest >= 0:
+            msg = (
+                f"{name}.statistic: q_μ lets the estimate of {poi!r} be negative, and the model bounds it at {lowest:g}. "
+                "Lower its bound in the model, or take qtilde, which is for a signal that is not negative."
+            )
+            raise ToymillError(msg)
     values = {
         f"{asked[0] if asked else ''}, which needs a hypothesis without a signal": [0.0]
-        if study.limit or study.discovery
+        if study.limit or study.discovery or study.scan
         else [],
         "limit.values": study.limit.values or [] if study.limit else [],
         "limit.injected": [study.limit.injected] if study.limit and study.limit.injected is not None else [],
+        "scan.mu": [study.scan.mu] if study.scan else [],
         "interval.values": study.interval.values or [] if study.interval else [],
     }
     for key, value in ((key, value) for key, several in values.items() for value in several):
@@ -294,6 +320,8 @@ def check_inputs(study: Study) -> None:
             if is_file(remote.local) and not remote.is_as_fetched():
                 msg = f"{place}: {remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
                 raise ToymillError(msg)
+    if study.scan:
+        grid_of(study.scan)
     known = {
         place: facts_of(model, place)
         for place, model in study.models.items()
@@ -357,7 +385,8 @@ def _explain(error: ErrorDetails) -> str:
     steps = list(error["loc"])
     at = 1 if steps[:1] == ["model"] else 3 if steps[2:3] == ["thrown_from"] else len(steps)
     kind = steps.pop(at) if len(steps) > at and steps[at] in KINDS else "workspace"
-    location = [str(step) for step in steps if step not in {"str", "Remote", "NamedPatch", "[key]", "section"}]
+    tags = {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch"}
+    location = [str(step) for step in steps if step not in tags]
     key = ".".join(location)
     got = json.dumps(error["input"], default=str)
     got = got if len(got) <= 60 else got[:57] + "…"
@@ -395,6 +424,8 @@ def _known_keys(location: list[str], kind: str) -> list[str]:
         classes: list[type[BaseModel]] = [Study]
     elif location[0] == "model" and len(location) > 1:
         classes = inside[location[1]]
+    elif location[0] == "scan" and len(location) > 1:
+        classes = [ScanPatch]
     else:
         classes = [sections[location[0]]]
     return [key for item in classes for key in item.model_fields]

@@ -6,8 +6,9 @@ import copy
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jsonpatch
 import jsonpointer
@@ -29,6 +30,7 @@ class _Open(BaseModel):
 
 class _PatchName(_Open):
     name: str
+    values: list[float | str] = []
 
 
 class _PatchEntry(_Open):
@@ -38,11 +40,72 @@ class _PatchEntry(_Open):
 
 class _SetMetadata(_Open):
     digests: dict[str, str] = {}
+    labels: list[str] = []
 
 
 class _PatchSet(_Open):
     patches: Annotated[list[_PatchEntry], Field(min_length=1)]
     metadata: _SetMetadata = _SetMetadata()
+
+
+class ListedPatch(NamedTuple):
+    """A patch of a patch set.
+
+    Attributes:
+        name: its name.
+        values: its coordinates, by the set's labels.
+        digest: SHA-256 of its operations.
+    """
+
+    name: str
+    values: tuple[float | str, ...]
+    digest: str
+
+
+class Listing(NamedTuple):
+    """What a patch set says of its patches.
+
+    Attributes:
+        labels: names of the coordinates; empty if the set has none.
+        patches: the patches, in the set's order.
+    """
+
+    labels: tuple[str, ...]
+    patches: tuple[ListedPatch, ...]
+
+
+def list_patches(path: str | Path) -> Listing:
+    """The patches of a patch set.
+
+    Raises:
+        ToymillError: unreadable file, not JSON, no patch set, two patches of one name.
+    """
+    path = Path(path)
+    about = path.stat() if path.exists() else None
+    return _listing(path, about and (about.st_mtime_ns, about.st_size))
+
+
+@lru_cache(maxsize=4)
+def _listing(path: Path, _version: tuple[int, int] | None) -> Listing:
+    """The same, read once: sets of many signals are of a hundred megabytes."""
+    origin = one_line(path)
+    content = load_json(path)
+    require_plain(content, origin)
+    if not isinstance(content, dict) or "patches" not in content:
+        msg = f"{origin} is no patch set: expected a mapping with patches; got {shortened(content)}."
+        raise ToymillError(msg)
+    found = validate(_PatchSet, content, origin)
+    refuse_duplicates([item.metadata.name for item in found.patches], f"patch in {origin}")
+    listed = [
+        ListedPatch(item.metadata.name, tuple(item.metadata.values), digest_of(item.patch)) for item in found.patches
+    ]
+    return Listing(tuple(found.metadata.labels), tuple(listed))
+
+
+def digest_of(content: object) -> str:
+    """SHA-256 of the content of a JSON file."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass")
+    return hashlib.sha256(text).hexdigest()
 
 
 def load_patched(path: str | Path | Json, patches: Sequence[Patch]) -> tuple[Any, str]:

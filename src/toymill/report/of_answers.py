@@ -16,6 +16,7 @@ from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
 from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain, with_error
 from toymill.report.of_interval import draw_interval
+from toymill.report.of_scan import scan_figure
 from toymill.results.answers import Answers, DiscoveryAnswer, LimitAnswer
 from toymill.results.audit import Audit
 from toymill.results.summary import Summary
@@ -57,6 +58,8 @@ def answers_in_words(summary: Summary) -> list[str]:
         lines.append(f"goodness of fit: {found.goodness_of_fit.sentence}")
     if found.impacts is not None:
         lines.append(f"impacts: {found.impacts.sentence}")
+    if found.scan is not None:
+        lines += [f"scan: {sentence}" for sentence in found.scan.sentences]
     return lines
 
 
@@ -274,5 +277,6 @@ FIGURES: dict[str, Callable[[Summary, Mapping[str, Audit]], Figure]] = {
     "discovery": _discovery,
     "goodness_of_fit": _goodness_of_fit,
     "impacts": _impacts,
+    "scan": scan_figure,
 }
 """The figures of the answers, by the name of their section."""

@@ -18,7 +18,7 @@ from toymill.results.summary import EnsembleSummary, Summary
 
 def _levels(summary: Summary) -> list[str]:
     """The confidence levels of the study's intervals, as text."""
-    return list(next(iter(summary.ensembles.values())).intervals.profile)
+    return list(next(iter(summary.ensembles.values())).intervals.profile) if summary.ensembles else []
 
 
 def _coverage(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
@@ -116,7 +116,8 @@ def _overview(summary: Summary, audits: Mapping[str, Audit]) -> Figure:
     )
     axes = panels[0, 0]
     axes.axis("off")
-    fill_table(axes, rows, head)
+    if rows:
+        fill_table(axes, rows, head)
     axes.text(0, 0, "\n".join(sentences) + "\n" * len(missed), transform=axes.transAxes, va="bottom", fontsize=9.5)
     axes.text(0, 0, "\n".join(missed), transform=axes.transAxes, va="bottom", fontsize=9.5, color=RED, weight="bold")
     axes.set_title(f"{summary.study}: bias, pulls, coverage, and the asymptotic formula", fontsize=12)

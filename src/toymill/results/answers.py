@@ -19,6 +19,7 @@ from toymill.inference.verdicts import AsymptoticVerdict
 from toymill.record import FileRecord, LevelText, Record, SigmaText
 from toymill.results.design import Round
 from toymill.results.files import read_record
+from toymill.results.scan import ScanAnswer, ScanFile
 
 StatisticName = Annotated[str, "statistic"]
 """Key of a mapping: the name of a goodness-of-fit statistic."""
@@ -141,6 +142,8 @@ class Answers(Record):
     """Of the section ``goodness_of_fit``."""
     impacts: ImpactsAnswer | None = None
     """Of the section ``impacts``."""
+    scan: ScanAnswer | None = None
+    """Of the section ``scan``."""
 
 
 class AnswersFile(FileRecord):
@@ -150,10 +153,13 @@ class AnswersFile(FileRecord):
     """The answers."""
 
 
-def read_answers(path: str | Path | None) -> Answers | None:
-    """Read the answers; none of a study without sections, whose path is None, or empty as Snakemake has it.
+def read_answers(path: str | Path | None, scan: str | Path | None = None) -> Answers | None:
+    """Read the answers, and that of a scan; none of a study without, whose path is None, or empty as Snakemake has it.
 
     Raises:
         ToymillError: a file that is not one of this version, or is not what was written.
     """
-    return read_record(path, TypeAdapter(AnswersFile)).answers if path else None
+    found = read_record(path, TypeAdapter(AnswersFile)).answers if path else None
+    if not scan:
+        return found
+    return (found or Answers()).model_copy(update={"scan": read_record(scan, TypeAdapter(ScanFile)).scan})

@@ -27,6 +27,13 @@ def refuse_failures(study: Study, summary: Summary | ComparisonSummary, audits: 
         for name, item in summary.ensembles.items()
         if item.toys - item.certified > study.fit.max_failed * item.toys
     ]
+    scan = summary.answers.scan if summary.answers else None
+    refused += [
+        f"scan, point {point.name!r}: {point.failed} of {scan.toys + scan.signal_toys} toys are not certified; "
+        f"fit.max_failed allows {study.fit.max_failed:g} of them"
+        for point in (scan.points if scan else [])
+        if scan and point.failed > study.fit.max_failed * (scan.toys + scan.signal_toys)
+    ]
     refused += [
         f"ensemble {name!r}: {audit.sentence}; fit.max_failed allows {study.fit.max_failed:g} of the audited toys"
         for name, audit in audits.items()

@@ -174,6 +174,9 @@ def tidy(directory: Directory, shards: Iterable[str | Path]) -> None:
     if not all(path.exists() for path in present):
         return
     _remove_stale(directory)
+    points = {path.parent for path in present} - set((directory.folder / "fits").glob("*"))
+    for path in {path for point in points for path in point.glob("*.h5")} - present:
+        path.unlink()  # of a scan with other shards
     for path in sorted((directory.folder / "fits").glob("*/*.h5")):
         if path not in present and range_of(path) is not None:
             _set_aside(path)

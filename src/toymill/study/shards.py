@@ -55,9 +55,7 @@ def throw_chunks(
     settings = study.ensembles[ensemble]
     truth = truth_of(study, model, ensemble)
     fits = 1 + len(values_tested(settings, poi_of(model)))
-    per_toy = 8 * (len(model.data_names) + 2 * fits * len(model.parameters))
-    block = block_size(model)
-    size = int(np.clip(2 ** int(np.log2(TOYS / per_toy)) if per_toy < TOYS else 1, block, CHUNK))
+    size = chunk_size(model, fits)
     first, end = shard.first, shard.first + shard.toys
     while first < end:
         stop_if_asked()
@@ -65,6 +63,12 @@ def throw_chunks(
         data = throw(truth.source, truth.at, count, seed=study.seed, first=first, stream=ensemble, mode=settings.throw)
         yield first, data
         first += count
+
+
+def chunk_size(model: Model, fits: int) -> int:
+    """Toys that are held at once with so many fits of each."""
+    per_toy = 8 * (len(model.data_names) + 2 * fits * len(model.parameters))
+    return int(np.clip(2 ** int(np.log2(TOYS / per_toy)) if per_toy < TOYS else 1, block_size(model), CHUNK))
 
 
 def throw_shard(study: Study, ensemble: str, shard: Shard, path: str | Path) -> None:

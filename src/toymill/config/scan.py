@@ -1,0 +1,166 @@
+"""The section ``scan``: many signals on one background, and what its points are. Needs no JAX."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Discriminator, Field, Tag
+
+from toymill.config.model import LocalPath, NamedPatch, Number, Strict, file_name, is_file
+from toymill.errors import ToymillError, nearest
+from toymill.formats.patches import digest_of, list_patches, load_json
+
+MOST_POINTS = 5000
+"""Points of a scan, each of which is a job at least."""
+
+SHARD = 50000
+"""Toys of a job of a scan, where the study does not say it."""
+
+Values = list[Annotated[float, Field(allow_inf_nan=False)] | str]
+
+
+class ScanPatch(Strict):
+    """One signal of a scan, in a file of its own."""
+
+    path: LocalPath
+    """The JSON patch."""
+    name: Annotated[str, Field(min_length=1)] | None = None
+    """Name of the signal; null takes the file's."""
+    values: Values = []
+    """Its coordinates, such as masses."""
+
+
+Patches = Annotated[
+    Annotated[LocalPath, Tag("str")]
+    | Annotated[
+        list[
+            Annotated[
+                Annotated[LocalPath, Tag("str")] | Annotated[ScanPatch, Tag("ScanPatch")],
+                Discriminator(lambda value: "str" if isinstance(value, str) else "ScanPatch"),
+            ]
+        ],
+        Field(min_length=1),
+        Tag("files"),
+    ],
+    Discriminator(lambda value: "str" if isinstance(value, str) else "files"),
+]
+
+
+class ScanConfig(Strict):
+    """The significance and the exclusion of many signals, with toys that all of them share."""
+
+    patches: Patches
+    """The signals: a patch set as HEPData publishes it; a folder of JSON patches; or a list of such files, each a path or
+    a mapping of path, name and values. `model.path` is the workspace without a signal."""
+    points: Annotated[list[str], Field(min_length=1)] | None = None
+    """Names of the signals to scan, of those in `patches`; null takes all."""
+    labels: list[str] | None = None
+    """Names of the coordinates; null takes those of the patch set."""
+    toys: Annotated[int, Field(ge=100, le=10**8, strict=True)] = 5000
+    """Toys without a signal, which the models of all points fit."""
+    signal_toys: Annotated[int, Field(ge=0, le=10**8, strict=True)] = 5000
+    """Toys with the signal of each point, for its exclusion; 0 leaves exclusion out."""
+    mu: Annotated[Number, Field(gt=0)] = 1.0
+    """Value of the parameter of interest that is excluded or not."""
+    statistic: Literal["qtilde", "q"] = "qtilde"
+    """Test statistic of the exclusion: `qtilde`, q̃_μ, for a signal that is not negative, or `q`, q_μ."""
+    level: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
+    """Confidence level of the exclusion, by CLs."""
+
+
+class Point(NamedTuple):
+    """One signal of a scan.
+
+    Attributes:
+        name: its name.
+        folder: the name of the folder of its files.
+        patch: the patch, as a model's section takes it.
+        values: its coordinates.
+        digest: SHA-256 of the patch's content.
+    """
+
+    name: str
+    folder: str
+    patch: str | NamedPatch
+    values: tuple[float | str, ...]
+    digest: str
+
+
+class Grid(NamedTuple):
+    """The signals of a scan.
+
+    Attributes:
+        labels: names of the coordinates; empty if there are none.
+        points: the signals.
+    """
+
+    labels: tuple[str, ...]
+    points: tuple[Point, ...]
+
+
+def grid_of(scan: ScanConfig) -> Grid:
+    """The signals of a scan, from the files of their patches.
+
+    Raises:
+        ToymillError: a file that is not there or holds no patch, a name that no patch or that two of them have, more
+            points than a study can have.
+    """
+    labels, every = _listed(scan.patches)
+    names = [point.name for point in every]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        msg = f"scan.patches: two patches have the name {twice[0]!r}. Give them names: {{path: …, name: …}}."
+        raise ToymillError(msg)
+    by_name = dict(zip(names, every, strict=True))
+    for name in scan.points or ():
+        if name not in by_name:
+            msg = f"scan.points: there is no patch {name!r} in scan.patches. {nearest(name, names)}"
+            raise ToymillError(msg)
+    points = every if scan.points is None else [by_name[name] for name in dict.fromkeys(scan.points)]
+    if len(points) > MOST_POINTS:
+        msg = f"scan: {len(points)} points; expected at most {MOST_POINTS}. Name some of them in scan.points."
+        raise ToymillError(msg)
+    return Grid(tuple(labels if scan.labels is None else scan.labels), tuple(points))
+
+
+def _listed(patches: str | Sequence[str | ScanPatch]) -> tuple[tuple[str, ...], list[Point]]:
+    """The labels and the points that are in files."""
+    if not isinstance(patches, str):
+        return (), [_of_file(item if isinstance(item, ScanPatch) else ScanPatch(path=item)) for item in patches]
+    path = Path(patches)
+    if path.is_dir():
+        files = sorted(str(file) for file in path.glob("*.json") if isinstance(load_json(file), list))
+        if not files:
+            msg = f"scan.patches: there is no JSON patch in the folder {patches!r}."
+            raise ToymillError(msg)
+        return (), [_of_file(ScanPatch(path=file)) for file in files]
+    _require_file(patches)
+    listing = list_patches(path)
+    found = [
+        Point(item.name, file_name(item.name), NamedPatch(path=patches, patch=item.name), item.values, item.digest)
+        for item in listing.patches
+    ]
+    return listing.labels, found
+
+
+def _of_file(patch: ScanPatch) -> Point:
+    """The point of a file that is a patch."""
+    _require_file(patch.path)
+    content = load_json(Path(patch.path))
+    if not isinstance(content, list):
+        msg = (
+            f"scan.patches: {patch.path} is no JSON patch, which is a list of operations. A patch set is given alone, "
+            "as scan.patches: its path."
+        )
+        raise ToymillError(msg)
+    name = patch.name or Path(patch.path).stem.removeprefix("patch.")
+    return Point(name, file_name(name), patch.path, tuple(patch.values), digest_of(content))
+
+
+def _require_file(path: str) -> None:
+    if not is_file(Path(path)):
+        msg = f"scan.patches: there is no file {path!r} in {Path.cwd()}."
+        raise ToymillError(msg)

@@ -1,0 +1,123 @@
+"""The files of a scan: what the model of one point says of shared toys, of toys with its signal, and of the observed data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from toymill.errors import ToymillError
+from toymill.fitting.status import CERTIFIED_STATUSES, Status
+from toymill.results.files import made_anew
+from toymill.results.hdf5 import (
+    ShardKey,
+    atomically,
+    create_column,
+    damage_named,
+    opened,
+    read_dataset,
+    read_key,
+    texts,
+    write_key,
+)
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int8
+
+FILETYPE = "toymill-scan"
+
+MEANING = {
+    "estimate": "fitted parameter of interest",
+    "q_0": "q_0; NaN where a fit is not certified",
+    "q_mu": "the statistic of the exclusion at the tested value; NaN where a fit is not certified",
+    "status": "how the free fit, that at 0 and that at the tested value ended; 0: there is none",
+}
+"""The columns of each group."""
+
+GROUPS = ("background", "signal", "observed", "asimov")
+"""Toys without a signal, toys with it, the observed data, and the Asimov data without a signal."""
+
+
+class Tested(NamedTuple):
+    """What the model of one point says of n datasets.
+
+    Attributes:
+        estimate: the fitted parameter of interest, (n,).
+        q_0: q_0, (n,); NaN where a fit is not certified.
+        q_mu: the statistic of the exclusion, (n,); NaN likewise.
+        status: how the free fit, that at 0 and that at the tested value ended, a ``Status`` or 0 for none, (n, 3).
+    """
+
+    estimate: Float[np.ndarray, " toy"]
+    q_0: Float[np.ndarray, " toy"]
+    q_mu: Float[np.ndarray, " toy"]
+    status: Int8[np.ndarray, "toy 3"]
+
+    @property
+    def failed(self) -> Bool[np.ndarray, " toy"]:
+        """True for datasets of which a fit is not certified, (n,)."""
+        bad: np.ndarray = np.any(~np.isin(self.status, [0, *CERTIFIED_STATUSES]), axis=1)
+        return bad
+
+
+def together(parts: Sequence[Tested]) -> Tested:
+    """Datasets one after the other."""
+    return Tested(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+class PointShard(NamedTuple):
+    """The content of a file of a scan.
+
+    Attributes:
+        poi: the parameter of interest.
+        nll: twice the nll of the free fit to the observed data is a number of this size.
+        groups: what is said of the datasets of each of ``GROUPS``.
+    """
+
+    poi: str
+    nll: float
+    groups: Mapping[str, Tested]
+
+
+def write_point(path: str | Path, key: ShardKey, shard: PointShard) -> None:
+    """Write a file of a scan: whole, or not at all."""
+    with atomically(path) as file:
+        write_key(file, FILETYPE, key)
+        file.attrs["poi"] = shard.poi
+        file.attrs["nll"] = shard.nll
+        for name in GROUPS:
+            group = file.create_group(name)
+            for column, values in shard.groups[name]._asdict().items():
+                if len(values):
+                    create_column(group, column, len(values), values)[...] = values
+                else:
+                    group.create_dataset(column, data=values)
+                group[column].attrs["meaning"] = MEANING[column]
+            group["status"].attrs["codes"] = texts([f"{status.value} {status.name.lower()}" for status in Status])
+
+
+def read_point(path: str | Path, key: ShardKey, signal_toys: int) -> PointShard:
+    """Read a file of a scan.
+
+    Args:
+        path: the file.
+        key: what it must be.
+        signal_toys: number of its toys with a signal.
+
+    Raises:
+        ToymillError: a file that is damaged, of another scan, or with other numbers of toys.
+    """
+    with opened(path) as file, damage_named(path):
+        read_key(file, path, FILETYPE, key)
+        groups = {
+            name: Tested(*(read_dataset(file, path, f"{name}/{column}") for column in Tested._fields))
+            for name in GROUPS
+        }
+        expected = dict(zip(GROUPS, (key.toys, signal_toys, 1, 1), strict=True))
+        for name, found in groups.items():
+            if {len(values) for values in found} != {expected[name]}:
+                msg = f"{path}: {name} has {len(found.q_mu)} rows; expected {expected[name]}. {made_anew(path)}"
+                raise ToymillError(msg)
+        return PointShard(str(file.attrs["poi"]), float(file.attrs["nll"]), groups)

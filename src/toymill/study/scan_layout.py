@@ -1,0 +1,52 @@
+"""Which files the points of a scan have, and what each must say that it is. Needs no JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from toymill.config.dependencies import scan_digest
+from toymill.config.scan import SHARD, Grid, Point, ScanConfig
+from toymill.config.study import Shard, Study, shard_of
+from toymill.results.hdf5 import ShardKey
+
+
+def scan_shards(study: Study) -> list[Shard]:
+    """The ranges of toys of each point's jobs; toys with a signal have the same ranges, as far as there are some."""
+    settings = settings_of(study)
+    size = SHARD if study.shard == "auto" else study.shard
+    total = max(settings.toys, settings.signal_toys)
+    return [shard_of(first, min(size, total - first)) for first in range(0, total, size)]
+
+
+def scan_files(study: Study, grid: Grid, folder: str | Path) -> dict[str, list[str]]:
+    """The files of each point, by the name of the folder that it has in a folder."""
+    return {
+        point.folder: [f"{folder}/{point.folder}/{shard.name}.h5" for shard in scan_shards(study)]
+        for point in grid.points
+    }
+
+
+def by_point(paths: Iterable[str | Path]) -> dict[str, list[Path]]:
+    """The files of each point, by the name of their folder."""
+    found: dict[str, list[Path]] = {}
+    for path in map(Path, paths):
+        found.setdefault(path.parent.name, []).append(path)
+    return found
+
+
+def point_key(study: Study, point: Point, shard: Shard) -> ShardKey:
+    """What the file of some toys of a point must say that it is."""
+    count = toys_in(shard, settings_of(study).toys)
+    return ShardKey(point.name, scan_digest(study, point), point.digest, study.seed, shard.first, count)
+
+
+def settings_of(study: Study) -> ScanConfig:
+    """The section ``scan`` of a study that has one."""
+    assert study.scan
+    return study.scan
+
+
+def toys_in(shard: Shard, toys: int) -> int:
+    """How many of so many toys are in a range."""
+    return min(max(toys - shard.first, 0), shard.toys)

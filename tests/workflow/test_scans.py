@@ -1,0 +1,80 @@
+"""A scan through Snakemake, in a folder of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from patch_sets import write_scan
+
+SECONDS = 900  # a guard against a hang, not a measure of speed
+
+
+def command(root, folder, *arguments):
+    words = ["--snakefile", root / "Snakefile", "--directory", folder, "--configfile", folder / "study.yaml"]
+    return [sys.executable, "-m", "snakemake", *map(str, words), "--cores", "2", *arguments]
+
+
+def run(root, folder, *arguments):
+    return subprocess.run(
+        command(root, folder, *arguments), capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+
+
+def points_of(folder):
+    return {path.parent.name: path.read_bytes() for path in folder.glob("results/bumps/scan/*/*.h5")}
+
+
+def test_a_killed_scan_is_completed_and_more_points_are_added(root, tmp_path):
+    """Files that are there stay; one that is made anew has the same bytes; the answer is of all points."""
+    content = write_scan(tmp_path, masses=(2, 4, 6), points=["m2", "m6"], toys=200, signal_toys=100)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command(root, tmp_path), **quiet, start_new_session=True)
+    deadline = time.monotonic() + SECONDS
+    while not points_of(tmp_path):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    before = points_of(tmp_path)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(command(root, tmp_path, "--unlock"), check=True, capture_output=True, timeout=SECONDS)
+    done = run(root, tmp_path, "--rerun-incomplete")
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results/bumps"
+    assert {path.stem for path in (results / "plots").iterdir()} == {"overview", "scan"}
+    assert (results / "report.html").exists()
+    assert before.items() <= points_of(tmp_path).items()
+    assert "Nothing to be done" in run(root, tmp_path).stderr
+
+    two = points_of(tmp_path)
+    next((results / "scan/m2").glob("*.h5")).unlink()
+    (results / "scan/m6/000000000-000000149.h5").write_bytes(b"of other shards")
+    content["scan"]["points"] = ["m2", "m4", "m6"]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+    done = run(root, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not list((tmp_path / "results").rglob("*.part"))
+    three = points_of(tmp_path)
+    assert sorted(three) == ["m2", "m4", "m6"]
+    assert two.items() <= three.items()
+    answer = json.loads((results / "summary.json").read_text())["answers"]["scan"]
+    assert [point["name"] for point in answer["points"]] == ["m2", "m4", "m6"]
+    assert answer["largest"]["p_value"]["toys"] == 200
+    assert answer["largest"]["gross_vitells"]["crossings"]["toys"] == 200
+
+
+@pytest.mark.parametrize("change", [{"points": ["m7"]}, {"mu": 20.0}])
+def test_a_scan_that_cannot_be_stops_before_any_job(root, tmp_path, change):
+    content = write_scan(tmp_path, masses=(2, 6), **change)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+    done = run(root, tmp_path)
+    assert done.returncode != 0
+    assert f"scan.{next(iter(change))}: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
