@@ -156,3 +156,20 @@ def test_of_one_count_every_statistic_orders_hybrid_toys_alike():
     held = [toymill.fit(model, data, {"mu": mu}, covariance=False) for mu in (5.0, 0.0)]
     assert (np.diff(toymill.tevatron_ratio(*held)) < 0).all()
     assert (np.diff(toymill.lep_ratio(model, data, 5.0)) < 0).all()
+
+
+def test_a_study_of_hybrid_toys(tmp_path):
+    """With one count q̃_μ orders hybrid toys as LEP's statistic does: the limit is Combine's, and the integral's."""
+    path = tmp_path / "count.json"
+    path.write_text(json.dumps(counting("B", 6)))
+    asked = {"values": [5.0, 6.5, 7.2, 8.0, 9.0], "toys": 20_000, "background_toys": 20_000}
+    content = {"study": "hybrid", "model": {"path": str(path), "modifier_settings": LOGNORMAL}, "nuisances": "hybrid"}
+    _, design, summary = finish(read_study({**content, "limit": asked}), tmp_path)
+    assert design.nuisances == "hybrid"
+    assert design.ensembles["signal-01"].truth == {"mu": 5.0}  # the other parameter is drawn
+    found = summary.answers.limit.toys.observed
+    observed = found.value, np.hypot(found.error, found.interpolation)
+    assert near(observed, (7.446, 0.029))
+    assert near(observed, (exact.limit_of_tails(lambda mu: CLOSED["B"].hybrid_tails(mu, 6), 5.0, 9.0), 1e-3))
+    with pytest.raises(toymill.ToymillError, match="nuisances: hybrid is for limit and interval; discovery needs toys"):
+        read_study({**content, "limit": asked, "discovery": {}})

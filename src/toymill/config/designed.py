@@ -31,7 +31,12 @@ def designed(study: Study, design: Design) -> Study:
         raise ToymillError(msg)
     return _with(
         study,
-        {name: Ensemble(truth=item.truth, tests=item.tests, toys=item.toys) for name, item in design.ensembles.items()},
+        {
+            name: Ensemble.model_validate(
+                {"truth": item.truth, "tests": item.tests, "toys": item.toys, "throw": item.throw}
+            )
+            for name, item in design.ensembles.items()
+        },
     )
 
 

@@ -127,6 +127,10 @@ SECTIONS: dict[str, type[Strict]] = {
 """The sections, by their key."""
 
 
+HYBRID = ("limit", "interval")
+"""The sections that may be answered from hybrid toys."""
+
+
 class Asking(Protocol):
     """A study, as far as its sections go."""
 

@@ -28,6 +28,7 @@ from toymill.config.model import (
 )
 from toymill.config.scan import ScanConfig, ScanPatch, grid_of
 from toymill.config.sections import (
+    HYBRID,
     SECTIONS,
     DiscoveryConfig,
     GoodnessOfFitConfig,
@@ -98,10 +99,11 @@ class Study(Strict):
     """Which data the error of the parameter of interest comes from."""
     scan: Section[ScanConfig] = False
     """Many signals on one background: the local and the global significance, and which are excluded."""
-    nuisances: Literal["auto", "conditional", "nominal"] = "auto"
+    nuisances: Literal["auto", "conditional", "nominal", "hybrid"] = "auto"
     """Where the other parameters stand at the truth points of these sections: `conditional` at their best fit to the
     observed data with the parameter of interest held, `nominal` at their initial values; `auto` is `conditional` for a
-    model with observed data."""
+    model with observed data. `hybrid` is as `auto`, but parameters with a constraint are drawn from it for each toy, whose
+    auxiliary data stay as observed (Cousins and Highland); for `limit` and `interval`."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     """Seed of every toy in the study."""
     shard: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = "auto"
@@ -164,6 +166,10 @@ class Study(Strict):
             raise ValueError(msg)
         if asked and self.keep != "all":
             msg = f"keep: {self.keep} stores too little for {asked[0]}, which needs every fit. Leave it at all"
+            raise ValueError(msg)
+        weighted = [name for name in asked if name not in HYBRID]
+        if weighted and self.nuisances == "hybrid":
+            msg = f"nuisances: hybrid is for {' and '.join(HYBRID)}; {weighted[0]} needs toys that fluctuate as the data do"
             raise ValueError(msg)
         taken = {name.lower() for name in self.ensembles} & needs(self).keys()
         if taken:

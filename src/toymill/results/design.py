@@ -25,6 +25,8 @@ class DesignedEnsemble(Record):
     """Values of the parameter of interest that are tested beside the truth's own, ascending."""
     toys: int
     """Number of toys."""
+    throw: str = "frequentist"
+    """What fluctuates: frequentist or hybrid."""
     sections: list[str]
     """The sections that use it."""
 
@@ -70,7 +72,7 @@ class Design(FileRecord):
     study: str
     """Name of the study."""
     nuisances: str
-    """Where the other parameters stand at the truth points: conditional or nominal."""
+    """Where the other parameters stand at the truth points: conditional, nominal or hybrid."""
     limit: DesignedLimit | None
     """What the section ``limit`` tests; null without it."""
     interval: DesignedInterval | None

@@ -81,18 +81,22 @@ def design_study(study: Study) -> Design:
             truths[name] = hypothesis(study, model, value), with_zero if tilde else []
     if BEST_FIT in needs(study):
         truths[BEST_FIT] = observed_point(model, {}, "The fit to the observed data with all parameters free"), []
-    free = ~model.parameters.fixed
+    told = ~model.parameters.fixed
+    if study.nuisances == "hybrid":
+        drawn = np.array([item != "none" for item in model.parameters.constraint])
+        told &= ~drawn | (np.arange(len(told)) == model.poi_index)
     return Design(
         toymill=__version__,
         study=study.study,
-        nuisances="conditional" if conditional else "nominal",
+        nuisances=study.nuisances if study.nuisances == "hybrid" else "conditional" if conditional else "nominal",
         limit=limit,
         interval=interval,
         ensembles={
             name: DesignedEnsemble(
-                truth={key: float(truths[name][0][i]) for i, key in enumerate(model.parameters.names) if free[i]},
+                truth={key: float(truths[name][0][i]) for i, key in enumerate(model.parameters.names) if told[i]},
                 tests=truths[name][1],
                 toys=need.toys,
+                throw="hybrid" if study.nuisances == "hybrid" else "frequentist",
                 sections=list(need.sections),
             )
             for name, need in needs(study).items()
@@ -123,7 +127,7 @@ def _refuse_unanswerable(study: Study, model: Model) -> None:
 
 def stands_at_data(study: Study, model: Model) -> bool:
     """Whether hypotheses stand at the conditional fit to the observed data."""
-    return study.nuisances == "conditional" or (study.nuisances == "auto" and model.observed is not None)
+    return study.nuisances == "conditional" or (study.nuisances != "nominal" and model.observed is not None)
 
 
 def hypothesis(study: Study, model: Model, value: float) -> Point:

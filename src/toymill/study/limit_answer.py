@@ -41,7 +41,7 @@ class LimitToys(NamedTuple):
         observed: that of the observed data, (K,), if there are any.
         injected: that of toys with the injected signal, (K, M), if there is one.
         tolerance: values that differ by less are ties.
-        log_ratios: densities of the toys.
+        log_ratios: densities of the toys; None of hybrid ones, which have none that is known.
     """
 
     signal: list[Float[np.ndarray, " toy"]]
@@ -49,7 +49,7 @@ class LimitToys(NamedTuple):
     observed: Float[np.ndarray, " test"] | None
     injected: Float[np.ndarray, "test toy"] | None
     tolerance: float
-    log_ratios: LogRatios
+    log_ratios: LogRatios | None
 
     @classmethod
     def of(cls, stored: Stored) -> LimitToys:
@@ -80,7 +80,7 @@ class LimitToys(NamedTuple):
             observed=observed,
             injected=None if settings.injected is None else statistic_of(stored, INJECTED, values),
             tolerance=tie_tolerance(nll, stored.study.fit.edm_tolerance),
-            log_ratios=_log_ratios(stored, names),
+            log_ratios=None if stored.study.nuisances == "hybrid" else _log_ratios(stored, names),
         )
 
 
