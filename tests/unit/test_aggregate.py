@@ -1,7 +1,9 @@
 """From shards to numbers: failures counted and never dropped, damaged or missing shards refused by name."""
 
 import dataclasses
+import json
 
+import h5py
 import numpy as np
 import pytest
 
@@ -64,15 +66,17 @@ def edited(path, target, **changes):
 
 def test_a_summary_is_read_as_it_was_written(summary, tmp_path):
     write_summary(tmp_path / "summary.json", tmp_path / "summary.h5", summary)
-    assert read_summary(tmp_path / "summary.json") == summary
+    found = read_summary(tmp_path / "summary.json")
+    assert found.model_dump(exclude={"sha256"}) == summary.model_dump(exclude={"sha256"})
+    assert json.loads((tmp_path / "summary.json").read_text())["headline"]["certified"] == 550
     assert "NaN" not in (tmp_path / "summary.json").read_text()
 
 
 def test_a_file_of_another_version_is_refused(summary, tmp_path):
     write_summary(tmp_path / "summary.json", tmp_path / "summary.h5", summary)
     text = (tmp_path / "summary.json").read_text()
-    (tmp_path / "summary.json").write_text(text.replace('"certified":', '"good":', 1))
-    with pytest.raises(toymill.ToymillError, match=r"summary\.json: toys\.ensembles\.one\.certified: Field required"):
+    (tmp_path / "summary.json").write_text(text.replace('"at_kink":', '"good":', 1))
+    with pytest.raises(toymill.ToymillError, match=r"summary\.json: toys\.ensembles\.one\.at_kink: Field required"):
         read_summary(tmp_path / "summary.json")
 
 
@@ -238,6 +242,29 @@ def test_information_and_bound_beside_the_toys(done, summary):
         assert item.efficiency == pytest.approx(found.bound[i][i] / covariance[i, i])
         assert abs(item.efficiency - 1) < 5 * item.efficiency_error + 0.1
     assert summary.observed.information[0][0] > 0
+
+
+def test_matrices_are_in_hdf5_only(summary, tmp_path):
+    write_summary(tmp_path / "summary.json", tmp_path / "summary.h5", summary)
+    content = json.loads((tmp_path / "summary.json").read_text())
+    assert set(content["ensembles"]["one"]["information"]) == {"method", "parameters", "efficiency"}
+    assert "information" not in content["observed"]
+    stated = summary.ensembles["one"].information
+    with h5py.File(tmp_path / "summary.h5") as file:
+        for name in ("expected", "expected_error", "bound", "covariance", "covariance_error"):
+            held = file[f"ensembles/one/information/{name}"]
+            np.testing.assert_array_equal(held, np.array(getattr(stated, name), dtype=float))
+        np.testing.assert_array_equal(file["observed/information"], np.array(summary.observed.information))
+        assert file["headline"].attrs["toys"] == 550
+
+
+def test_the_headline_tells_the_result(done, summary):
+    head = summary.headline
+    assert head.model == list(done[0].model.sources.values())
+    assert (head.toys, head.certified, head.failed, head.answers) == (550, 550, 0, [])
+    assert head.data == f"{len(done[1].data)} observed data, main and auxiliary"
+    assert [(item.ensemble, item.poi) for item in head.verdicts] == [("one", 0.0), ("one", 1.0), ("conditional", 0.5)]
+    assert [item.sentence for item in head.verdicts[:2]] == [t.verdict.sentence for t in summary.ensembles["one"].tests]
 
 
 def test_held_auxiliary_data_have_no_efficiency(done):

@@ -13,7 +13,6 @@ import toymill
 from toymill.config.scan import grid_of
 from toymill.config.study import check_inputs, read_study
 from toymill.errors import ToymillError
-from toymill.report import of_answers
 from toymill.report.draw import draw
 from toymill.results.answers import Answers
 from toymill.results.scan_store import read_point
@@ -169,7 +168,7 @@ def test_a_scan_alone_has_a_summary_and_figures(finished, tmp_path):
     assert summary.ensembles == {}
     draw(summary, {name: tmp_path / f"{name}.svg" for name in ("scan", "overview")})
     assert (tmp_path / "scan.svg").read_bytes().startswith(b"<?xml")
-    assert of_answers.answers_in_words(summary) == [f"scan: {sentence}" for sentence in answer.sentences]
+    assert summary.headline.answers == [f"scan: {sentence}" for sentence in answer.sentences]
 
 
 @pytest.mark.parametrize("values", [[], [[1.0, 10.0], [2.0, 10.0], [2.0, 20.0], [3.0, 20.0]], [["a"], ["b"], ["c"]]])

@@ -183,7 +183,7 @@ def test_every_section_has_a_figure_and_a_sentence(finished, root, tmp_path):
     draw(summary, {name: tmp_path / f"{name}.svg" for name in of_answers.FIGURES})
     assert all((tmp_path / f"{name}.svg").read_bytes().startswith(b"<?xml") for name in SECTIONS)
     assert all((root / f"workflow/report/{name}.rst").exists() for name in SECTIONS)  # the captions
-    told = of_answers.answers_in_words(summary)
+    told = summary.headline.answers
     assert [line.partition(":")[0] for line in told] == [
         "limit",
         "limit",
@@ -277,7 +277,7 @@ def test_a_large_excess_is_reached_by_tilted_toys(root, tmp_path):
     assert found.observed.q_0 > 100
     truth = summary.ensembles["tilted-2"].truth["mu"]
     assert truth > 2
-    (line,) = of_answers.answers_in_words(summary)
+    (line,) = summary.headline.answers
     assert "the p-value is 0" not in line
     if found.observed.weighted.bound:
         assert "the p-value is below" in line
@@ -327,7 +327,7 @@ def test_no_excess_is_said_so(root, tmp_path):
     _, _, summary = finish(stated(root, model=str(path), discovery={"toys": 300}), tmp_path)
     found = summary.answers.discovery.observed
     assert (found.q_0, found.weighted.value, found.verdict.usable) == (0.0, 1.0, None)
-    assert "the data show no excess" in of_answers.answers_in_words(summary)[0]
+    assert "the data show no excess" in summary.headline.answers[0]
 
 
 def test_nominal_hypotheses(root):

@@ -10,14 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from toymill.config.sections import INJECTED
 from toymill.inference.limit_records import LimitPoint
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
 from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain, with_error
 from toymill.report.of_interval import draw_interval
 from toymill.report.of_scan import scan_figure
-from toymill.results.answers import Answers, DiscoveryAnswer, LimitAnswer
+from toymill.results.answers import Answers, LimitAnswer
 from toymill.results.audit import Audit
 from toymill.results.summary import Summary
 
@@ -30,46 +29,6 @@ _MOST_IMPACTS = 30
 def _answers(summary: Summary) -> Answers:
     assert summary.answers is not None
     return summary.answers
-
-
-def answers_in_words(summary: Summary) -> list[str]:
-    """The answers to the study's sections, a sentence or two each."""
-    found, lines = summary.answers, []
-    if found is None:
-        return []
-    if found.limit is not None:
-        pairs = (
-            (found.limit.toys.observed, found.limit.verdict),
-            (found.limit.toys.expected["0"], found.limit.expected_verdicts.get("0")),
-        )
-        lines += [f"limit: {(verdict or limit).sentence}" for limit, verdict in pairs if limit is not None]
-        if found.limit.injected:
-            value, limit = summary.ensembles[INJECTED].truth[summary.poi], found.limit.injected["0"]
-            lines.append(f"limit: of data with {summary.poi} = {value:.4g}: {limit.sentence}")
-        more = [found.limit.precision and found.limit.precision.sentence, found.limit.toys.why_unweighted]
-        lines += [f"limit: {sentence}" for sentence in more if sentence]
-    if found.interval is not None:
-        for key, item in found.interval.toys.intervals.items():
-            ends = found.interval.verdicts[key]
-            lines += [f"interval: {one.sentence}" for one in (item, ends.low, ends.high)]
-    if found.discovery is not None:
-        lines.append(f"discovery: {_discovered(found.discovery)}")
-    if found.goodness_of_fit is not None:
-        lines.append(f"goodness of fit: {found.goodness_of_fit.sentence}")
-    if found.impacts is not None:
-        lines.append(f"impacts: {found.impacts.sentence}")
-    if found.scan is not None:
-        lines += [f"scan: {sentence}" for sentence in found.scan.sentences]
-    return lines
-
-
-def _discovered(found: DiscoveryAnswer) -> str:
-    """The p-value of the observed data; without them, that of the farthest tail."""
-    tail = found.observed or found.tail[-1]
-    p = tail.weighted
-    value = "undefined" if p.value is None else f"below {p.high:.2g}" if p.bound else f"{p.value:.3g}"
-    whose = "" if found.observed else f"{found.why_no_observed or 'There are no observed data.'} "
-    return f"{whose}At q_0 = {tail.q_0:.4g} the p-value is {value}. {tail.verdict.sentence}"
 
 
 def _limit(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from toymill.inference.discovery import Discovery
 from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, fill_table, plain, with_error
-from toymill.report.of_answers import answers_in_words
 from toymill.results.audit import Audit
 from toymill.results.summary import EnsembleSummary, Summary
 
@@ -90,7 +89,7 @@ def _overview(summary: Summary, audits: Mapping[str, Audit]) -> Figure:
     ]
     head += [f"coverage {100 * float(level):g} %\n(profile)" for level in levels]
     rows: list[list[str]] = []
-    sentences = [plain(line, 400) for line in answers_in_words(summary)]
+    sentences = [plain(line, 400) for line in summary.headline.answers]
     for name, item in summary.ensembles.items():
         about = item.parameters[poi]
         row = [name, f"{about.truth:g}", f"{item.toys}", f"{item.toys - item.certified}", f"{item.at_bound}"]

@@ -133,8 +133,12 @@ def _json(content: Mapping[str, object]) -> str:
 
 
 def write_json(path: str | Path, content: Mapping[str, object]) -> None:
-    """Write JSON; a number that is not finite is an error, not a word that other readers refuse."""
-    write_text(path, _json(content))
+    """Write JSON, a list of numbers on one line; one that is not finite is an error, not a word that readers refuse."""
+    write_text(path, re.sub(r'\[\n[^\[\]{}"]*\]', _on_one_line, _json(content)))
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return re.sub(r"\s+", " ", numbers[0]).replace("[ ", "[").replace(" ]", "]")
 
 
 def write_yaml(path: str | Path, content: Mapping[str, object]) -> None:

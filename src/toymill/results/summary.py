@@ -1,4 +1,8 @@
-"""``summary.json`` and ``summary.h5``: every aggregated number of a study. Needs no JAX."""
+"""``summary.json`` and ``summary.h5``: every aggregated number of a study. Needs no JAX.
+
+Matrices are in ``summary.h5`` only. The fields of the summary are of classes without them; ``summarize`` makes the
+classes with them, of which JSON gets what the fields' classes have.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from toymill.results.answers import Answers
 from toymill.results.description import Information, ObservedTest, ThrownFrom
 from toymill.results.files import read_record, write_record
 from toymill.results.hdf5 import write_tree
+from toymill.results.headline import Headline
 
 
 class Location(Record):
@@ -57,15 +62,24 @@ class ParameterSummary(Location):
     """Certified toys without a pull."""
 
 
-class InformationSummary(Information):
-    """The expected information at the truth, beside the covariance of the toys' estimates."""
+class InformationSummary(Record):
+    """The variances of the toys' estimates beside the Cramér-Rao bound. The matrices are in `summary.h5`."""
+
+    method: str
+    """How the expected information was found: counts, model or toys."""
+    parameters: list[str]
+    """The free parameters, in the order of the matrices."""
+    efficiency: dict[ParameterName, Efficiency]
+    """The Cramér-Rao bound over the variance, by parameter."""
+
+
+class InformationMatrices(InformationSummary, Information):
+    """The same with the matrices, as ``summary.h5`` has them: expected information, and covariance of the estimates."""
 
     covariance: list[list[NumberOrNone]]
     """The covariance of the estimates over the toys."""
     covariance_error: list[list[NumberOrNone]]
     """Its Monte Carlo error."""
-    efficiency: dict[ParameterName, Efficiency]
-    """The Cramér-Rao bound over the variance, by parameter."""
 
 
 class PullHistogram(Record):
@@ -182,7 +196,7 @@ class EnsembleSummary(Record):
     derived: dict[QuantityName, Location]
     """The derived quantities, by name."""
     information: InformationSummary
-    """Expected information, and covariance of the estimates."""
+    """Variances of the estimates beside the Cramér-Rao bound."""
     pull_histogram: PullHistogram
     """The pull of the parameter of interest."""
     intervals: IntervalSummary
@@ -208,12 +222,17 @@ class ObservedSummary(Record):
     """Its error from the exact Hessian."""
     derived: dict[QuantityName, float]
     """The derived quantities, by name."""
-    information: list[list[NumberOrNone]]
-    """The observed information over the free parameters."""
     twice_nll: NumberOrNone
     """2 nll at its minimum, with all constants."""
     tests: list[ObservedTest]
     """The observed t_μ at the tested values of all ensembles."""
+
+
+class ObservedMatrices(ObservedSummary):
+    """The same with the observed information, as ``summary.h5`` has it."""
+
+    information: list[list[NumberOrNone]]
+    """The observed information over the free parameters."""
 
 
 class _Head(FileRecord):
@@ -236,6 +255,8 @@ class Summary(_Head):
 
     kind: Literal["toys"] = "toys"
     """Kind of the study."""
+    headline: Headline
+    """The result in words."""
     errors: str = "Monte Carlo errors are one standard deviation; intervals on fractions are Clopper-Pearson, 68.27 %"
     """What the Monte Carlo errors and intervals are."""
     observed: ObservedSummary | None
@@ -346,6 +367,7 @@ def read_comparisons(paths: Iterable[str | Path]) -> dict[str, Comparison]:
 
 
 def write_summary(json: str | Path, hdf5: str | Path, summary: Summary | ComparisonSummary) -> None:
-    """Write ``summary.json`` and ``summary.h5``, the same numbers in both."""
+    """Write ``summary.json``, and ``summary.h5`` with the same numbers and the matrices besides."""
     write_record(json, summary)
-    write_tree(hdf5, "toymill-summary", summary.model_dump(mode="json", exclude={"sha256"}))
+    whole = summary.model_dump(mode="json", exclude={"sha256"}, serialize_as_any=True)
+    write_tree(hdf5, "toymill-summary", whole)

@@ -29,11 +29,11 @@ from toymill.results.summary import (
     ComparisonSummary,
     EnsembleComparison,
     EnsembleSummary,
-    InformationSummary,
+    InformationMatrices,
     IntervalSummary,
     Iterations,
     Location,
-    ObservedSummary,
+    ObservedMatrices,
     ParameterSummary,
     PullHistogram,
     Summary,
@@ -43,6 +43,7 @@ from toymill.results.summary import (
 )
 from toymill.results.tally import PULL_EDGES, TAIL, Tally
 from toymill.study.collect import Collected, collect, counted, part_key
+from toymill.study.headline import headline
 from toymill.study.model import derived_of_study
 
 if TYPE_CHECKING:
@@ -78,17 +79,19 @@ def summarize(
         ordered = sorted(tallies[name], key=lambda path: int(Path(path).stem))
         return (read_part(path, part_key(study, description, name, int(Path(path).stem))) for path in ordered)
 
+    ensembles = {
+        name: _ensemble(study, description, name, collect(study, description, name, parts(name), derived))
+        for name in study.ensembles
+    }
     return Summary(
         toymill=__version__,
         study=study.study,
         model_digest=description.digest,
         poi=description.poi,
+        headline=headline(study, description, answers, ensembles),
         observed=_observed(description),
         answers=answers,
-        ensembles={
-            name: _ensemble(study, description, name, collect(study, description, name, parts(name), derived))
-            for name in study.ensembles
-        },
+        ensembles=ensembles,
     )
 
 
@@ -116,12 +119,12 @@ def summarize_comparisons(
     )
 
 
-def _observed(description: Description) -> ObservedSummary | None:
+def _observed(description: Description) -> ObservedMatrices | None:
     """The fit to the observed data; None for a model without."""
     observed = description.observed
     if observed is None:
         return None
-    return ObservedSummary(
+    return ObservedMatrices(
         status=observed.status,
         poi=observed.parameters[description.poi],
         poi_error=observed.errors[description.poi],
@@ -221,7 +224,7 @@ def _location(size: int, sums: Float[np.ndarray, " power"], truth: float, *, kno
     )
 
 
-def _information(about: EnsembleDescription, names: Sequence[str], tally: Tally) -> InformationSummary:
+def _information(about: EnsembleDescription, names: Sequence[str], tally: Tally) -> InformationMatrices:
     """Expected information and Cramér-Rao bound at the truth, beside the toys' covariance.
 
     There is no efficiency where auxiliary data are held, or another model is thrown from: the bound is for data of the
@@ -236,7 +239,7 @@ def _information(about: EnsembleDescription, names: Sequence[str], tally: Tally)
         *(part[inside] for part in (tally.products, tally.products_21, tally.products_22)),
     )
     each = efficiencies(stated.bound, found, comparable=about.throw == "frequentist" and about.thrown_from is None)
-    return InformationSummary(
+    return InformationMatrices(
         **dict(stated),
         covariance=found.value.tolist(),
         covariance_error=found.error.tolist(),

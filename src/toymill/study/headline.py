@@ -1,0 +1,92 @@
+"""The headline of a summary: the answers, the counts and the verdicts, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from toymill.config.model import Remote
+from toymill.config.sections import INJECTED
+from toymill.config.study import Study
+from toymill.results.answers import Answers, DiscoveryAnswer, LimitAnswer
+from toymill.results.description import Description
+from toymill.results.headline import Headline, TestedVerdict
+from toymill.results.summary import EnsembleSummary
+
+
+def headline(
+    study: Study, description: Description, answers: Answers | None, ensembles: Mapping[str, EnsembleSummary]
+) -> Headline:
+    """What the summary begins with.
+
+    Args:
+        study: the study.
+        description: the content of its ``model.json``.
+        answers: the answers to its sections.
+        ensembles: the summaries of its ensembles.
+    """
+    toys, certified = (sum(getattr(item, key) for item in ensembles.values()) for key in ("toys", "certified"))
+    files = [item.url if isinstance(item, Remote) else str(item) for item in study.model.sources.values()]
+    data = f"{len(description.data)} observed data, main and auxiliary" if description.observed else "no observed data"
+    return Headline(
+        model=files or [study.model.kind],
+        data=data,
+        toys=toys,
+        certified=certified,
+        failed=toys - certified,
+        answers=[] if answers is None else answers_in_words(answers, description.poi, ensembles),
+        verdicts=[
+            TestedVerdict(ensemble=name, poi=test.poi, agrees=test.verdict.agrees, sentence=test.verdict.sentence)
+            for name, item in ensembles.items()
+            if not item.sections
+            for test in item.tests
+        ],
+    )
+
+
+def answers_in_words(answers: Answers, poi: str, ensembles: Mapping[str, EnsembleSummary]) -> list[str]:
+    """The answers to the study's sections, a sentence or two each.
+
+    Args:
+        answers: the answers.
+        poi: the parameter of interest.
+        ensembles: the summaries of the study's ensembles.
+    """
+    lines = []
+    if answers.limit is not None:
+        injected = ensembles[INJECTED].truth[poi] if answers.limit.injected else 0.0
+        lines += [f"limit: {sentence}" for sentence in _limited(answers.limit, poi, injected)]
+    if answers.interval is not None:
+        for key, item in answers.interval.toys.intervals.items():
+            ends = answers.interval.verdicts[key]
+            lines += [f"interval: {one.sentence}" for one in (item, ends.low, ends.high)]
+    if answers.discovery is not None:
+        lines.append(f"discovery: {_discovered(answers.discovery)}")
+    if answers.goodness_of_fit is not None:
+        lines.append(f"goodness of fit: {answers.goodness_of_fit.sentence}")
+    if answers.impacts is not None:
+        lines.append(f"impacts: {answers.impacts.sentence}")
+    if answers.scan is not None:
+        lines += [f"scan: {sentence}" for sentence in answers.scan.sentences]
+    return lines
+
+
+def _limited(found: LimitAnswer, poi: str, injected: float) -> list[str]:
+    """The observed and the expected limit, that of data with a signal, and what else is to be told of them."""
+    pairs = (
+        (found.toys.observed, found.verdict),
+        (found.toys.expected["0"], found.expected_verdicts.get("0")),
+    )
+    lines = [(verdict or limit).sentence for limit, verdict in pairs if limit is not None]
+    if found.injected:
+        lines.append(f"of data with {poi} = {injected:.4g}: {found.injected['0'].sentence}")
+    more = [found.precision and found.precision.sentence, found.toys.why_unweighted]
+    return [*lines, *(sentence for sentence in more if sentence)]
+
+
+def _discovered(found: DiscoveryAnswer) -> str:
+    """The p-value of the observed data; without them, that of the farthest tail."""
+    tail = found.observed or found.tail[-1]
+    p = tail.weighted
+    value = "undefined" if p.value is None else f"below {p.high:.2g}" if p.bound else f"{p.value:.3g}"
+    whose = "" if found.observed else f"{found.why_no_observed or 'There are no observed data.'} "
+    return f"{whose}At q_0 = {tail.q_0:.4g} the p-value is {value}. {tail.verdict.sentence}"
