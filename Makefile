@@ -26,6 +26,7 @@ LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf
 .PHONY: study test test-all test-slurm lint bench setup setup-dev lock schema format clean
 
 study: setup $(EXECUTOR:%=$(VENV)/.%) $(CUDA:%=$(VENV)/.cuda%)
+	@$(BIN)/python -m toymill.config.yaml_file $(CONFIG)
 	$(SNAKEMAKE) $(if $(CONFIG),--configfile $(CONFIG))
 
 test: setup-dev

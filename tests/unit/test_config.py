@@ -27,6 +27,7 @@ from toymill.config.study import (
     values_tested,
 )
 from toymill.config.yaml_file import check_yaml
+from toymill.formats.settings import ParameterSettings
 from toymill.formats.workspace import ModifierSettings, Prune, Rename
 
 SECTIONS: list[type[BaseModel]] = [
@@ -39,6 +40,7 @@ SECTIONS: list[type[BaseModel]] = [
     ModifierSettings,
     Prune,
     Rename,
+    ParameterSettings,
     Ensemble,
     FitConfig,
     OptimisersConfig,
@@ -124,6 +126,23 @@ def test_smallest_study_has_every_default():
         ({"model": {"path": "config/workspaces/hww.json", "poi": ""}}, ["no parameter of interest"]),
         ({"model": HWW | {"prune": {"sample": []}}}, ["model.prune.sample: unknown key", "Did you mean 'samples'"]),
         ({"model": HWW | {"prune": {"samples": ["WZ"]}}}, ["prune.samples", "no sample 'WZ'"]),
+        ({"model": HWW | {"poi": ""}}, ["if the workspace has no signal", "patches: [patch.json]", "scan: {patches"]),
+        (
+            {"model": HWW | {"parameters": {"lumy": {"init": 1.0}}}},
+            ["parameters: ", "has no parameter 'lumy'", "Did you mean 'lumi'"],
+        ),
+        (
+            {"model": HWW | {"parameters": {"mu": {"bound": [0.0, 5.0]}}}},
+            ["model.parameters.mu.bound: unknown key", "Did you mean 'bounds'"],
+        ),
+        ({"model": HWW | {"parameters": {"mu": {"bounds": [0.0]}}}}, ["model.parameters.mu.bounds: needs at least 2"]),
+        (
+            {"model": HWW | {"parameters": {"mu": {"bounds": [2.0, 5.0]}}}},
+            ["parameters.mu: the file's initial value 1 lies outside the bounds [2, 5]"],
+        ),
+        ({"model": HWW | {"parameters": {"mu": {"bounds": [5.0, 2.0]}}}}, ["the lower bound below the upper one"]),
+        ({"model": HWW | {"parameters": {"mu": {"fixed": True}}}}, ["the model fixes the parameter of interest"]),
+        ({"model": "~nobody-of-this-name/a.json"}, ["model.path", "a user who is not known"]),
         (
             {"model": HWW | {"patches": [{"path": "p.json", "name": "a"}]}},
             ["model.patches.0.name: unknown key", "patch"],
@@ -169,6 +188,34 @@ def test_refusals(changes, words):
     message = refusal(**changes)
     for word in words:
         assert word in message
+
+
+def test_home_is_written_out(monkeypatch, tmp_path, root):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.json").write_bytes((root / "config/workspaces/hww.json").read_bytes())
+    found = read_study(study(model="~/a.json"))
+    assert found.model.path == str(tmp_path / "a.json")
+    check_inputs(found)
+    patched = read_study(
+        study(model={"path": "./~a.json", "patches": ["~/p.json", {"path": "~/s.json", "patch": "a"}]})
+    )
+    assert list(patched.model.sources.values()) == ["./~a.json", *(str(tmp_path / f"{name}.json") for name in "ps")]
+
+
+def test_settings_of_parameters_make_another_model(root):
+    """Bounds and what is fixed are as stated, in a workspace; a change of them makes toys and fits anew."""
+    path = str(root / "config/workspaces/hww.json")
+    settings = {"mu": {"bounds": [0, 5], "init": 0.5}, "lumi": {"fixed": True}}
+    plain, settled = (read_study(study(model={"path": path, "parameters": item})) for item in ({}, settings))
+    before, after = inspection.facts_of(plain.model).parameters, inspection.facts_of(settled.model).parameters
+    mu, lumi = after.index("mu"), after.index("lumi")
+    assert (after.init[mu], *after.bounds[mu], after.fixed[lumi]) == (0.5, 0.0, 5.0, True)
+    others = [i for i in range(len(after)) if i not in (mu, lumi)]
+    assert (before.bounds[others] == after.bounds[others]).all()
+    assert inspection.compile_workspace(plain.model).digest != inspection.compile_workspace(settled.model).digest
+    assert toys_job(plain, "one") != toys_job(settled, "one")
+    with pytest.raises(toymill.ToymillError, match=r"'mu' cannot be 6: its bounds are \[0, 5\]"):
+        check_inputs(settled.model_copy(update={"ensembles": {"one": Ensemble(truth={"mu": 6.0})}}))
 
 
 def test_a_key_given_twice_is_refused(tmp_path):

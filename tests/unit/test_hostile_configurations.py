@@ -13,7 +13,7 @@ from toymill.config import study as module
 from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import FETCHED, Remote, WorkspaceConfig, is_file
 from toymill.config.study import check_inputs, read_study, shards
-from toymill.config.yaml_file import check_yaml
+from toymill.config.yaml_file import check_yaml, main
 from toymill.parameters import Parameters
 
 GOOD = {path.stem: yaml.safe_load(path.read_text()) for path in Path(__file__).parents[2].glob("config/**/*.yaml")}
@@ -95,6 +95,9 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: !!binary aGVsbG8=\n", "the tag '!!binary'"),
         ("study: t\n", "line .*: the key 'study' is given twice"),
         ("? [a, b]\n: 1\n? [a, b]\n: 2\n", "given twice"),
+        ("a: \x01\n", "is no YAML: unacceptable character"),
+        ("a: [\n", r"study\.yaml, line \d+, column 1: no YAML: while parsing a flow node"),
+        ("a:\n\tb: 1\n", "Indent with spaces, not with tabs"),
     ],
     ids=itertools.count(),
 )
@@ -107,16 +110,22 @@ def test_yaml_files(more, words, tmp_path):
     assert not list(tmp_path.glob("MARKER"))
 
 
-@pytest.mark.parametrize(
-    "more", ["a: &a 1\nb: *a\n", "seed: 2026-01-01\n", "a: \x01\n", "a: [\n", f"a: {'9' * 10**5}\n"]
-)
+@pytest.mark.parametrize("more", ["a: &a 1\nb: *a\n", "seed: 2026-01-01\n", f"a: {'9' * 10**5}\n"])
 def test_yaml_files_that_others_judge(more, tmp_path):
-    """Aliases are fine; what is no YAML is Snakemake's to tell, and what the values are, ``read_study``'s."""
+    """Aliases are fine; what the values are is ``read_study``'s to judge."""
     (tmp_path / "study.yaml").write_text(TEXT + more)
     check_yaml(tmp_path / "study.yaml")
-    (tmp_path / "study.yaml").write_bytes(b"\xff\xfe\x00")
-    check_yaml(tmp_path / "study.yaml")
-    check_yaml(tmp_path / "nowhere.yaml")
+
+
+def test_files_that_are_no_configuration(tmp_path):
+    (tmp_path / "study.json").write_text('{\n\t"study":\t"t"\n}')
+    check_yaml(tmp_path / "study.json")
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(toymill.ToymillError, match=r"bytes\.yaml cannot be read"):
+        check_yaml(tmp_path / "bytes.yaml")
+    (tmp_path / "study.yaml").write_text(TEXT)
+    with pytest.raises(SystemExit, match=r"toymill: There is no file '.*stdy\.yaml'.*Did you mean '.*study\.yaml'"):
+        main([str(tmp_path / "study.yaml"), str(tmp_path / "stdy.yaml")])
 
 
 BAD = [

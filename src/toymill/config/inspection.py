@@ -62,6 +62,7 @@ def compile_workspace(model: WorkspaceConfig) -> Compiled:
         modifier_settings=model.modifier_settings,
         prune=model.prune,
         rename=model.rename,
+        parameters=model.parameters,
     )
     return compile_specification(specification)
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from toymill._version import __version__
 from toymill.formats.patches import Patch
+from toymill.formats.settings import ParameterSettings
 from toymill.formats.workspace import DEFAULT_SETTINGS, ModifierSettings, Prune, Rename
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -36,11 +37,15 @@ def _is_path(value: str) -> str:
     if found:
         msg = f"a path may not have {found[0]!r}, which Snakemake takes for a wildcard or a variable; rename the file"
         raise ValueError(msg)
-    return value
+    try:
+        return str(Path(value).expanduser()) if value.startswith("~") else value
+    except RuntimeError:
+        msg = "~ stands for the home of a user who is not known; write the path out, or ./~ for a name that begins so"
+        raise ValueError(msg) from None
 
 
 LocalPath = Annotated[str, AfterValidator(_is_path)]
-"""A path that Snakemake takes as it stands."""
+"""A path that Snakemake takes as it stands; ``~`` at its beginning is the home folder."""
 
 
 def is_file(path: Path) -> bool:
@@ -204,6 +209,8 @@ class WorkspaceConfig(_Kind):
     """What to remove from the workspace, once patched."""
     rename: Rename = Rename()
     """What to rename in the workspace, once pruned."""
+    parameters: dict[str, ParameterSettings] = {}
+    """Settings of parameters in place of the file's, by name: init, bounds and fixed."""
 
     @property
     def sources(self) -> dict[str, str | Remote]:

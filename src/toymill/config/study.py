@@ -39,6 +39,8 @@ from toymill.config.sections import (
     needs,
 )
 from toymill.errors import ToymillError, nearest
+from toymill.formats.modifiers import ADD_SIGNAL
+from toymill.formats.settings import ParameterSettings
 from toymill.formats.validation import require_plain, shortened
 from toymill.formats.workspace import ModifierSettings, NormSysSettings, Prune, Rename
 
@@ -250,6 +252,8 @@ def check_study(study: Study, facts: Facts, others: Mapping[str, Facts] = Mappin
     """
     if facts.poi is None:
         msg = f"model.poi: the model names no parameter of interest. {nearest('', facts.parameters.names)}"
+        if isinstance(study.model, WorkspaceConfig) and not study.model.patches:
+            msg += f" Or, if the workspace has no signal: {ADD_SIGNAL}"
         raise ToymillError(msg)
     if facts.parameters.fixed[facts.parameters.index(facts.poi)]:
         msg = f"model.poi: the model fixes the parameter of interest {facts.poi!r}. Free it there, or name another."
@@ -406,6 +410,8 @@ def _explain(error: ErrorDetails) -> str:
     advice = ""
     if isinstance(error["input"], str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", error["input"]):
         advice = " (YAML reads 1e4 as text: write 10000, 1.0e+6 or 1.0e-4)"
+    if error["type"] == "too_short" and error["ctx"]["min_length"] > 1:
+        return f"{key}: needs at least {error['ctx']['min_length']}; got {got}."
     text = _EXPECTED.get(error["type"]) or re.sub(r"^Value error, ", "", error["msg"])
     text = f"{text[0].lower()}{text[1:]}"
     return f"{key}: {text}; got {got}{advice}." if key else f"{text}."
@@ -420,6 +426,7 @@ def _known_keys(location: list[str], kind: str) -> list[str]:
         "patches": [Remote] if "path" in location[2:] else [NamedPatch, Remote],
         "prune": [Prune],
         "rename": [Rename],
+        "parameters": [ParameterSettings],
         "modifier_settings": [ModifierSettings] if len(location) == 2 else [NormSysSettings],
     }
     sections: dict[str, type[BaseModel]] = {

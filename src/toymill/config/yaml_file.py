@@ -1,12 +1,18 @@
-"""A configuration's YAML file, looked at before what Snakemake has read from it is used."""
+"""A configuration's YAML file, looked at before what Snakemake has read from it is used.
+
+``python -m toymill.config.yaml_file FILE …`` says in one line what is wrong, before Snakemake does in many.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from toymill.errors import ToymillError
+from toymill.errors import ToymillError, nearest
 from toymill.formats.validation import DEEPEST
 
 _TAG = "tag:yaml.org,2002:"
@@ -21,7 +27,7 @@ def check_yaml(path: str | Path) -> None:
 
     Raises:
         ToymillError: a key that is given twice, with its line; a tag, nesting deeper than ``DEEPEST``, aliases that make
-            more than ``MOST_VALUES`` values. A file that is no YAML is left to Snakemake's own message.
+            more than ``MOST_VALUES`` values; a file that is not there, or is neither YAML nor JSON, with the line.
     """
     sizes: dict[int, int] = {}
 
@@ -53,14 +59,63 @@ def check_yaml(path: str | Path) -> None:
         return size
 
     try:
-        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        text = Path(path).read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except RecursionError:
         raise _too_deep(path) from None
-    except (OSError, ValueError, yaml.YAMLError):
+    except FileNotFoundError:
+        raise _not_there(path) from None
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read ({error}). A configuration is a text file in UTF-8."
+        raise ToymillError(msg) from None
+    except yaml.YAMLError as error:
+        if not _is_json(text):
+            raise _no_yaml(path, error) from None
         return
     if root is not None:
         size_of(root, 1)
 
 
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _not_there(path: str | Path) -> ToymillError:
+    """There is no such file; near ones in its folder are offered."""
+    folder = Path(path).parent
+    near = sorted(str(item) for item in folder.iterdir() if item.suffix in (".yaml", ".yml")) if folder.is_dir() else []
+    close = nearest(str(path), near)
+    todo = close if close.startswith("Did") else "Name one that is there; examples are in config/studies."
+    return ToymillError(f"There is no file '{path}' in {Path.cwd()}. {todo}")
+
+
+def _no_yaml(path: str | Path, error: yaml.YAMLError) -> ToymillError:
+    """A file is no YAML: what the parser says, with the line."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return ToymillError(f"{path} is no YAML: {' '.join(str(error).split())}.")
+    mark = error.problem_mark or error.context_mark
+    where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    context = f" {error.context}," if error.context else ""
+    tabs = " Indent with spaces, not with tabs." if "\\t" in str(error.problem) else ""
+    return ToymillError(f"{path}{where}: no YAML:{context} {error.problem}.{tabs}")
+
+
 def _too_deep(path: str | Path) -> ToymillError:
     return ToymillError(f"{path}: values more than {DEEPEST} levels deep. No configuration is stated like that.")
+
+
+def main(paths: Sequence[str]) -> None:
+    """Check configuration files; the first that cannot be used is told, and ends the process."""
+    try:
+        for path in paths:
+            check_yaml(path)
+    except ToymillError as error:
+        sys.exit(f"toymill: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

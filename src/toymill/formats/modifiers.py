@@ -60,6 +60,13 @@ class _Set:
         return (self.constraint, self.vector, self.init, self.bounds, self.fixed, self.aux, self.width)
 
 
+ADD_SIGNAL = (
+    "name the JSON patch that adds it, as patches: [patch.json], or of a patch set as patches: [{path: set.json, patch: "
+    "name}]. A study of all signals of a set has scan: {patches: set.json}."
+)
+"""What to do about a workspace that is background only."""
+
+
 def specify(workspace: Workspace) -> Specification:
     """The model that pyhf builds from a workspace.
 
@@ -340,7 +347,7 @@ def _poi(workspace: Workspace, sets: dict[str, _Set]) -> str | None:
     if workspace.poi not in single:
         msg = (
             f"{workspace.source}: the parameter of interest {workspace.poi!r} is carried by no sample. "
-            f"{nearest(workspace.poi, single)} Or is the signal's patch missing?"
+            f"{nearest(workspace.poi, single)} Or, if the workspace has no signal: {ADD_SIGNAL}"
         )
         if workspace.poi in sets:
             msg = (

@@ -12,6 +12,7 @@ from toymill.errors import ToymillError, nearest
 from toymill.formats.hs3 import is_hs3, specify_hs3
 from toymill.formats.modifiers import specify
 from toymill.formats.patches import Patch, load_patched
+from toymill.formats.settings import ParameterSettings, settle
 from toymill.formats.specification import Specification
 from toymill.formats.validation import Json
 from toymill.formats.workspace import DEFAULT_SETTINGS, ModifierSettings, Prune, Rename, parse_workspace
@@ -28,6 +29,7 @@ def read_specification(
     modifier_settings: ModifierSettings | Mapping[str, Mapping[str, str]] | None = None,
     prune: Prune | Mapping[str, Sequence[str]] | None = None,
     rename: Rename | Mapping[str, Mapping[str, str]] | None = None,
+    parameters: Mapping[str, ParameterSettings | Mapping[str, object]] | None = None,
 ) -> Specification:
     """Read and check a pyhf workspace or an HS3 file.
 
@@ -41,6 +43,7 @@ def read_specification(
         prune: what to remove from a workspace: ``channels``, ``samples``, ``modifiers``, ``modifier_types``,
             ``measurements``.
         rename: new names by old ones, for ``channels``, ``samples``, ``modifiers``, ``measurements``.
+        parameters: ``init``, ``bounds`` and ``fixed`` of parameters in place of the file's, by name.
 
     Raises:
         ToymillError: a file, a patch or a setting that cannot be used.
@@ -49,6 +52,10 @@ def read_specification(
         if value is not None and not isinstance(value, str):
             msg = f"{name} is {value!r}; expected a name."
             raise ToymillError(msg)
+    if not isinstance(parameters, Mapping | None):
+        msg = f"parameters is {parameters!r}; expected a mapping of names, each to init, bounds or fixed."
+        raise ToymillError(msg)
+    settled = {name: _settings(item, f"parameters.{name}") for name, item in (parameters or {}).items()}
     content, source = load_patched(path, patches)
     settings = _checked(ModifierSettings, modifier_settings, "modifier_settings")
     removed, renamed = _checked(Prune, prune, "prune"), _checked(Rename, rename, "rename")
@@ -64,7 +71,7 @@ def read_specification(
             if given:
                 msg = f"{name}: {source} is an HS3 file, which this does not apply to. Change the file by a JSON patch."
                 raise ToymillError(msg)
-        return specify_hs3(content, source, analysis=measurement, poi=poi)
+        return settle(specify_hs3(content, source, analysis=measurement, poi=poi), settled)
     workspace = parse_workspace(
         content,
         source,
@@ -74,7 +81,11 @@ def read_specification(
         prune=removed,
         rename=renamed,
     )
-    return specify(workspace)
+    return settle(specify(workspace), settled)
+
+
+def _settings(given: ParameterSettings | Mapping[str, object], name: str) -> ParameterSettings:
+    return _checked(ParameterSettings, given, name) or ParameterSettings()
 
 
 def _checked(schema: type[Settings], given: Settings | Mapping[str, object] | None, name: str) -> Settings | None:

@@ -65,6 +65,7 @@ def read_workspace(
     modifier_settings: Mapping[str, Mapping[str, str]] | None = None,
     prune: Mapping[str, Sequence[str]] | None = None,
     rename: Mapping[str, Mapping[str, str]] | None = None,
+    parameters: Mapping[str, Mapping[str, object]] | None = None,
 ) -> HistFactory:
     """Read a pyhf workspace, or an HS3 file of a HistFactory model, as a model.
 
@@ -80,6 +81,8 @@ def read_workspace(
             from a workspace, as pyhf's ``Workspace.prune`` does.
         rename: new names by old ones for ``channels``, ``samples``, ``modifiers`` or ``measurements``, as pyhf's
             ``Workspace.rename`` does.
+        parameters: ``init``, ``bounds`` and ``fixed`` of parameters in place of the file's, by name:
+            ``{"mu": {"bounds": [0.0, 5.0]}}``.
 
     Raises:
         ToymillError: what ``read_specification`` and ``compile_specification`` refuse.
@@ -99,6 +102,7 @@ def read_workspace(
         modifier_settings=modifier_settings,
         prune=prune,
         rename=rename,
+        parameters=parameters,
     )
     return from_compiled(compile_specification(specification))
 
