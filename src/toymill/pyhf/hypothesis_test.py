@@ -92,7 +92,7 @@ def hypotest(
         >>> found, errors = hypotest(
         ...     1.0, [51, 48, *model.config.auxdata], model, calctype="toybased", ntoys=1000, return_errors=True
         ... )
-        >>> errors.observed.low < found < errors.observed.high
+        >>> bool(errors.observed.low < found < errors.observed.high)
         True
     """
     settings = (init_pars, par_bounds, fixed_params)

@@ -62,7 +62,7 @@ def upper_limit(
         >>> from toymill.pyhf import upper_limit
         >>> model = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
         >>> data = [51, 48, *model.config.auxdata]
-        >>> observed, expected = upper_limit(data, model, [0.5, 1.0, 1.5, 2.0, 3.0], calctype="toybased", ntoys=500)
+        >>> observed, expected = upper_limit(data, model, [0.2, 0.6, 1.0, 1.5, 2.0, 3.0], calctype="toybased", ntoys=500)
         >>> bool(0.8 < observed < 1.3)
         True
     """
