@@ -327,3 +327,18 @@ assert 0 < found < 1 and not jax.config.jax_enable_x64
 def test_the_callers_jax_stays_as_it_is():
     """Fits are in float64, and what the caller does beside stays in float32."""
     assert subprocess.run([sys.executable, "-c", SINGLE], check=False).returncode == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("test_stat", "mu"), [("qtilde", 1.0), ("q0", 0.0)])
+def test_tail_probabilities_are_pyhfs(counts, test_stat, mu):
+    """Within 3.5 errors of pyhf's few toys."""
+    model, data = counts
+    seen, settings = [60, 58, *data[2:]], {"calctype": "toybased", "test_stat": test_stat}
+    asked = {"return_tail_probs": True, "track_progress": False, **settings}
+    np.random.seed(7)  # noqa: NPY002  (pyhf draws from it)
+    theirs = quietly(pyhf.infer.hypotest, mu, seen, model, ntoys=150, **asked)
+    ours = functions.hypotest(mu, seen, model, ntoys=20_000, **asked)
+    pairs = zip(*([*item[1], item[0]] if test_stat == "q0" else item[1] for item in (theirs, ours)), strict=True)
+    for peer, p in pairs:
+        assert abs(float(peer) - float(p)) < 3.5 * np.sqrt(float(p) * (1 - float(p)) / 150)
