@@ -1,7 +1,7 @@
 # A scan over many signals: the model of each point fits the same toys, and one job puts together what they found.
 from toymill.config.dependencies import scan_answer_job, scan_job
 from toymill.config.scan import grid_of
-from toymill.study.scan_layout import scan_files
+from toymill.study.scan_layout import counts_in, scan_files
 
 GRID = grid_of(STUDY.scan)
 POINTS = {point.folder: point for point in GRID.points}
@@ -25,6 +25,7 @@ rule scan:
         "../../envs/toymill.yaml"
     params:
         depends_on=lambda wildcards: scan_job(STUDY, POINTS[wildcards.point]),
+        toys=lambda wildcards: counts_in(STUDY, wildcards.shard),
     script:
         "../../scripts/scan.py"
 

@@ -146,7 +146,9 @@ def scan_answer_job(study: Study, grid: Grid) -> Settings:
     """What the answer of a scan depends on, beside the files of its points."""
     assert study.scan
     points = [[point.name, list(point.values)] for point in grid.points]
-    return {"toymill": __version__, "level": study.scan.level, "labels": list(grid.labels), "points": points}
+    counts = [study.scan.toys, study.scan.signal_toys]
+    stated = {"level": study.scan.level, "labels": list(grid.labels), "points": points, "toys": counts}
+    return {"toymill": __version__, **stated}
 
 
 def scan_digest(study: Study, point: Point) -> str:

@@ -51,6 +51,8 @@ class Acceptance(Record):
     """t of the observed data; null where their fit is not certified."""
     p_value: PValue | None
     """P(t ≥ t of the observed data); null where that is not known."""
+    ties: NumberOrNone
+    """Fraction of the certified toys whose t is that of the data within the tolerance: large in a model of few counts."""
     critical: dict[LevelText, CriticalValue]
     """The critical value of t at each level."""
     decision: dict[LevelText, Decision]
@@ -99,6 +101,7 @@ def acceptance(
     return Acceptance(
         t=observed,
         p_value=p_value,
+        ties=float(np.mean(np.abs(ordered - observed) <= tolerance)) if len(ordered) and p_value else None,
         critical={
             repr(float(level)): _critical(ordered, level, float(scipy.stats.chi2.ppf(level, parameters)))
             for level in levels

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 _NOISY = 0.15  # of the fall of r between two tested values: above it, its slope is taken over further ones
+_TIES = 0.01  # of the toys have the data's t, above which p is taken to jump
 _JUMP = 3.0  # times the steepest slope beside, above which p is taken to jump between two tested values
 
 
@@ -174,6 +175,7 @@ class _Curve:
         three_sigma: its interval at three standard deviations, whatever failed toys count as, (2, K).
         failed: p if failed toys lie below t of the data, and if beyond, (2, K).
         filled: whether some toys lie beyond.
+        discrete: whether many have the t of the data.
         alpha: 1 - level.
         bounds: the parameter's.
     """
@@ -185,13 +187,14 @@ class _Curve:
     three_sigma: np.ndarray
     failed: np.ndarray
     filled: np.ndarray
+    discrete: np.ndarray
     alpha: float
     bounds: tuple[float, float]
 
     @classmethod
-    def of(cls, known: Sequence[tuple[float, PValue]], alpha: float, bounds: tuple[float, float]) -> _Curve:
-        """The curve of tested values with certified toys and a known p."""
-        values = [item for _, item in known]
+    def of(cls, known: Sequence[tuple[float, PValue, float]], alpha: float, bounds: tuple[float, float]) -> _Curve:
+        """The curve of tested values with certified toys and a known p; each with p, and the fraction of ties."""
+        values = [item for _, item, _ in known]
         size = np.array([item.toys for item in values])
         counted = np.maximum([item.beyond for item in values], EMPTY)
         p = counted / size
@@ -199,13 +202,14 @@ class _Curve:
         everything = np.array([item.toys + item.failed for item in values])
         lost = np.array([item.failed for item in values])
         return cls(
-            x=np.array([value for value, _ in known]),
+            x=np.array([value for value, *_ in known]),
             p=p,
             variance=shown * (1 - p) / size,
             one_sigma=np.maximum(np.array([[item.low, item.high] for item in values]).T, EMPTY / size),
             three_sigma=np.maximum(np.array([three_sigma(item) for item in values]).T, EMPTY / size),
             failed=np.stack([counted, counted + lost]) / everything,
             filled=np.array([item.beyond > 0 for item in values]),
+            discrete=np.array([ties > _TIES for *_, ties in known]),
             alpha=alpha,
             bounds=bounds,
         )
@@ -215,11 +219,11 @@ def _interval(tested: Sequence[TestedValue], level: float, bounds: tuple[float, 
     """The interval of one level."""
     words = f"{100 * level:.4g} %"
     known = [
-        (item.poi, item.test.p_value, item.test.decision[repr(level)])
+        (item.poi, item.test.p_value, item.test.ties or 0.0, item.test.decision[repr(level)])
         for item in tested
         if item.test.p_value is not None and item.test.p_value.toys
     ]
-    curve = _Curve.of([(value, p) for value, p, _ in known], 1 - level, bounds) if known else None
+    curve = _Curve.of([(value, p, ties) for value, p, ties, *_ in known], 1 - level, bounds) if known else None
     stretches = _stretches(curve, [decision for *_, decision in known]) if curve else []
     if curve is None or len(known) < 2 or not stretches:
         why = (
@@ -238,7 +242,7 @@ def _interval(tested: Sequence[TestedValue], level: float, bounds: tuple[float, 
         )
         for below, first, last, above in stretches
     ]
-    undecided = [value for value, _, decision in known if decision == "undecided"]
+    undecided = [value for value, *_, decision in known if decision == "undecided"]
     spans = [(curve.x[below], curve.x[above]) for below, _, _, above in stretches]
     apart = [f"{value:.4g}" for value in undecided if not any(low <= value <= high for low, high in spans)]
     low, high = ends[0][0], ends[-1][1]
@@ -397,14 +401,17 @@ def _ends(
 def _interpolation(curve: _Curve, k: int, following: int) -> float | None:
     """How far the curvature of r moves a crossing, by the divided differences with the values beside.
 
-    Where r falls between the two by more than three times as steeply as beside, p jumps, as in a model of few counts: the
-    crossing is somewhere between.
+    Where many toys have the t of the data, p jumps as the tested value moves, and may do so unseen between two of them: the
+    crossing is somewhere between. So it is where r falls between the two by more than three times as steeply as beside.
     """
     x, r, step = curve.x, root_of(curve.p), following - k
     target = float(root_of(curve.alpha))
     width = abs(x[following] - x[k])
     slope = (r[k] - r[following]) / width
     share = (r[k] - target) / (r[k] - r[following])
+    anywhere = float(max(share, 1 - share) * width)
+    if curve.discrete[k] or curve.discrete[following]:
+        return anywhere
     beside = [j for j in (k - step, following + step) if 0 <= j < len(x) and curve.filled[j]]
     if not beside:
         return None
@@ -415,7 +422,7 @@ def _interpolation(curve: _Curve, k: int, following: int) -> float | None:
         slopes.append(other)
         curvatures.append(abs(slope - other) / abs(x[j] - x[far]))
     if slope > _JUMP * max(slopes):
-        return float(width / 2)
+        return anywhere
     return float(np.mean(curvatures) * share * (1 - share) * width**2 / slope)
 
 

@@ -36,6 +36,8 @@ from toymill.study.interval_answer import interval_answer
 from toymill.study.limit_answer import limit_answer
 from toymill.study.model import checked_model, truth_point
 
+_ROUNDING = 1e-6  # of the spread, below which a part of it is none
+
 MOST_FOR_IMPACTS = 5 * 10**7
 """Numbers in the toys that impacts are taken from, at most."""
 
@@ -167,5 +169,9 @@ def _decomposed(found: Decomposition) -> str:
     ]
     if found.statistical is None:
         parts[2] = "statistical, and not linear in the data", found.rest
-    told = [f"{share.sigma:.4g} {name}" for name, share in parts if share is not None and share.sigma is not None]
+    told = [
+        f"{share.sigma:.4g} {name}"
+        for name, share in parts
+        if share is not None and share.sigma is not None and share.sigma > _ROUNDING * total
+    ]
     return f"The estimates of {found.of} spread by {total:.4g}: {', '.join(told)}, in quadrature."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -25,6 +26,7 @@ FAR = (2.0, 1.6, 1.3, 1.1, 1.0)
 FROM_BOUND = 2.7
 """The same of a best fit at a bound: of a count of 0 the exact interval at 68 % reaches 2.6 times as far."""
 
+_NARROW = 0.01  # of all of the range, below which no values are placed about an end
 _SPREAD = 0.35  # of the tested values lie evenly over all of the range
 
 
@@ -107,16 +109,18 @@ def interval_points(
                 )
                 raise ToymillError(msg)
             if end != best:
-                near = (NEAR[0] / 2, 1.0) if at_bound else NEAR
+                near = (NEAR[0] / 2, 1.0) if at_bound else (0.0, NEAR[1]) if best in bounds else NEAR
                 windows.append(np.clip(sorted(best + (end - best) * np.array(near)), *bounds))
     ends = [end for item in asymptotic.values() for end in (item.low, item.high) if end is not None]
     low, high = (_reach(best, end, bounds, fitted) for end in (min(ends), max(ends)))
+    windows = [item for item in windows if item[1] - item[0] > _NARROW * (high - low)]
     edges = np.unique(np.clip(np.concatenate([[low, high], *windows]), low, high))
     shares = _SPREAD * (edges - low) / (high - low) + (1 - _SPREAD) * np.mean(
         [np.clip((edges - window[0]) / (window[1] - window[0]), 0, 1) for window in windows], axis=0
     )
     places = np.interp(np.linspace(0, 1, settings.points), shares, edges)
-    return [low, *(float(f"{value:.6g}") for value in places[1:-1]), high]
+    digits = 2 - math.floor(math.log10(np.diff(places).min()))
+    return [low, *(round(value, digits) for value in places[1:-1].tolist()), high]
 
 
 def can_fit(model: Model, value: float) -> bool:

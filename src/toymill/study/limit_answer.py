@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from toymill.config.sections import BACKGROUND, INJECTED, LimitConfig, signal
-from toymill.config.study import Study
+from toymill.config.study import MOST_SHARDS, Study
 from toymill.fitting.results import Fits
 from toymill.inference.likelihood_ratios import q_mu, qtilde_mu
 from toymill.inference.limit_records import Limit, UpperLimit
@@ -23,6 +23,7 @@ from toymill.results.description import Description
 from toymill.results.design import Design
 from toymill.study.densities import log_ratios_of
 from toymill.study.finished import Files, Stored, held_at, statistic_of
+from toymill.study.layout import PART
 from toymill.study.model import checked_model, truth_point
 from toymill.study.rounds import limit_ensembles, next_round, precision_reached
 
@@ -100,16 +101,22 @@ def upper_limits(stored: Stored, toys: LimitToys | None = None) -> UpperLimit:
         tolerance=toys.tolerance,
         log_ratios=toys.log_ratios,
     )
-    at_bound = designed.values[-1] >= stored.model.parameters.bounds[stored.model.poi_index, 1] * (1 - _AT_BOUND)
-    return _at_the_bound(found) if at_bound else found
+    return _at_the_bound(found) if _reaches_bound(stored) else found
 
 
-def _injected(settings: LimitConfig, values: Sequence[float], toys: LimitToys) -> dict[SigmaText, Limit] | None:
+def _reaches_bound(stored: Stored) -> bool:
+    """Whether the largest tested value is the upper bound of the parameter of interest."""
+    assert stored.design.limit is not None
+    high = float(stored.model.parameters.bounds[stored.model.poi_index, 1])
+    return stored.design.limit.values[-1] >= high * (1 - _AT_BOUND)
+
+
+def _injected(stored: Stored, settings: LimitConfig, toys: LimitToys) -> dict[SigmaText, Limit] | None:
     """The limits that are expected with the injected signal in the data."""
-    if toys.injected is None:
+    if toys.injected is None or stored.design.limit is None:
         return None
-    return expected_for(
-        np.array(values),
+    found = expected_for(
+        np.array(stored.design.limit.values),
         toys.signal,
         toys.background,
         toys.injected,
@@ -118,6 +125,7 @@ def _injected(settings: LimitConfig, values: Sequence[float], toys: LimitToys) -
         tolerance=toys.tolerance,
         log_ratios=toys.log_ratios,
     )
+    return {key: _told_at_bound(item) for key, item in found.items()} if _reaches_bound(stored) else found
 
 
 def limit_answer(stored: Stored) -> LimitAnswer:
@@ -143,7 +151,7 @@ def limit_answer(stored: Stored) -> LimitAnswer:
         why_no_asymptotic=designed.why_no_asymptotic,
         verdict=verdict,
         expected_verdicts=expected,
-        injected=_injected(settings, designed.values, every),
+        injected=_injected(stored, settings, every),
         precision=precision_reached(toys, stored.design, settings.precision) if settings.precision else None,
     )
 
@@ -151,16 +159,17 @@ def limit_answer(stored: Stored) -> LimitAnswer:
 def _at_the_bound(found: UpperLimit) -> UpperLimit:
     """Limits whose largest tested value is the parameter's upper bound: nothing larger can be tested."""
 
-    def told(limit: Limit) -> Limit:
-        words = limit.sentence.replace("Test larger values.", "It is the upper bound of the parameter.")
-        return limit.model_copy(update={"sentence": words})
-
     return found.model_copy(
         update={
-            "observed": found.observed and told(found.observed),
-            "expected": {key: told(item) for key, item in found.expected.items()},
+            "observed": found.observed and _told_at_bound(found.observed),
+            "expected": {key: _told_at_bound(item) for key, item in found.expected.items()},
         }
     )
+
+
+def _told_at_bound(limit: Limit) -> Limit:
+    words = limit.sentence.replace("Test larger values.", "It is the upper bound of the parameter.")
+    return limit.model_copy(update={"sentence": words})
 
 
 def _log_ratios(stored: Stored, names: Sequence[str]) -> LogRatios:
@@ -190,4 +199,5 @@ def add_toys(study: Study, description: Description, design: Design, files: File
     assert study.limit
     assert study.limit.precision is not None
     stored = Stored(study, description, design, checked_model(study), files)
-    return next_round(design, partial(upper_limits, stored), study.limit.precision)
+    most = PART if study.shard == "auto" else min(PART, study.shard * MOST_SHARDS // len(study.ensembles))
+    return next_round(design, partial(upper_limits, stored), study.limit.precision, most)

@@ -180,10 +180,14 @@ def tidy(directory: Directory, shards: Iterable[str | Path]) -> None:
     for path in sorted((directory.folder / "fits").glob("*/*.h5")):
         if path not in present and range_of(path) is not None:
             _set_aside(path)
+    raw = {directory.folder / "toys" / path.parent.name / path.name for path in present}
+    for path in set((directory.folder / "toys").glob("*/*.h5")) - raw:
+        path.unlink()  # thrown again where a shard needs them
     for path in sorted((directory.folder / "superseded").glob("*/*.h5")):
         if _is_held(directory.study, path, present):
             path.unlink()
-    for folder in [*(directory.folder / "superseded").glob("*"), directory.folder / "superseded"]:
+    kinds = [directory.folder / kind for kind in ("fits", "toys", "scan", "superseded")]
+    for folder in [*(path for kind in kinds for path in kind.glob("*") if path.is_dir()), *kinds]:
         with suppress(OSError):
             folder.rmdir()  # if it is empty
 

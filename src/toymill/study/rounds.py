@@ -26,20 +26,21 @@ _MOST = 10.0  # times the toys of an ensemble, in a round
 _SURER = 0.95  # of the error that is asked for: it is itself known to some percent
 
 
-def next_round(design: Design, limits: Callable[[], UpperLimit], precision: float) -> Design:
+def next_round(design: Design, limits: Callable[[], UpperLimit], precision: float, most: int = PART) -> Design:
     """The design with the toys that the next round adds; the same one where there is nothing to add.
 
     Args:
         design: the design of the round before.
         limits: makes the limits from the toys of that design.
         precision: the relative error that is asked for.
+        most: toys of an ensemble beyond which none are added.
     """
     limit = design.limit
     assert limit is not None
     if limit.rounds and limit.rounds[-1].added == 0:
         return design
     found = limits()
-    counts = more_toys(found, design, precision)
+    counts = more_toys(found, design, precision, most)
     names = limit_ensembles(design)
     done = Round(
         toys=sum(design.ensembles[name].toys for name in names),
@@ -58,21 +59,15 @@ def precision_reached(found: UpperLimit, design: Design, asked: float) -> Precis
     assert design.limit is not None
     errors = {name: _relative(item) for name, item in limits_by_name(found).items() if name in PRECISE}
     known = {name: error for name, error in errors.items() if error is not None}
-    reached = (
-        bool(known)
-        and max(known.values()) <= asked
-        and all(
-            item.value is None or item.error is not None
-            for name, item in limits_by_name(found).items()
-            if name in PRECISE
-        )
-    )
+    unknown = [_WORDS[name] for name, error in errors.items() if error is None]
+    reached = not unknown and max(known.values()) <= asked
     toys = sum(design.ensembles[name].toys for name in limit_ensembles(design))
     told = ", ".join(f"{100 * error:.2g} % ({_WORDS[name]})" for name, error in known.items()) or "not known"
     rounds = sum(item.added > 0 for item in design.limit.rounds)
     sentence = (
         f"A precision of {100 * asked:.3g} % was asked for and {'reached' if reached else 'not reached'}: the errors are "
-        f"{told}, by {toys:,} toys, to which {rounds} rounds have added."
+        f"{told}, by {toys:,} toys, to which {rounds} {'round has' if rounds == 1 else 'rounds have'} added."
+        + (f" Not known among the tested values: {', '.join(unknown)}." if unknown else "")
     )
     return Precision(asked=asked, reached=reached, rounds=design.limit.rounds, sentence=sentence)
 
@@ -89,12 +84,12 @@ def limit_ensembles(design: Design) -> list[str]:
     return [*(signal(k + 1) for k in range(len(design.limit.values))), BACKGROUND]
 
 
-def more_toys(found: UpperLimit, design: Design, precision: float) -> Mapping[str, int]:
+def more_toys(found: UpperLimit, design: Design, precision: float, most: int = PART) -> Mapping[str, int]:
     """The toys of each ensemble of a limit at the end of the next round.
 
     They are of the least cost for which every error is small enough, if each part of its variance falls as one over the
     toys that it is of (``allocation.toys_for``); a toy costs as many fits as it has. In one round an ensemble grows ten
-    times at most, and to ``PART`` toys at most, which are counted by one job. An expected limit that is known, but from
+    times at most, and to ``most`` toys at most: ``PART`` are counted by one job. An expected limit that is known, but from
     too few toys for an error, doubles the background-only toys.
     """
     names = limit_ensembles(design)
@@ -106,10 +101,10 @@ def more_toys(found: UpperLimit, design: Design, precision: float) -> Mapping[st
     after = toys_for(rows, before, targets, costs) if rows else before.astype(float)
     if any(item.variance is None for item in known):
         after[-1] = max(after[-1], 2 * before[-1])
-    most = np.maximum(before, np.minimum(_MOST * before, PART)).astype(int).tolist()
+    tops = np.maximum(before, np.minimum(_MOST * before, most)).astype(int).tolist()
     return {
         name: max(min(_rounded(item), top), least)
-        for name, item, top, least in zip(names, after.tolist(), most, before.tolist(), strict=True)
+        for name, item, top, least in zip(names, after.tolist(), tops, before.tolist(), strict=True)
     }
 
 

@@ -148,12 +148,13 @@ def order_of(grid: Grid, known: Sequence[int]) -> tuple[list[int] | None, str | 
 def _sentences(settings: ScanConfig, points: Sequence[ScanPoint], largest: GlobalSignificance | None) -> list[str]:
     """The scan in words."""
     sentences = ["No fit to the observed data is certified."]
+    unknown = sum(point.q_0 is None for point in points)
     if largest is not None:
         local = next(point for point in points if point.name == largest.point).p_value
         assert local is not None
         sentences = [
             f"The largest local significance is {_z(local.significance, local.significance_low)} at {largest.point} "
-            f"({_p(local)}); globally, over {len(points)} points, it is "
+            f"({_p(local)}); globally, over {len(points) - unknown} points, it is "
             f"{_z(largest.p_value.significance, largest.p_value.significance_low)} "
             f"({_p(largest.p_value)})."
         ]
@@ -161,7 +162,6 @@ def _sentences(settings: ScanConfig, points: Sequence[ScanPoint], largest: Globa
             formula = largest.gross_vitells
             error = "" if formula.error is None else f" ± {formula.error:.2g}"
             sentences.append(f"By Gross and Vitells the global p is {formula.value:.3g}{error}.")
-    unknown = sum(point.q_0 is None for point in points)
     if largest is not None and unknown:
         sentences.append(f"The fit to the observed data is not certified at {unknown} points, which are left out.")
     told = [point.exclusion.excluded for point in points if point.exclusion is not None]

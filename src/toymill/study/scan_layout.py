@@ -7,7 +7,7 @@ from pathlib import Path
 
 from toymill.config.dependencies import scan_digest
 from toymill.config.scan import SHARD, Grid, Point, ScanConfig
-from toymill.config.study import Shard, Study, shard_of
+from toymill.config.study import Shard, Study, shard_named, shard_of
 from toymill.results.hdf5 import ShardKey
 
 
@@ -45,6 +45,12 @@ def settings_of(study: Study) -> ScanConfig:
     """The section ``scan`` of a study that has one."""
     assert study.scan
     return study.scan
+
+
+def counts_in(study: Study, shard: str) -> list[int]:
+    """How many toys without and with a signal are in a range, by its name; a change of either fits the range again."""
+    settings = settings_of(study)
+    return [toys_in(shard_named(shard), toys) for toys in (settings.toys, settings.signal_toys)]
 
 
 def toys_in(shard: Shard, toys: int) -> int:
