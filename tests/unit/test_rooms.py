@@ -13,6 +13,7 @@ ROOMS = [
     "study",
     "config",
     "results",
+    "pyhf",
     "inference",
     "fitting",
     "histfactory",
