@@ -258,6 +258,21 @@ def test_matrices_are_in_hdf5_only(summary, tmp_path):
         assert file["headline"].attrs["toys"] == 550
 
 
+def test_the_parameter_of_interest_is_first_and_bounds_are_told(done, summary):
+    assert done[1].names == ("b", "mu")
+    item = summary.ensembles["one"]
+    assert list(item.parameters) == ["mu", "b"]
+    held = item.parameters["b"].model_copy(update={"at_bound": 40, "at_bound_share": 0.1})
+    changed = item.model_copy(update={"parameters": item.parameters | {"b": held}})
+    shown = summary.model_copy(update={"ensembles": {"one": changed}})
+    assert [of_ensemble._label(shown, "one", name) for name in item.parameters] == [
+        "mu (of interest)",
+        "b, 10 % at a bound",
+    ]
+    for each in item.parameters.values():
+        assert each.at_bound_share == pytest.approx(each.at_bound / item.certified, abs=1e-12)
+
+
 def test_the_headline_tells_the_result(done, summary):
     head = summary.headline
     assert head.model == list(done[0].model.sources.values())

@@ -111,6 +111,7 @@ def _parameters(summary: Summary, ensemble: str) -> Figure:
     """Bias over spread, mean and width of the pull, and the Cramér-Rao bound over the variance, of each parameter."""
     parameters = summary.ensembles[ensemble].parameters
     names = list(parameters)
+    labels = [_label(summary, ensemble, name) for name in names]
     figure, (left, right, bound) = plt.subplots(
         1, 3, figsize=(14, 1.6 + 0.24 * len(names)), sharey=True, gridspec_kw={"wspace": 0.06}
     )
@@ -125,7 +126,7 @@ def _parameters(summary: Summary, ensemble: str) -> Figure:
         markersize=3.5,
     )
     left.axvline(0, color=ORANGE, linewidth=1.5)
-    left.set_yticks(rows, [plain(name) for name in names], fontsize=9)
+    left.set_yticks(rows, labels, fontsize=9)
     for axes in (left, right, bound):
         axes.yaxis.set_tick_params(which="both", left=False, right=False)
     left.ticklabel_format(axis="x", style="plain", useOffset=False)
@@ -143,7 +144,8 @@ def _parameters(summary: Summary, ensemble: str) -> Figure:
         right.axvline(edge, color=ORANGE, linewidth=1.5, linestyle="-" if edge == 0 else "--")
     right.set_xlim(-2, 2)
     right.set_xlabel("pull: mean, with its width as bar")
-    efficiencies = summary.ensembles[ensemble].information.efficiency.values()
+    efficiency = summary.ensembles[ensemble].information.efficiency
+    efficiencies = [efficiency[name] for name in names]
     value = column(item.efficiency for item in efficiencies)
     error = column(item.efficiency_error for item in efficiencies)
     bound.errorbar(value, rows, xerr=error, fmt="o", color="black", markersize=3.5)
@@ -154,6 +156,14 @@ def _parameters(summary: Summary, ensemble: str) -> Figure:
     left.set_ylim(-0.8, len(names) - 0.2)
     left.set_title(title(summary, ensemble), fontsize=11)
     return figure
+
+
+def _label(summary: Summary, ensemble: str, name: str) -> str:
+    """A parameter's name, whether it is that of interest, and the share of toys whose estimate is at a bound."""
+    item = summary.ensembles[ensemble]
+    share = item.parameters[name].at_bound_share or 0.0
+    interest = " (of interest)" if name == summary.poi else ""
+    return plain(name) + interest + (f", {100 * share:.2g} % at a bound" if share else "")
 
 
 FIGURES: dict[str, Callable[[Summary, str], Figure]] = {"t_mu": _t_mu, "pull": _pull, "parameters": _parameters}

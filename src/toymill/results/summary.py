@@ -60,6 +60,8 @@ class ParameterSummary(Location):
     """Monte Carlo error of that width."""
     at_bound: int
     """Certified toys without a pull."""
+    at_bound_share: NumberOrNone
+    """Their share of the certified toys, whose estimates a bound may bias."""
 
 
 class InformationSummary(Record):
@@ -192,7 +194,7 @@ class EnsembleSummary(Record):
     truth: dict[ParameterName, float]
     """The truth, by parameter, of those that have one."""
     parameters: dict[ParameterName, ParameterSummary]
-    """The free parameters, by name."""
+    """The free parameters, by name, that of interest first."""
     derived: dict[QuantityName, Location]
     """The derived quantities, by name."""
     information: InformationSummary

@@ -158,7 +158,7 @@ def _ensemble(study: Study, description: Description, name: str, found: Collecte
         truth=about.known,
         parameters={
             item.name: _parameter(tally, i, known=item.name in about.known)
-            for i, item in enumerate(description.parameters)
+            for i, item in sorted(enumerate(description.parameters), key=lambda pair: pair[1].name != poi)
             if not item.fixed
         },
         derived={key: _derived(tally, i, known=not about.without_truth) for i, key in enumerate(about.derived)},
@@ -199,6 +199,7 @@ def _parameter(tally: Tally, i: int, *, known: bool) -> ParameterSummary:
         pull_width=pull.rms,
         pull_width_error=pull.rms_error,
         at_bound=int(tally.certified - tally.pulls[i]),
+        at_bound_share=float(1 - tally.pulls[i] / tally.certified) if tally.certified else math.nan,
     )
 
 
