@@ -33,6 +33,7 @@ def design():
         toymill="",
         study="s",
         nuisances="nominal",
+        interval=None,
         limit=DesignedLimit(values=[1.0, 2.0], asymptotic=None, why_no_asymptotic="none", rounds=[]),
         ensembles={
             "background": ensemble(0.0, [0.0, 1.0, 2.0], 1000),
@@ -87,6 +88,10 @@ def test_rounds_end_where_nothing_is_added(design):
     assert told.reached
     assert "A precision of 5 % was asked for and reached: the errors are 1.4 % (observed)" in told.sentence
     assert not precision_reached(once(), first, 0.01).reached
+    outside = limits(limit(1.0, [0.0001, 0.0], 0.0001), minus1=limit(None, None, None))
+    told = precision_reached(outside, first, 0.05)
+    assert not told.reached
+    assert told.sentence.endswith("Not known among the tested values: expected, -1 σ.")
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,6 +68,10 @@ def test_a_killed_scan_is_completed_and_more_points_are_added(root, tmp_path):
     assert [point["name"] for point in answer["points"]] == ["m2", "m4", "m6"]
     assert answer["largest"]["p_value"]["toys"] == 200
     assert answer["largest"]["gross_vitells"]["crossings"]["toys"] == 200
+    for counts in ({"signal_toys": 50}, {"signal_toys": 150}, {"toys": 150}):
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(content | {"scan": content["scan"] | counts}))
+        planned = run(root, tmp_path, "--dry-run", "--quiet", "rules")
+        assert re.search(r"^scan +3$", planned.stdout + planned.stderr, re.MULTILINE), planned.stdout + planned.stderr
 
 
 @pytest.mark.parametrize("change", [{"points": ["m7"]}, {"mu": 20.0}])

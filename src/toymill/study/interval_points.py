@@ -94,7 +94,7 @@ def interval_points(
 
         >>> one = AsymptoticInterval(level=0.6827, best=1.0, low=0.0, high=2.0, low_at_bound=True, high_at_bound=False)
         >>> interval_points(IntervalConfig(points=9), {"0.6827": one}, (0.0, 10.0), lambda value: True)
-        [0.0, 0.189873, 0.379747, 0.56962, 1.5, 1.91739, 2.08043, 2.24348, 3.0]
+        [0.0, 0.19, 0.38, 0.57, 1.5, 1.917, 2.08, 2.243, 3.0]
     """
     if settings.values is not None:
         return list(settings.values)
