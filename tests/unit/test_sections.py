@@ -180,7 +180,7 @@ def test_truths_stand_at_the_fits_to_the_observed_data(finished, exact):
 
 def test_every_section_has_a_figure_and_a_sentence(finished, root, tmp_path):
     summary = finished[2]
-    draw(summary, {name: tmp_path / f"{name}.svg" for name in of_answers.FIGURES})
+    draw(summary, {name: tmp_path / f"{name}.svg" for name in SECTIONS})
     assert all((tmp_path / f"{name}.svg").read_bytes().startswith(b"<?xml") for name in SECTIONS)
     assert all((root / f"workflow/report/{name}.rst").exists() for name in SECTIONS)  # the captions
     told = summary.headline.answers

@@ -50,8 +50,8 @@ if ROUNDS:
         localrule: True
         conda:
             "../../envs/toymill.yaml"
-        shell:
-            "cp {input} {output} 2> {log}"
+        script:
+            "../../scripts/designed.py"
 
 
 rule answer:

@@ -38,7 +38,7 @@ def _is_path(value: str) -> str:
         msg = f"a path may not have {found[0]!r}, which Snakemake takes for a wildcard or a variable; rename the file"
         raise ValueError(msg)
     try:
-        return str(Path(value).expanduser()) if value.startswith("~") else value
+        return str(Path(value).expanduser()) if re.match("~[^/]*/|~$", value) else value
     except RuntimeError:
         msg = "~ stands for the home of a user who is not known; write the path out, or ./~ for a name that begins so"
         raise ValueError(msg) from None
