@@ -16,7 +16,6 @@ from toymill.config.study import read_study
 from toymill.errors import ToymillError
 from toymill.inference.likelihood_ratios import q_0, qtilde_mu, t_mu
 from toymill.inference.neyman import root_of
-from toymill.report import of_answers
 from toymill.report.draw import draw
 from toymill.study.design import design_study
 from toymill.study.model import checked_model

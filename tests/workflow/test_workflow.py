@@ -451,7 +451,9 @@ def test_questions_are_answered_and_more_are_added(run, root, tmp_path):
 
 def test_toys_are_added_for_a_precision(run, root, tmp_path):
     """Rounds add toys to the shards that are there; a run that was interrupted between them ends with the same files."""
-    asked = {"limit": {"values": [0.3, 0.6, 1.0, 1.5], "toys": 200, "background_toys": 300, "precision": 0.015}}
+    asked = {
+        "limit": {"values": [0.3, 0.6, 1.0, 1.4, 1.9, 2.4], "toys": 200, "background_toys": 300, "precision": 0.015}
+    }
     content = {name: value for name, value in study(root, shard=500).items() if name != "ensembles"} | asked
     done = run(content)
     assert done.returncode == 0, done.stderr
@@ -460,11 +462,11 @@ def test_toys_are_added_for_a_precision(run, root, tmp_path):
     assert found["reached"]
     design = json.loads((results / "design.json").read_text())
     assert design["limit"]["rounds"] == found["rounds"]
-    assert found["rounds"][0]["toys"] == 1100
+    assert found["rounds"][0]["toys"] == 1500
     assert found["rounds"][0]["added"] > 0
     shards = {path.relative_to(results): path.read_bytes() for path in results.glob("fits/*/*.h5")}
     toys = sum(int(path.stem[10:]) - int(path.stem[:9]) + 1 for path in shards)
-    assert toys == 1100 + sum(item["added"] for item in found["rounds"])
+    assert toys == 1500 + sum(item["added"] for item in found["rounds"])
     again = run(content)
     assert "Nothing to be done" in again.stderr + again.stdout
     summary = (results / "summary.json").read_bytes()
