@@ -265,13 +265,19 @@ def test_q_needs_a_parameter_that_may_be_negative(root, tmp_path):
         checked_model(stated(root, model=str(path), limit={"statistic": "q"}))
 
 
+def discovery_with(root, folder, on):
+    """The discovery of the on/off measurement with another count on."""
+    content = json.loads((root / "tests/data/onoff.json").read_text())
+    content["observations"][1]["data"] = [on]
+    path = folder / "counts.json"
+    path.write_text(json.dumps(content))
+    _, _, summary = finish(stated(root, model=str(path), discovery={"toys": 300}), folder)
+    return summary
+
+
 def test_a_large_excess_is_reached_by_tilted_toys(root, tmp_path):
     """300 events on, 100 off: √q_0 is 10.3. Tilted toys go to 8; the p-value beyond all toys is told as a bound."""
-    content = json.loads((root / "tests/data/onoff.json").read_text())
-    content["observations"][1]["data"] = [300.0]
-    path = tmp_path / "excess.json"
-    path.write_text(json.dumps(content))
-    _, _, summary = finish(stated(root, model=str(path), discovery={"toys": 300}), tmp_path)
+    summary = discovery_with(root, tmp_path, on=300.0)
     found = summary.answers.discovery
     assert found.observed.q_0 > 100
     truth = summary.ensembles["tilted-2"].truth["mu"]
@@ -319,11 +325,7 @@ def test_a_limit_beyond_the_upper_bound_is_said_so(root, tmp_path):
 
 
 def test_no_excess_is_said_so(root, tmp_path):
-    content = json.loads((root / "tests/data/onoff.json").read_text())
-    content["observations"][1]["data"] = [80.0]
-    path = tmp_path / "deficit.json"
-    path.write_text(json.dumps(content))
-    _, _, summary = finish(stated(root, model=str(path), discovery={"toys": 300}), tmp_path)
+    summary = discovery_with(root, tmp_path, on=80.0)
     found = summary.answers.discovery.observed
     assert (found.q_0, found.weighted.value, found.verdict.usable) == (0.0, 1.0, None)
     assert "the data show no excess" in summary.headline.answers[0]

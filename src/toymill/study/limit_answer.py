@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
 
 from toymill.config.sections import BACKGROUND, INJECTED, LimitConfig, signal
 from toymill.config.study import MOST_SHARDS, Study
 from toymill.fitting.results import Fits
+from toymill.inference.crossing import Method
 from toymill.inference.likelihood_ratios import q_mu, qtilde_mu
 from toymill.inference.limit_records import Limit, UpperLimit
 from toymill.inference.limits import expected_for, upper_limit
@@ -31,6 +32,15 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 _AT_BOUND = 1e-5  # relative, of a tested value that was rounded
+
+
+class Counting(TypedDict):
+    """Keyword arguments of the functions of limits."""
+
+    level: float
+    method: Method
+    tolerance: float
+    log_ratios: LogRatios | None
 
 
 class LimitToys(NamedTuple):
@@ -84,6 +94,15 @@ class LimitToys(NamedTuple):
             log_ratios=None if stored.study.nuisances == "hybrid" else _log_ratios(stored, names),
         )
 
+    def counting(self, settings: LimitConfig) -> Counting:
+        """How the toys are counted, as keyword arguments of ``upper_limit`` and ``expected_for``."""
+        return {
+            "level": settings.level,
+            "method": settings.method,
+            "tolerance": self.tolerance,
+            "log_ratios": self.log_ratios,
+        }
+
 
 def upper_limits(stored: Stored, toys: LimitToys | None = None) -> UpperLimit:
     """The observed and the expected upper limits from the toys of a study, which are read if they are not given."""
@@ -92,14 +111,7 @@ def upper_limits(stored: Stored, toys: LimitToys | None = None) -> UpperLimit:
     assert designed is not None
     toys = toys or LimitToys.of(stored)
     found = upper_limit(
-        np.array(designed.values),
-        toys.signal,
-        toys.background,
-        toys.observed,
-        level=settings.level,
-        method=settings.method,
-        tolerance=toys.tolerance,
-        log_ratios=toys.log_ratios,
+        np.array(designed.values), toys.signal, toys.background, toys.observed, **toys.counting(settings)
     )
     return _at_the_bound(found) if _reaches_bound(stored) else found
 
@@ -116,14 +128,7 @@ def _injected(stored: Stored, settings: LimitConfig, toys: LimitToys) -> dict[Si
     if toys.injected is None or stored.design.limit is None:
         return None
     found = expected_for(
-        np.array(stored.design.limit.values),
-        toys.signal,
-        toys.background,
-        toys.injected,
-        level=settings.level,
-        method=settings.method,
-        tolerance=toys.tolerance,
-        log_ratios=toys.log_ratios,
+        np.array(stored.design.limit.values), toys.signal, toys.background, toys.injected, **toys.counting(settings)
     )
     return {key: _told_at_bound(item) for key, item in found.items()} if _reaches_bound(stored) else found
 
