@@ -25,6 +25,19 @@ StatisticName = Annotated[str, "statistic"]
 """Key of a mapping: the name of a goodness-of-fit statistic."""
 
 
+class Precision(Record):
+    """The Monte Carlo error that was asked for."""
+
+    asked: float
+    """The relative error that was asked for."""
+    reached: bool
+    """Whether every limit that has one is known as well."""
+    rounds: list[Round]
+    """The rounds in which toys were added."""
+    sentence: str
+    """What was reached, and by how many toys, in words."""
+
+
 class LimitAnswer(Record):
     """Upper limits on the parameter of interest."""
 
@@ -44,19 +57,6 @@ class LimitAnswer(Record):
     """The limits that are expected with the injected signal in the data; null without one."""
     precision: Precision | None
     """The precision that was asked for; null without one."""
-
-
-class Precision(Record):
-    """The Monte Carlo error that was asked for."""
-
-    asked: float
-    """The relative error that was asked for."""
-    reached: bool
-    """Whether every limit that has one is known as well."""
-    rounds: list[Round]
-    """The rounds in which toys were added."""
-    sentence: str
-    """What was reached, and by how many toys, in words."""
 
 
 class EndVerdicts(Record):

@@ -122,7 +122,11 @@ _WORDS: Mapping[object, str] = {
 
 
 def _word(annotation: object) -> str:
-    """A type in words."""
+    """A type in words.
+
+    Raises:
+        KeyError: a type that has none, like a name that a record used before it was defined.
+    """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _word(arguments[0])
@@ -134,7 +138,9 @@ def _word(annotation: object) -> str:
         inside = _word(arguments[1 if origin is dict else 0])
         inside = f"({inside})" if " or " in inside and not inside.startswith(("list", "mapping")) else inside
         return f"{'mapping' if origin is dict else 'list'} of {inside}"
-    return _WORDS.get(annotation, "mapping")
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "mapping"
+    return _WORDS[annotation]
 
 
 def main() -> None:
