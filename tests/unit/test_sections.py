@@ -16,6 +16,7 @@ from toymill.config.study import read_study
 from toymill.errors import ToymillError
 from toymill.inference.likelihood_ratios import q_0, qtilde_mu, t_mu
 from toymill.inference.neyman import root_of
+from toymill.report import captions
 from toymill.report.draw import draw
 from toymill.study.design import design_study
 from toymill.study.model import checked_model
@@ -177,11 +178,11 @@ def test_truths_stand_at_the_fits_to_the_observed_data(finished, exact):
     assert design.ensembles["background"].tests == [0.0, *design.limit.values]
 
 
-def test_every_section_has_a_figure_and_a_sentence(finished, root, tmp_path):
+def test_every_section_has_a_figure_and_a_sentence(finished, tmp_path):
     summary = finished[2]
     draw(summary, {name: tmp_path / f"{name}.svg" for name in SECTIONS})
     assert all((tmp_path / f"{name}.svg").read_bytes().startswith(b"<?xml") for name in SECTIONS)
-    assert all((root / f"workflow/report/{name}.rst").exists() for name in SECTIONS)  # the captions
+    assert SECTIONS.keys() <= captions.LOOK.keys()
     told = summary.headline.answers
     assert [line.partition(":")[0] for line in told] == [
         "limit",

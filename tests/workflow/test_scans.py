@@ -48,7 +48,7 @@ def test_a_killed_scan_is_completed_and_more_points_are_added(root, tmp_path):
     done = run(root, tmp_path, "--rerun-incomplete")
     assert done.returncode == 0, done.stderr
     results = tmp_path / "results/bumps"
-    assert {path.stem for path in (results / "plots").iterdir()} == {"overview", "scan"}
+    assert {path.stem for path in (results / "plots").iterdir()} == {"scan"}
     assert (results / "report.html").exists()
     assert before.items() <= points_of(tmp_path).items()
     assert "Nothing to be done" in run(root, tmp_path).stderr

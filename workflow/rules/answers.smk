@@ -4,11 +4,7 @@ rule plot_answers:
         "<results>/summary.json",
     output:
         **{
-            section: report(
-                ensure(f"<results>/plots/{section}.svg", non_empty=True),
-                caption=f"../report/{section}.rst",
-                category="Answers",
-            )
+            section: ensure(f"<results>/plots/{section}.svg", non_empty=True)
             for section in SECTIONS
             if getattr(STATED, section)
         },

@@ -2,7 +2,6 @@
 import functools
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
 from itertools import chain
@@ -236,25 +235,5 @@ def end(done):
         present = files_of(f"{RESULTS}/fits")(None) + SCAN_FILES
         ownership.tidy(own_results(), present)
     ownership.release(own_directory())
-
-
-def write_report():
-    """Snakemake's own HTML report of the finished study; the resolved configuration stands for all arguments."""
-    if not Path(f"{RESULTS}/provenance.json").exists():
-        return
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        workflow.main_snakefile,
-    ]
-    command += ["--configfile", f"{RESULTS}/config.yaml", "--nolock", "--cores", "1"]
-    command += ["--report", f"{RESULTS}/report.html"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.stderr.write(
-            f"The report could not be written:\n{done.stderr}\nTry again with: {shlex.join(command)}\n"
-        )
-    else:
+    if Path(f"{RESULTS}/report.html").exists():
         sys.stderr.write(f"Report: {RESULTS}/report.html\n")

@@ -1,4 +1,4 @@
-# A study of kind optimisers: the same toys by every optimiser, as a table and a figure.
+# A study of kind optimisers: the same toys by every optimiser, as numbers and a figure.
 rule compare:
     input:
         INPUTS,
@@ -38,16 +38,7 @@ rule plot_optimisers:
     input:
         "<results>/summary.json",
     output:
-        optimisers=report(
-            ensure("<results>/plots/optimisers_{ensemble}.svg", non_empty=True),
-            caption="../report/optimisers.rst",
-            category="Optimisers",
-        ),
-        optimisers_table=report(
-            ensure("<results>/plots/optimisers_table_{ensemble}.svg", non_empty=True),
-            caption="../report/optimisers.rst",
-            category="Optimisers",
-        ),
+        optimisers=ensure("<results>/plots/optimisers_{ensemble}.svg", non_empty=True),
     log:
         "<logs>/plot_{ensemble}.log",
     conda:

@@ -135,10 +135,6 @@ class Study(Strict):
         if len(set(folded)) < len(folded):
             msg = "two names differ only in case, and some file systems would mix their files"
             raise ValueError(msg)
-        tables = [name for name in value if f"table_{name}" in value]
-        if tables:
-            msg = f"{tables[0]} and table_{tables[0]} are both names, and figures of the two would have one file"
-            raise ValueError(msg)
         return value
 
     @property

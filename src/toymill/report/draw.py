@@ -15,7 +15,6 @@ import mplhep
 from matplotlib.figure import Figure
 
 from toymill.report import of_answers, of_comparison, of_ensemble, of_study
-from toymill.results.audit import Audit
 from toymill.results.files import write_bytes
 from toymill.results.summary import ComparisonSummary, Summary
 
@@ -23,7 +22,6 @@ from toymill.results.summary import ComparisonSummary, Summary
 def draw(
     summary: Summary | ComparisonSummary,
     outputs: Mapping[str, str | Path],
-    audits: Mapping[str, Audit] | None = None,
     *,
     ensemble: str | None = None,
 ) -> None:
@@ -33,7 +31,6 @@ def draw(
         summary: the content of ``summary.json``.
         outputs: a file for each figure, by its name in ``FIGURES`` of ``of_study``, or for an ensemble of
             ``of_ensemble`` or ``of_comparison``.
-        audits: the audit of each ensemble, which the overview tells of.
         ensemble: name of the ensemble; None for figures of the study.
     """
     with mpl.rc_context():
@@ -41,19 +38,17 @@ def draw(
         mpl.rcParams.update({"svg.hashsalt": "toymill", "font.size": 12, "legend.fontsize": 10, "axes.labelsize": 13})
         mpl.rcParams.update({"xtick.labelsize": 11, "ytick.labelsize": 11, "svg.fonttype": "path"})
         for name, path in outputs.items():
-            figure = _figure(summary, name, audits or {}, ensemble)
+            figure = _figure(summary, name, ensemble)
             drawn = io.BytesIO()
             figure.savefig(drawn, format=Path(path).suffix[1:], bbox_inches="tight", metadata={"Date": None})
             plt.close(figure)
             write_bytes(path, drawn.getvalue())
 
 
-def _figure(
-    summary: Summary | ComparisonSummary, name: str, audits: Mapping[str, Audit], ensemble: str | None
-) -> Figure:
+def _figure(summary: Summary | ComparisonSummary, name: str, ensemble: str | None) -> Figure:
     if isinstance(summary, ComparisonSummary):
         assert ensemble is not None
         return of_comparison.FIGURES[name](summary, ensemble)
     if ensemble is None:
-        return {**of_study.FIGURES, **of_answers.FIGURES}[name](summary, audits)
+        return {**of_study.FIGURES, **of_answers.FIGURES}[name](summary)
     return of_ensemble.FIGURES[name](summary, ensemble)

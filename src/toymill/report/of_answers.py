@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from toymill.inference.limit_records import LimitPoint
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
-from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain, with_error
+from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain
+from toymill.report.numbers import whole_error, with_error
 from toymill.report.of_interval import draw_interval
 from toymill.report.of_scan import scan_figure
 from toymill.results.answers import Answers, LimitAnswer
-from toymill.results.audit import Audit
 from toymill.results.summary import Summary
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _answers(summary: Summary) -> Answers:
     return summary.answers
 
 
-def _limit(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+def _limit(summary: Summary) -> Figure:
     """CLs of the observed data at each tested value, and the limits from toys beside the asymptotic ones."""
     found = _answers(summary).limit
     assert found is not None
@@ -57,7 +57,12 @@ def _curve(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
     axes.axhline(1 - found.toys.level, color=RED, linewidth=1.2, label=f"{1 - found.toys.level:.3g}")
     limit = found.toys.observed
     if limit is not None and limit.value is not None:
-        axes.axvline(limit.value, color=BLUE, linewidth=1.2, label=f"limit {with_error(limit.value, limit.error)}")
+        axes.axvline(
+            limit.value,
+            color=BLUE,
+            linewidth=1.2,
+            label=f"limit {with_error(limit.value, whole_error(limit.error, limit.interpolation))}",
+        )
     axes.set_yscale("log")
     axes.set_xscale("log")
     axes.set_xlim(0.9 * points[0], 1.1 * points[-1])
@@ -119,14 +124,14 @@ def _limits(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
     axes.legend(loc="lower left", frameon=False)
 
 
-def _interval(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+def _interval(summary: Summary) -> Figure:
     """The critical values at each tested value, and the intervals from toys beside the asymptotic ones."""
     found = _answers(summary).interval
     assert found is not None
     return draw_interval(summary, found)
 
 
-def _discovery(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+def _discovery(summary: Summary) -> Figure:
     """p(q_0) of weighted toys beside plain ones and the asymptotic formula."""
     found = _answers(summary).discovery
     assert found is not None
@@ -157,7 +162,7 @@ def _reach(
     return [value - column(item.low for item in items), column(item.high for item in items) - value]
 
 
-def _goodness_of_fit(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+def _goodness_of_fit(summary: Summary) -> Figure:
     """The p-value of each statistic."""
     found = _answers(summary).goodness_of_fit
     assert found is not None
@@ -184,7 +189,7 @@ def _goodness_of_fit(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     return figure
 
 
-def _impacts(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+def _impacts(summary: Summary) -> Figure:
     """Pulls and impacts of the nuisance parameters, the largest first."""
     found = _answers(summary).impacts
     assert found is not None
@@ -198,6 +203,8 @@ def _impacts(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
         fmt="o",
         color="black",
     )
+    reach = np.nanmax(np.abs(column(item.pull for item in shown)), initial=0.0) + 1.3
+    left.set_xlim(-reach, reach)
     left.axvspan(-1, 1, color=GREY, alpha=0.25, linewidth=0)
     left.set_xlabel("pull of the observed fit, with its constraint")
     left.set_yticks(rows, [plain(item.parameter, 40) for item in shown])
@@ -230,7 +237,7 @@ def _impacts(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     return figure
 
 
-FIGURES: dict[str, Callable[[Summary, Mapping[str, Audit]], Figure]] = {
+FIGURES: dict[str, Callable[[Summary], Figure]] = {
     "limit": _limit,
     "interval": _interval,
     "discovery": _discovery,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -13,7 +13,6 @@ from matplotlib.tri import Triangulation
 
 from toymill.inference.p_values import CLs, PValue
 from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain
-from toymill.results.audit import Audit
 from toymill.results.scan import ScanAnswer, ScanPoint
 from toymill.results.summary import Summary
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 _LEAST = 1e-5  # the smallest CLs of which a logarithm is interpolated
 
 
-def scan_figure(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+def scan_figure(summary: Summary) -> Figure:
     """Local p-values with the global one, and CLs of the points; in a plane of two coordinates the contour too."""
     assert summary.answers is not None
     found = summary.answers.scan
