@@ -134,7 +134,7 @@ def test_tables_have_every_parameter_and_say_which_is_shown_first():
     assert LONG in row[1].whole
     assert row[3].text == with_error(about.bias_in_rms, about.bias_in_rms_error)
     assert row[3].order == about.bias_in_rms
-    assert 0 < row[3].bar.low < row[3].bar.x < row[3].bar.high < 110
+    assert 0 < row[3].bar.low < row[3].bar.x < row[3].bar.high < 90
     small = {table.key: table for table in tables(made_up(3, 3).summary, {})}["parameters"]
     assert small.first == ""
 

@@ -31,7 +31,7 @@ def tables_of_answers(summary: Summary) -> Iterator[Table]:
     """
     if not (answers := summary.answers):
         return
-    poi = one_line(summary.poi, 28)
+    poi = one_line(summary.poi)
     if answers.limit:
         yield _limits(answers.limit, poi)
         yield _limit_points(answers.limit, poi)
@@ -93,7 +93,7 @@ def _limits(found: LimitAnswer, poi: str) -> Table:
 
 def _limit_points(found: LimitAnswer, poi: str) -> Table:
     columns = [
-        Column(f"tested {poi}"),
+        Column("tested", note=f"value of {poi}"),
         Column("CLs"),
         Column("CL_s+b"),
         Column("CL_b"),
@@ -135,7 +135,7 @@ def _limit_points(found: LimitAnswer, poi: str) -> Table:
 
 def _interval_points(found: IntervalAnswer, poi: str) -> Table:
     levels = list(found.toys.intervals)
-    columns = [Column(f"tested {poi}"), Column("t of the data"), Column("p-value")]
+    columns = [Column("tested", note=f"value of {poi}"), Column("t of the data"), Column("p-value")]
     for level in levels:
         columns += [
             Column(f"critical t, {100 * float(level):.4g} %"),
@@ -212,7 +212,7 @@ def _scan(found: ScanAnswer) -> Table:
     columns = [
         Column("signal", "name"),
         *(Column(one_line(label, 30)) for label in found.labels),
-        Column(f"fitted {one_line(found.poi, 30)}"),
+        Column("fitted", note=one_line(found.poi)),
         Column("q_0"),
         Column("local p-value"),
         Column("asymptotic"),

@@ -16,7 +16,7 @@ def verdict_of(usable: bool | None) -> Verdict:
     return "open" if usable is None else "good" if usable else "bad"
 
 
-WIDTH = 110
+WIDTH = 90
 """Width of the drawing in a cell, in pixels; its height is 14."""
 
 
@@ -155,7 +155,7 @@ def bars(pairs: Iterable[tuple[float | None, float | None]], ideal: float) -> li
 
     Example:
         >>> one, far, none = bars([(1.0, 0.5), (-3.0, 0.5), (None, None)], 0.0)
-        >>> one.x > 55 > far.x, none
+        >>> one.x > 45 > far.x, none
         (True, None)
     """
     every = list(pairs)

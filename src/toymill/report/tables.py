@@ -72,15 +72,15 @@ def _failures(ensembles: Mapping[str, EnsembleSummary]) -> Table:
 
 
 def _truth_points(summary: Summary) -> Table:
-    poi = one_line(summary.poi, 28)
+    poi = one_line(summary.poi)
     levels = list(next(iter(summary.ensembles.values())).intervals.profile)
     columns = [
         Column("truth point", "name"),
-        Column(f"true {poi}"),
+        Column("truth", note=f"true {poi}"),
         Column("toys"),
         Column("failed"),
         Column("at bound"),
-        Column(f"bias of {poi}"),
+        Column("bias", note=f"of {poi}"),
         Column("spread", note=f"rms of the estimates of {poi}"),
         Column("pull mean"),
         Column("pull width"),
@@ -115,7 +115,7 @@ def _tests(summary: Summary) -> Table:
     names = list(summary.ensembles)
     columns = [
         Column("truth point", "name"),
-        Column(f"tested {one_line(summary.poi, 28)}"),
+        Column("tested", note=one_line(summary.poi)),
         Column("beyond the asymptotic 95 % point"),
         Column("95 % quantile of t"),
         Column("asymptotic"),
@@ -140,7 +140,7 @@ def _tests(summary: Summary) -> Table:
                     words_cell(test.verdict.sentence, mark),
                 ]
             )
-    note = "t_μ at each tested value, beside its asymptotic distribution."
+    note = f"t_μ at each tested value of {one_line(summary.poi)}, beside its asymptotic distribution."
     return _chosen(Table("tests", "Tests", note, columns, rows), names)
 
 
