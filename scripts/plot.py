@@ -3,10 +3,12 @@
 import os
 
 os.environ["MPLCONFIGDIR"] = ".snakemake/toymill/matplotlib"  # a home may be missing, or not writable
+from toymill.config.figures import FiguresConfig
 from toymill.job import reported
 from toymill.report.draw import draw
 from toymill.results.summary import read_summary
 
 with reported(snakemake.log):
     ensemble = snakemake.wildcards.get("ensemble")
-    draw(read_summary(snakemake.input[0]), dict(snakemake.output.items()), ensemble=ensemble)
+    look = FiguresConfig(**snakemake.params.look)
+    draw(read_summary(snakemake.input[0]), dict(snakemake.output.items()), ensemble=ensemble, look=look)

@@ -4,11 +4,15 @@ import html
 import re
 from html.parser import HTMLParser
 
+import matplotlib.pyplot as plt
 import pytest
 from hostile import NAMES
 from summaries import LONG, made_up
 
-from toymill.report import captions
+from toymill.config.figures import FiguresConfig
+from toymill.errors import ToymillError
+from toymill.report import captions, of_ensemble, of_study
+from toymill.report.draw import draw
 from toymill.report.first_screen import MOST_SHOWN, groups, sentences
 from toymill.report.numbers import with_error
 from toymill.report.page import page, write_page
@@ -142,3 +146,35 @@ def test_tables_have_every_parameter_and_say_which_is_shown_first():
 def test_other_pages_beside_are_linked():
     found = made_up()._replace(beside={"explore": "explore.html"})
     assert '<a href="explore.html">explore</a>' in page(found)
+
+
+def test_figures_have_formats_a_label_and_a_style(tmp_path):
+    """Each format has the same figure; the same bytes each time; a setting that is none is told."""
+    summary = made_up().summary
+    look = FiguresConfig(also=["pdf", "png"], label="Mine", style={"font.size": 9})
+    for name in ("a", "b"):
+        paths = [tmp_path / f"{name}.{ending}" for ending in look.endings]
+        draw(summary, {"pull": paths}, ensemble="point0", look=look)
+    for ending, begin in (("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
+        content = (tmp_path / f"a.{ending}").read_bytes()
+        assert content.startswith(begin)
+        assert content == (tmp_path / f"b.{ending}").read_bytes()
+    draw(summary, {"pull": tmp_path / "c.svg"}, ensemble="point0")
+    assert (tmp_path / "c.svg").read_bytes() != (tmp_path / "a.svg").read_bytes()
+    with pytest.raises(ToymillError, match=r"figures.style: matplotlib does not take font\.sizes: 9"):
+        draw(summary, {"pull": tmp_path / "d.svg"}, ensemble="point0", look=FiguresConfig(style={"font.sizes": 9}))
+    assert not (tmp_path / "d.svg").exists()
+
+
+def test_parameters_are_drawn_in_panels():
+    figure = of_ensemble.FIGURES["parameters"](made_up(2 * of_ensemble.PANEL + 1, poi=LONG).summary, "point0")
+    assert len(figure.axes) == 3 * 4
+    plt.close(figure)
+
+
+def test_the_axis_of_coverage_shows_its_bars():
+    figure = of_study.FIGURES["coverage"](made_up(truth_points=4).summary)
+    for axes, level in zip(figure.axes, (0.683, 0.95), strict=True):
+        bottom, top = axes.get_ylim()
+        assert bottom < level < top < level + 0.05
+    plt.close(figure)

@@ -137,6 +137,12 @@ def read_version(read, path, _changed):
     return read(path)
 
 
+def drawn(name):
+    """The files of a figure, one a format."""
+    paths = [f"{RESULTS}/plots/{name}.{ending}" for ending in STUDY.figures.endings]
+    return ensure(paths, non_empty=True)
+
+
 def files_of(folder):
     """The same files in one list, as an input function."""
     return lambda wildcards: list(chain(*shard_files(folder).values()))

@@ -38,11 +38,13 @@ rule plot_optimisers:
     input:
         "<results>/summary.json",
     output:
-        optimisers=ensure("<results>/plots/optimisers_{ensemble}.svg", non_empty=True),
+        optimisers=drawn("optimisers_{ensemble}"),
     log:
         "<logs>/plot_{ensemble}.log",
     conda:
         "../../envs/toymill.yaml"
+    params:
+        look=STUDY.figures.model_dump(),
     script:
         "../../scripts/plot.py"
 

@@ -48,11 +48,13 @@ if STUDY.ensembles:
         input:
             "<results>/summary.json",
         output:
-            coverage=ensure("<results>/plots/coverage.svg", non_empty=True),
+            coverage=drawn("coverage"),
         log:
             "<logs>/plot.log",
         conda:
             "../../envs/toymill.yaml"
+        params:
+            look=STUDY.figures.model_dump(),
         script:
             "../../scripts/plot.py"
 
@@ -62,13 +64,15 @@ rule plot_ensemble:
         "<results>/summary.json",
     output:
         **{
-            kind: ensure(f"<results>/plots/{kind}_{{ensemble}}.svg", non_empty=True)
+            kind: drawn(f"{kind}_{{ensemble}}")
             for kind in ("t_mu", "pull", "parameters")
         },
     log:
         "<logs>/plot_{ensemble}.log",
     conda:
         "../../envs/toymill.yaml"
+    params:
+        look=STUDY.figures.model_dump(),
     script:
         "../../scripts/plot.py"
 

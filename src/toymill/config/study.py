@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 
 from toymill.config.ensemble import Ensemble, check_ensemble, check_thrown, path_alone
+from toymill.config.figures import FiguresConfig
 from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import (
     KINDS,
@@ -117,6 +118,8 @@ class Study(Strict):
     """How toys are fitted."""
     optimisers: OptimisersConfig = OptimisersConfig()
     """What a study of kind `optimisers` compares."""
+    figures: FiguresConfig = FiguresConfig()
+    """How figures are drawn."""
     keep: Literal["all", "poi", "summary"] = "all"
     """What is stored of the fits: `all` parameters of every toy, those of the parameter of interest (`poi`), or no toy
     by itself but a `summary`: counts, sums and histograms, with the toys of the tail and the failed ones."""

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from toymill._version import __version__
 from toymill.cache import JOBS
 from toymill.config.dependencies import fits_job
+from toymill.config.figures import FORMATS
 from toymill.config.sections import SECTIONS, needs, rounds
 from toymill.config.study import Study
 from toymill.errors import ToymillError
@@ -34,6 +35,7 @@ CACHES = COMPILATION_CACHE / JOBS
 """Where jobs have folders of their own, named by host and process."""
 
 _FIGURES = ("t_mu", "pull", "parameters")  # of each ensemble
+_ALONE = ("coverage", *SECTIONS, "overview", "status")  # the last two, of earlier versions
 
 _SAME = 1.5
 """Seconds by which two readings of a process's start may differ: the machine's own start is known to the second."""
@@ -212,10 +214,16 @@ def _remove_stale(directory: Directory) -> None:
     """Remove audits and figures of ensembles and sections that a study has no more."""
     study, folder = directory.study, directory.folder
     kept = {f"{kind}_{name}" for kind in _FIGURES for name in study.ensembles}
-    figures = [path for kind in _FIGURES for path in folder.glob(f"plots/{kind}_*.svg") if path.stem not in kept]
-    sections = [folder / f"plots/{name}.svg" for name in SECTIONS if not getattr(study, name)]
+    kept |= {"coverage", *(name for name in SECTIONS if getattr(study, name))}
+    endings = study.figures.endings
+    figures = [
+        path
+        for name in (*(f"{kind}_*" for kind in _FIGURES), *_ALONE)
+        for path in folder.glob(f"plots/{name}.*")
+        if path.suffix[1:] in FORMATS and (path.stem not in kept or path.suffix[1:] not in endings)
+    ]
     audits = [path for path in folder.glob("audit/*.json") if path.stem not in study.ensembles]
-    for path in (*figures, *sections, *audits):
+    for path in (*figures, *audits):
         path.unlink(missing_ok=True)
     designs = [] if needs(study) else [folder / "design.json"]
     designs += [] if rounds(study) else [*folder.glob("rounds/*.json")]
