@@ -98,6 +98,9 @@ class GoodnessOfFitConfig(Strict):
 
     toys: Toys = 5000
     """Toys at the best fit to the observed data."""
+    channel_compatibility: Annotated[bool, Field(strict=True)] = False
+    """Whether the channels agree on the parameter of interest, too: the fit with one for each channel against the common
+    fit, of the same toys. For a workspace of two channels or more."""
 
 
 class ImpactsConfig(Strict):

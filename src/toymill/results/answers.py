@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import TypeAdapter
 
 from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
+from toymill.inference.channel_compatibility import ChannelCompatibility
 from toymill.inference.goodness_of_fit import GoodnessOfFit
 from toymill.inference.impacts import Decomposition, Impact
 from toymill.inference.interval_verdicts import AsymptoticInterval, EndVerdict
@@ -114,6 +115,8 @@ class GoodnessOfFitAnswer(Record):
     """The p-value of the saturated statistic in words."""
     statistics: dict[StatisticName, GoodnessOfFit]
     """Each statistic of the observed data with its p-value."""
+    channel_compatibility: ChannelCompatibility | None
+    """Whether the channels agree on the parameter of interest; null where it is not asked for."""
 
 
 class ImpactsAnswer(Record):

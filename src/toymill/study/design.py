@@ -32,6 +32,7 @@ from toymill.inference.information import cramer_rao, expected_information
 from toymill.inference.likelihood_ratios import q_0
 from toymill.models.base import Model
 from toymill.results.design import Design, DesignedEnsemble, DesignedInterval, DesignedLimit
+from toymill.study.channel_compatibility import split_by_channel
 from toymill.study.interval_points import asymptotic_intervals, can_fit, interval_points, physical
 from toymill.study.limit_points import asymptotic_limits, limit_points
 from toymill.study.model import checked_model, observed_point, poi_of
@@ -108,7 +109,8 @@ def _refuse_unanswerable(study: Study, model: Model) -> None:
     """Refuse sections that this model's toys cannot answer, before any is thrown.
 
     Raises:
-        ToymillError: the goodness of fit of a density; impacts from too few toys for the auxiliary data.
+        ToymillError: the goodness of fit of a density; the compatibility of channels that are fewer than two; impacts from
+            too few toys for the auxiliary data.
     """
     if study.goodness_of_fit and model.draw is not None:
         msg = (
@@ -116,6 +118,8 @@ def _refuse_unanswerable(study: Study, model: Model) -> None:
             "state the model by its expected counts."
         )
         raise ToymillError(msg)
+    if study.goodness_of_fit and study.goodness_of_fit.channel_compatibility:
+        split_by_channel(study)
     toys, least = needs(study)[BEST_FIT].toys if study.impacts else 0, toys_needed(model)
     if study.impacts and toys < least * (1 + _SPARE):
         msg = (
