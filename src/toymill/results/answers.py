@@ -43,7 +43,7 @@ class LimitAnswer(Record):
     """Upper limits on the parameter of interest."""
 
     statistic: str
-    """The test statistic: qtilde or q."""
+    """The test statistic: qtilde, q, lep or tevatron."""
     toys: UpperLimit
     """The limits from toys."""
     asymptotic: AsymptoticUpperLimit | None

@@ -34,7 +34,7 @@ from toymill.models.base import Model
 from toymill.results.design import Design, DesignedEnsemble, DesignedInterval, DesignedLimit
 from toymill.study.channel_compatibility import split_by_channel
 from toymill.study.interval_points import asymptotic_intervals, can_fit, interval_points, physical
-from toymill.study.limit_points import asymptotic_limits, limit_points
+from toymill.study.limit_points import NO_FORMULA, asymptotic_limits, limit_points
 from toymill.study.model import checked_model, observed_point, poi_of
 from toymill.toys import throw
 
@@ -61,16 +61,18 @@ def design_study(study: Study) -> Design:
     conditional = stands_at_data(study, model)
     truths: dict[str, tuple[Point, list[float]]] = {}
     limit = None
-    with_zero = [0.0] if model.parameters.bounds[model.poi_index, 0] < 0 else []
+    statistic = study.limit.statistic if study.limit else ""
+    with_zero = [0.0] if model.parameters.bounds[model.poi_index, 0] < 0 or statistic == "tevatron" else []
     if study.limit or study.discovery:
         null = hypothesis(study, model, 0.0)
         limit = _limit(study, model, null) if study.limit else None
         values = limit.values if limit else []
-        truths[BACKGROUND] = null, [0.0, *values]
+        tested = [] if statistic == "lep" else [0.0, *values]  # LEP's needs no fits
+        truths[BACKGROUND] = null, tested
         for number, value in enumerate(values, 1):
             truths[signal(number)] = hypothesis(study, model, value), with_zero
         if study.limit and study.limit.injected is not None:
-            truths[INJECTED] = hypothesis(study, model, study.limit.injected), [0.0, *values]
+            truths[INJECTED] = hypothesis(study, model, study.limit.injected), tested
         if study.discovery:
             bound, reach = _bound(model, null, study.seed), _reach(study.discovery, model)
             for number in range(1, TILTS + 1):
@@ -252,6 +254,8 @@ def _limit(study: Study, model: Model, null: Point) -> DesignedLimit:
         return DesignedLimit(values=list(settings.values), asymptotic=None, why_no_asymptotic=str(error), rounds=[])
     high = float(model.parameters.bounds[model.poi_index, 1])
     values = limit_points(settings, asymptotic, high)
+    if settings.statistic == "lep":
+        return DesignedLimit(values=values, asymptotic=None, why_no_asymptotic=NO_FORMULA, rounds=[])
     return DesignedLimit(values=values, asymptotic=asymptotic, why_no_asymptotic=None, rounds=[])
 
 
