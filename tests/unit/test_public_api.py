@@ -51,6 +51,11 @@ def test_configuration_does_not_import_jax():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_model_says_what_it_is(onoff):
+    assert repr(onoff).startswith("<Model of 2 data (observed) with 2 parameters, of interest mu; digest ")
+    assert repr(onoff.parameters) == "<2 parameters, 0 fixed, 0 constrained: b, mu>"
+
+
 def test_every_status_has_advice():
     for status in toymill.Status:
         assert status.advice.endswith(".")
