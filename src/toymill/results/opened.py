@@ -18,7 +18,7 @@ from toymill.results.description import Description, read_description
 from toymill.results.design import Design, read_design
 from toymill.results.files import made_anew, read_record
 from toymill.results.hdf5 import ShardKey, damage_named, opened, read_dataset
-from toymill.results.opened_ensemble import OpenedEnsemble, frame_of
+from toymill.results.opened_ensemble import QUANTILE_FIELDS, OpenedEnsemble, frame_of
 from toymill.results.provenance import Provenance
 from toymill.results.scan_store import GROUPS, Tested
 from toymill.results.summary import ComparisonSummary, Summary, read_summary
@@ -174,7 +174,7 @@ class Results:
         """Bias, spread and pulls: a row for each ensemble and free parameter, that of interest first."""
         items = self._of_toys("parameters").ensembles.items()
         rows = {(name, key): row for name, item in items for key, row in item.parameters.items()}
-        return frame_of(rows, ("ensemble", "parameter"))
+        return frame_of(rows, ("ensemble", "parameter"), without=QUANTILE_FIELDS)
 
     @property
     def tests(self) -> pd.DataFrame:

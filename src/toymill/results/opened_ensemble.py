@@ -19,13 +19,16 @@ from toymill.record import Record
 from toymill.results.hdf5 import ShardKey, damage_named, opened, read_dataset, read_key
 from toymill.results.store import Keep, ShardReader, reading_shard
 from toymill.results.summary import EnsembleSummary
-from toymill.results.tally import ADDITIVE, CONTEXT, Tally
+from toymill.results.tally import ADDITIVE, CELLS, CONTEXT, Tally
 
 if TYPE_CHECKING:
     import pandas as pd
     from jaxtyping import Int
 
     Toys = int | range | Sequence[int] | None
+
+QUANTILE_FIELDS = ("estimate_quantiles", "pull_quantiles")
+"""What a frame of parameters leaves out: lists."""
 
 _SHARD = re.compile(r"(\d+)-(\d+)\.h5")
 
@@ -74,8 +77,22 @@ class OpenedEnsemble:
 
     @property
     def parameters(self) -> pd.DataFrame:
-        """Bias, spread and pulls of each free parameter, a row each, that of interest first."""
-        return frame_of(self.summary.parameters, "parameter")
+        """Bias, spread and pulls of each free parameter, a row each, that of interest first; quantiles are ``quantiles``."""
+        return frame_of(self.summary.parameters, "parameter", without=QUANTILE_FIELDS)
+
+    @property
+    def quantiles(self) -> pd.DataFrame:
+        """Quantiles of the ``estimate`` and of the ``pull`` of each free parameter, with errors: a row for each and level."""
+        import pandas as pd
+
+        rows = {}
+        for name, item in self.summary.parameters.items():
+            for what, found in (("estimate", item.estimate_quantiles), ("pull", item.pull_quantiles)):
+                columns = found.model_dump() if found is not None else {}
+                for number, level in enumerate(self.summary.quantile_levels if found else []):
+                    rows[name, what, level] = {key: values[number] for key, values in columns.items()}
+        index = pd.MultiIndex.from_tuples(rows, names=["parameter", "of", "level"]) if rows else None
+        return pd.DataFrame(list(rows.values()), index=index, dtype=float)
 
     @property
     def tests(self) -> pd.DataFrame:
@@ -191,7 +208,7 @@ class OpenedEnsemble:
     def tally(self) -> dict[str, np.ndarray]:
         """The sums and histograms over all toys, of shards that do not keep all: arrays, as docs/file-format.md has them."""
         tally = self._tally()
-        names = (*CONTEXT, *ADDITIVE, "smallest", "most_iterations")
+        names = (*CONTEXT, *ADDITIVE, *CELLS, "smallest", "most_iterations")
         return {name: getattr(tally, name) for name in names}
 
     def data(self, toys: Toys = None) -> pd.DataFrame:
