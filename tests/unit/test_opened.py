@@ -8,23 +8,21 @@ import sys
 import h5py
 import numpy as np
 import pytest
-import studies
 
 import toymill
 from toymill.results import opened_ensemble
 from toymill.results.store import read_shard
 
 
-@pytest.fixture(scope="module", params=["poi", "summary"])
-def kept(request, root, tmp_path_factory):
-    """A study of each way to keep fits: (what it keeps, its folder)."""
-    folder = tmp_path_factory.mktemp(request.param) / "small"
-    return request.param, studies.finished(folder, studies.on_off(root, keep=request.param))
+@pytest.fixture(params=["poi", "summary"])
+def kept(request, small_studies):
+    """A study of each way to keep less than all: (what it keeps, its folder)."""
+    return request.param, small_studies(request.param)
 
 
-@pytest.fixture(scope="module")
-def folder(root, tmp_path_factory):
-    return studies.finished(tmp_path_factory.mktemp("results") / "small", studies.on_off(root))
+@pytest.fixture
+def folder(small_studies):
+    return small_studies("all")
 
 
 @pytest.fixture
@@ -98,7 +96,7 @@ def test_what_is_kept_is_told(kept):
         assert list(one.estimates()) == ["mu"]
         with pytest.raises(toymill.ToymillError, match="'keep: poi': of every toy, 'mu' alone is kept"):
             one.estimates(next(name for name in one.names if name != "mu"))
-    assert one.tally()["toys"] == 400
+    assert one.tally().toys == 400
     assert set(one.kept()) == {"t", *one.names}
 
 

@@ -19,7 +19,7 @@ from toymill.record import Record
 from toymill.results.hdf5 import ShardKey, damage_named, opened, read_dataset, read_key
 from toymill.results.store import Keep, ShardReader, reading_shard
 from toymill.results.summary import EnsembleSummary
-from toymill.results.tally import ADDITIVE, CELLS, CONTEXT, Tally
+from toymill.results.tally import Tally
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,17 +199,27 @@ class OpenedEnsemble:
         """
         import pandas as pd
 
-        tally = self._tally()
+        tally = self.tally()
         table = tally.kept_fits[0].parameters if tally.kept_fits else np.empty((0, len(self.names)))
         frame = pd.DataFrame(table, columns=list(self.names), index=pd.Index(tally.kept, name="toy"))
         frame.insert(0, "t", tally.kept_t, allow_duplicates=True)
         return frame
 
-    def tally(self) -> dict[str, np.ndarray]:
-        """The sums and histograms over all toys, of shards that do not keep all: arrays, as docs/file-format.md has them."""
-        tally = self._tally()
-        names = (*CONTEXT, *ADDITIVE, *CELLS, "smallest", "most_iterations")
-        return {name: getattr(tally, name) for name in names}
+    def tally(self) -> Tally:
+        """The sums and histograms over all toys, of shards that do not keep all."""
+        if self.keep == "all":
+            msg = f"Ensemble {self.name!r} keeps every fit, and no tally: use estimates(), status() and t()."
+            raise ToymillError(msg)
+        whole: Tally | None = None
+        for path, shard in self._shards().items():
+            with self._reading(path, shard) as reader:
+                tally = reader.tally()
+                if whole is None:
+                    whole = tally
+                else:
+                    whole.merge(tally)
+        assert whole is not None
+        return whole
 
     def data(self, toys: Toys = None) -> pd.DataFrame:
         """The raw toys, a column for each datum, main then auxiliary, of a study with ``keep_toys: true``."""
@@ -368,21 +378,6 @@ class OpenedEnsemble:
             )
             raise ToymillError(msg)
         return shards
-
-    def _tally(self) -> Tally:
-        if self.keep == "all":
-            msg = f"Ensemble {self.name!r} keeps every fit, and no tally: use estimates(), status() and t()."
-            raise ToymillError(msg)
-        whole: Tally | None = None
-        for path, shard in self._shards().items():
-            with self._reading(path, shard) as reader:
-                tally = reader.tally()
-                if whole is None:
-                    whole = tally
-                else:
-                    whole.merge(tally)
-        assert whole is not None
-        return whole
 
 
 def frame_of(rows: Mapping[Any, Record], index: str | tuple[str, str], *, without: Sequence[str] = ()) -> pd.DataFrame:

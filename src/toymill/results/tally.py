@@ -45,7 +45,7 @@ _CELLS = 2**19  # of a histogram of √t, which reaches to 64
 _POWERS = 4
 
 
-@dataclass
+@dataclass(repr=False)
 class Tally:
     """What is known of the toys that were added. P parameters, K test points, L levels, Q derived quantities.
 
@@ -114,6 +114,9 @@ class Tally:
     kept: Int[np.ndarray, " kept"]
     kept_t: Float[np.ndarray, " kept"]
     kept_fits: list[Fits]
+
+    def __repr__(self) -> str:
+        return f"<Tally of {self.toys} toys, {self.certified} certified, of {len(self.truth)} parameters>"
 
     @classmethod
     def empty(
