@@ -61,7 +61,7 @@ ALWAYS = ["config.yaml", "model.json", "provenance.json", "report.html", "study.
 def contract(*ensembles):
     """What a study of toys leaves, but for its shards."""
     audits = [f"audit/{name}.json" for name in ensembles]
-    return [*ALWAYS, *audits, *figures(*ensembles)]
+    return [*ALWAYS, *audits, *figures(*ensembles), "explore.html"]
 
 
 def figures(*ensembles):
