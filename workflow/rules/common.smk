@@ -238,6 +238,14 @@ def end(done):
     ownership.release(own_directory())
 
 
+def tell_remarks():
+    """What is to be looked at in the finished study, before its report is named."""
+    from toymill.study.remarks import remarks_on
+
+    for line in remarks_on(Path(RESULTS)):
+        sys.stderr.write(f"Look at: {line}\n")
+
+
 def write_report():
     """Snakemake's own HTML report of the finished study; the resolved configuration stands for all arguments."""
     if not Path(f"{RESULTS}/provenance.json").exists():
