@@ -43,7 +43,7 @@ except ImportError as error:
     ) from None
 
 try:
-    for path in workflow.overwrite_configfiles or ["config/config.yaml"]:
+    for path in workflow.overwrite_configfiles or workflow.configfiles:
         check_yaml(path)
     STATED = read_study(config)
     if workflow.is_main_process:
@@ -55,6 +55,10 @@ except ToymillError as error:
 STUDY = planned(STATED)
 NEEDS = needs(STATED)
 RESULTS = f"results/{STUDY.study}"
+if workflow.modifier.modify_path(RESULTS) != RESULTS:
+    raise WorkflowError(
+        f"As a module the toymill workflow takes no prefix: its results are in {RESULTS}. Leave 'prefix' out."
+    )
 SCRATCH = f".snakemake/toymill/{STUDY.study}"
 
 # What is fetched before jobs that read the model. Other inputs are no business of Snakemake's: it refuses those whose time
