@@ -87,7 +87,7 @@ def ensemble(rng, poi, names, truth, *, failed=0, agrees=True):
         ),
         tests=[tested(rng, truth, agrees)], discovery=None,
         tail=Tail(threshold=9.0, toys=0, largest=[], failed=list(range(failed))),
-        iterations=Iterations(free=5.0, largest=9),
+        iterations=Iterations(free=5.0, largest=9), profile_intervals={},
     )  # fmt: skip
 
 

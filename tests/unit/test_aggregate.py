@@ -12,6 +12,8 @@ from toymill.config.study import read_study, shards
 from toymill.fitting.status import Status
 from toymill.report import of_ensemble, of_study
 from toymill.report.draw import draw
+from toymill.report.first_screen import groups
+from toymill.report.tables import tables
 from toymill.results.audit import read_audits
 from toymill.results.files import write_record
 from toymill.results.store import read_shard, write_shard
@@ -211,6 +213,8 @@ def test_nothing_certified_is_still_a_summary(done, tmp_path):
     assert summary.ensembles["one"].intervals.profile["0.95"].coverage is None
     draw(summary, {name: tmp_path / f"{name}.svg" for name in of_study.FIGURES})
     draw(summary, {name: tmp_path / f"one-{name}.svg" for name in of_ensemble.FIGURES}, ensemble="one")
+    assert [table.key for table in tables(summary, {})][:2] == ["failures", "truth-points"]
+    assert {line.toys for line in groups(summary)[0].lines[:3]} == {"undefined"}
 
 
 def test_a_missing_shard_is_named(done):

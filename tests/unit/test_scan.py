@@ -14,6 +14,8 @@ from toymill.config.scan import grid_of
 from toymill.config.study import check_inputs, read_study
 from toymill.errors import ToymillError
 from toymill.report.draw import draw
+from toymill.report.first_screen import groups
+from toymill.report.tables import tables
 from toymill.results.answers import Answers
 from toymill.results.scan_store import read_point
 from toymill.study.describe import describe
@@ -168,6 +170,9 @@ def test_a_scan_alone_has_a_summary_and_figures(finished, tmp_path):
     assert summary.ensembles == {}
     draw(summary, {"scan": tmp_path / "scan.svg"})
     assert (tmp_path / "scan.svg").read_bytes().startswith(b"<?xml")
+    assert [table.key for table in tables(summary, {})] == ["scan"]
+    (answers,) = groups(summary)
+    assert answers.lines[-1].what == f"signals excluded at 95 %, of {len(answer.points)}"
     assert summary.headline.answers == [f"scan: {sentence}" for sentence in answer.sentences]
 
 

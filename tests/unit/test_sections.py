@@ -18,6 +18,8 @@ from toymill.inference.likelihood_ratios import q_0, qtilde_mu, t_mu
 from toymill.inference.neyman import root_of
 from toymill.report import captions
 from toymill.report.draw import draw
+from toymill.report.first_screen import groups
+from toymill.report.tables import tables
 from toymill.study.design import design_study
 from toymill.study.model import checked_model
 
@@ -183,6 +185,12 @@ def test_every_section_has_a_figure_and_a_sentence(finished, tmp_path):
     draw(summary, {name: tmp_path / f"{name}.svg" for name in SECTIONS})
     assert all((tmp_path / f"{name}.svg").read_bytes().startswith(b"<?xml") for name in SECTIONS)
     assert SECTIONS.keys() <= captions.LOOK.keys()
+    (answers,) = groups(summary)
+    assert {"upper limit, observed", "significance", "95 % interval", "goodness of fit, p-value"} <= {
+        line.what for line in answers.lines
+    }
+    keys = {table.key for table in tables(summary, {})}
+    assert {"limits", "limit-points", "interval-points", "tail", "goodness-of-fit", "impacts", "truth-points"} <= keys
     told = summary.headline.answers
     assert [line.partition(":")[0] for line in told] == [
         "limit",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from toymill.inference.channel_compatibility import ChannelCompatibility
 from toymill.report.numbers import number, one_line, whole_error
 from toymill.report.parts import (
     Cell,
@@ -53,6 +54,8 @@ def tables_of_answers(summary: Summary) -> Iterator[Table]:
         ]
         note = "Toys at the best fit; the p-value of χ² is for large counts."
         yield Table("goodness-of-fit", "Goodness of fit", note, columns, rows)
+        if answers.goodness_of_fit.channel_compatibility:
+            yield _channels(answers.goodness_of_fit.channel_compatibility, poi)
     if answers.impacts:
         yield _impacts(answers.impacts, poi)
     if answers.scan:
@@ -180,6 +183,13 @@ def _tail(found: DiscoveryAnswer) -> Table:
             ]
         )
     return Table("tail", "Tail of q_0", "The p-value of the hypothesis without a signal beyond q_0.", columns, rows)
+
+
+def _channels(found: ChannelCompatibility, poi: str) -> Table:
+    columns = [Column("channel", "name"), Column(f"fitted {one_line(poi, 28)}")]
+    every = {"all together": found.common, **found.channels}
+    rows = [[name_cell(name), error_cell(item.value, item.error)] for name, item in every.items()]
+    return Table("channels", "Channels", found.sentence, columns, rows)
 
 
 def _impacts(found: ImpactsAnswer, poi: str) -> Table:

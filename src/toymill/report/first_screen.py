@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import scipy.stats
 
+from toymill.inference.p_values import PValue
 from toymill.report.numbers import (
     counted,
     in_sigmas,
@@ -20,7 +21,7 @@ from toymill.report.numbers import (
     with_error,
 )
 from toymill.report.parts import Verdict
-from toymill.results.answers import Answers, DiscoveryAnswer, IntervalAnswer, LimitAnswer
+from toymill.results.answers import Answers, DiscoveryAnswer, GoodnessOfFitAnswer, IntervalAnswer, LimitAnswer
 from toymill.results.scan import ScanAnswer
 from toymill.results.summary import EnsembleSummary, Summary, TestSummary
 
@@ -114,19 +115,7 @@ def _of_answers(answers: Answers) -> Iterator[Line]:
     if answers.interval:
         yield from _intervals(answers.interval)
     if answers.goodness_of_fit:
-        for item in list(answers.goodness_of_fit.statistics.values())[:1]:
-            p = item.p_value
-            error = interval_error(p.low, p.high)
-            difference = None if item.asymptotic is None or p.value is None else p.value - item.asymptotic
-            verdict, words = _compatible(sigmas(difference, error), 3.0, "agrees", "is off")
-            yield Line(
-                "goodness of fit, p-value",
-                with_error(p.value, error),
-                number(item.asymptotic, 3),
-                in_sigmas(sigmas(difference, error)),
-                verdict if difference is not None else None,
-                words if difference is not None else _MISSING,
-            )
+        yield from _goodness(answers.goodness_of_fit)
     if answers.impacts:
         parts = answers.impacts.decomposition
         for words, share in (("statistical", parts.statistical), ("systematic", parts.systematic)):
@@ -214,6 +203,24 @@ def _intervals(found: IntervalAnswer) -> Iterator[Line]:
         asymptotic = f"{number(formula.low)} to {number(formula.high)}"
         what = f"{100 * float(level):.4g} % interval"
         yield Line(what, " to ".join(shown), asymptotic, difference, verdict, words)
+
+
+def _goodness(found: GoodnessOfFitAnswer) -> Iterator[Line]:
+    """The p-value of the first statistic, the saturated one, and that of the channels' agreement."""
+    every: list[tuple[str, PValue, float | None]] = [
+        ("goodness of fit, p-value", item.p_value, item.asymptotic) for item in list(found.statistics.values())[:1]
+    ]
+    if found.channel_compatibility:
+        agreement = found.channel_compatibility
+        every.append(("channels agree, p-value", agreement.p_value, agreement.asymptotic))
+    for what, p, asymptotic in every:
+        difference = None if asymptotic is None or p.value is None or p.bound else p.value - asymptotic
+        away = sigmas(difference, interval_error(p.low, p.high))
+        verdict, words = _compatible(away, 3.0, "agrees", "is off")
+        known = difference is not None
+        yield Line(
+            what, _p_value(p), number(asymptotic, 3), in_sigmas(away), verdict if known else None, words if known else _MISSING
+        )  # fmt: skip
 
 
 def _scan(found: ScanAnswer) -> Iterator[Line]:

@@ -24,6 +24,7 @@ from toymill.results.files import write_bytes
 from toymill.results.provenance import Provenance
 from toymill.results.summary import ComparisonSummary, EnsembleSummary, Summary, read_summary
 from toymill.study.failures import refusals
+from toymill.study.remarks import remarks
 
 MOST_OPEN = 3
 """Truth points up to which the figures of each are shown at once; of more, those of the first."""
@@ -36,6 +37,9 @@ MOST_CONTENT = 40 * 2**20
 
 BESIDE = {"explore.html": "explore", "summary.json": "numbers (JSON)"}
 """Other files of a study that its report links, with the words of the link, where they are beside it."""
+
+MOST_REMARKS = 5
+"""What is to be looked at: lines on the first screen."""
 
 _OF_STUDY = ("limit", "discovery", "interval", "goodness_of_fit", "impacts", "scan", "coverage")
 _OF_ENSEMBLE = ("t_mu", "pull", "parameters")
@@ -147,6 +151,7 @@ def page(found: Found) -> str:
         refused=[one_line(line, 600) for line in found.refused],
         beside=found.beside,
         sentences=_words(found),
+        remarks=_remarks(found),
         groups=_groups(summary),
         chapters=list(_chapters(found)),
         tables=_tables(found),
@@ -242,13 +247,21 @@ def _words(found: Found) -> list[str]:
     summary = found.summary
     if isinstance(summary, ComparisonSummary):
         return [f"{name}: {line}" for name in summary.ensembles for line in captions.found_by_optimisers(summary, name)]
-    told = [f"{name}: {audit.sentence}" for name, audit in found.audits.items() if audit.summary.missed]
-    told += [
+    told = [
         f"{name}: {captions.mismodelled(summary.poi, item)}"
         for name, item in summary.ensembles.items()
         if item.thrown_from
     ]
     return sentences(summary, [one_line(line, 600) for line in told])
+
+
+def _remarks(found: Found) -> list[str]:
+    """What is to be looked at, the worst first."""
+    if isinstance(found.summary, ComparisonSummary):
+        return []
+    every = [one_line(line, 600) for line in remarks(found.summary, found.audits)]
+    more = f"{len(every) - MOST_REMARKS} more; the tables have all"
+    return every[:MOST_REMARKS] + ([more] if len(every) > MOST_REMARKS else [])
 
 
 def _groups(summary: Summary | ComparisonSummary) -> list[Group]:

@@ -36,6 +36,10 @@ def tables(summary: Summary, audits: Mapping[str, Audit]) -> list[Table]:
         found += [_truth_points(summary), _tests(summary), _parameters(summary)]
         if any(item.toys > item.certified for item in summary.ensembles.values()):
             found.insert(0, _failures(summary.ensembles))
+        if any(item.profile_intervals for item in summary.ensembles.values()):
+            found.append(_profiles(summary))
+        if any(about.estimate_quantiles for item in summary.ensembles.values() for about in item.parameters.values()):
+            found.append(_quantiles(summary))
         if any(item.derived for item in summary.ensembles.values()):
             found.append(_derived(summary))
         if any(item.discovery for item in summary.ensembles.values()):
@@ -186,6 +190,64 @@ def _parameters(summary: Summary) -> Table:
         "Click a head to sort."
     )
     return _chosen(Table("parameters", "Parameters", note, columns, rows), names)
+
+
+def _profiles(summary: Summary) -> Table:
+    columns = [
+        Column("truth point", "name"),
+        Column("parameter", "name"),
+        Column("level"),
+        Column("coverage"),
+        Column("mean lower end"),
+        Column("mean upper end"),
+        Column("mean length"),
+        Column("ends at a bound"),
+        Column("ends not found"),
+        Column("t disagrees", note="toys in which t at the truth disagrees with the ends"),
+    ]
+    rows = []
+    for name, item in summary.ensembles.items():
+        for key, every in item.profile_intervals.items():
+            for found in every.levels.values():
+                seen, low, high = found.coverage, found.low, found.high
+                rows.append(
+                    [
+                        name_cell(name),
+                        name_cell(key),
+                        Cell(f"{100 * found.level:.4g} %", order=found.level),
+                        interval_cell(seen.coverage, seen.coverage_low, seen.coverage_high)
+                        if seen
+                        else number_cell(None),
+                        error_cell(low.mean, low.mean_error),
+                        error_cell(high.mean, high.mean_error),
+                        error_cell(found.length.mean, found.length.mean_error),
+                        count_cell(low.at_bound + high.at_bound),
+                        count_cell(low.not_found + high.not_found, bad=True),
+                        count_cell(found.differing),
+                    ]
+                )
+    return Table("profile-intervals", "Profile intervals", "Their ends, of every toy.", columns, rows)
+
+
+def _quantiles(summary: Summary) -> Table:
+    names = list(summary.ensembles)
+    levels = [f"{100 * level:.3g} %" for level in next(iter(summary.ensembles.values())).quantile_levels]
+    columns = [Column("truth point", "name"), Column("parameter", "name"), *(Column(level) for level in levels)]
+    columns += [Column(f"pull, {level}") for level in levels]
+    rows = []
+    for name, item in summary.ensembles.items():
+        for key, about in item.parameters.items():
+            row = [name_cell(name), name_cell(key)]
+            for found in (about.estimate_quantiles, about.pull_quantiles):
+                triples = (
+                    zip(found.value, found.low, found.high, strict=True)
+                    if found
+                    else [(None, None, None)] * len(levels)
+                )
+                row += [Cell("–") if value is None else interval_cell(value, low, high) for value, low, high in triples]
+            rows.append(row)
+    note = "Quantiles of estimates and of pulls over the certified toys, with Monte Carlo errors from order statistics."
+    return _chosen(Table("quantiles", "Quantiles", note, columns, rows), names)
 
 
 def _derived(summary: Summary) -> Table:
