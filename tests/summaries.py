@@ -2,13 +2,16 @@
 
 import random
 
+import numpy as np
+
 from toymill.config.study import read_study
 from toymill.inference.agreement import Histogram, Quantile, Verdict
 from toymill.inference.asymptotic_limits import AsymptoticLimit, AsymptoticUpperLimit
 from toymill.inference.audit import AuditSummary
 from toymill.inference.covariance import Efficiency
 from toymill.inference.coverage import Coverage
-from toymill.inference.limit_records import Limit, UpperLimit
+from toymill.inference.limit_records import Limit, LimitPoint, UpperLimit
+from toymill.inference.p_values import cls
 from toymill.inference.verdicts import limit_verdict
 from toymill.report.page import Found
 from toymill.results.answers import Answers, LimitAnswer
@@ -91,6 +94,15 @@ def ensemble(rng, poi, names, truth, *, failed=0, agrees=True):
     )  # fmt: skip
 
 
+def limit_point(poi):
+    """A tested value of which CLs is some exp(-poi²): toys at quantiles of exponential distributions."""
+    q = -2 * np.log(1 - (np.arange(1000) + 0.5) / 1000)
+    return LimitPoint(
+        poi=poi, signal_toys=1000, signal_failed=0, background_toys=1000, background_failed=0,
+        observed=cls(q, q + 2 * poi**2, 2 * poi**2), coverage=None, weighted=None,
+    )  # fmt: skip
+
+
 def limit_answer():
     def limit(value):
         return Limit(
@@ -102,7 +114,7 @@ def limit_answer():
     formula = {key: AsymptoticLimit(value=0.9, outside=None, sentence="") for key in expected}
     return LimitAnswer(
         statistic="qtilde",
-        toys=UpperLimit(level=0.95, method="CLs", points=[], why_unweighted=None, observed=limit(1.4), expected=expected),
+        toys=UpperLimit(level=0.95, method="CLs", points=[limit_point(value) for value in (0.3, 0.6, 1.0, 1.5, 2.0, 2.4)], why_unweighted=None, observed=limit(1.4), expected=expected),
         asymptotic=AsymptoticUpperLimit(
             level=0.95, method="CLs", observed=AsymptoticLimit(value=1.3, outside=None, sentence=""), expected=formula
         ),

@@ -25,8 +25,8 @@ TITLES = {
 LOOK = {
     "limit": (
         "Left: CLs (or CL_s+b) of the observed data at each tested value, with Monte Carlo errors; the limit is where it falls "
-        "to 1 - level. Right: the observed limit and the expected ones from toys, beside the asymptotic ones. Where the marks "
-        "lie apart by more than the bars, the formula is off."
+        "to 1 - level. Right: the observed limit and the expected ones from toys, on the expected bands, beside the asymptotic "
+        "ones. Where the marks lie apart by more than the bars, the formula is off."
     ),
     "interval": (
         "Intervals by the Neyman construction. Left: the critical value of the likelihood ratio at each tested value, with "

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.stats
+from matplotlib.axis import Axis
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from toymill.results.summary import ComparisonSummary, Summary
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 BLUE, ORANGE, GREY, RED = "#3f90da", "#ffa90e", "#94a4a2", "#bd1f01"  # Petroff's palette, arXiv:2107.02270
+ONE_SIGMA, TWO_SIGMA = "#607641", "#f5bb54"
+"""Expected bands: as told apart by the colour-blind and in greyscale as green and yellow are not."""
 
 
 def plain(text: str, longest: int = 40) -> str:
@@ -32,6 +36,13 @@ def title(summary: Summary | ComparisonSummary, ensemble: str) -> str:
 def column(values: Iterable[float | None]) -> Float[np.ndarray, " value"]:
     """Numbers to draw: NaN, which is not drawn, where one is undefined."""
     return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def plain_log(axis: Axis) -> None:
+    """A logarithmic axis of few decades, with 1, 2 and 5 of each written in full."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def poisson_interval(counts: Int[np.ndarray, " bin"]) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, " bin"]]:

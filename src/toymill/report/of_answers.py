@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from toymill.inference.limit_records import LimitPoint
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
-from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain
+from toymill.report.drawing import BLUE, GREY, ONE_SIGMA, ORANGE, RED, TWO_SIGMA, column, plain, plain_log
 from toymill.report.numbers import whole_error, with_error
 from toymill.report.of_interval import draw_interval
 from toymill.report.of_scan import scan_figure
@@ -65,6 +65,7 @@ def _curve(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
         )
     axes.set_yscale("log")
     axes.set_xscale("log")
+    plain_log(axes.xaxis)
     axes.set_xlim(0.9 * points[0], 1.1 * points[-1])
     bottom = np.nanmin(np.where(value > 0, value, np.nan)) if (value > 0).any() else 1e-3
     axes.set_ylim(max(min(bottom, 1 - found.toys.level) / 2, 1e-5), 2)
@@ -111,17 +112,26 @@ def _limits(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
             capsize=3,
             label="toys" if row == 0 else None,
         )
+    known = {key: limit.value for key, limit in found.toys.expected.items()}
+    for edge, colour in (("2", TWO_SIGMA), ("1", ONE_SIGMA)):
+        left, right = known.get(f"-{edge}"), known.get(edge)
+        if left is not None and right is not None:
+            axes.axvspan(left, right, color=colour, alpha=0.5, linewidth=0, label=f"expected, ±{edge} σ")
+    median = known.get("0")
+    if median is not None:
+        axes.axvline(median, color="black", linestyle="--", linewidth=1, label="expected, median")
     places = column(None if item is None else item.value for item in asymptotic)
-    axes.plot(places, np.arange(len(places)), "D", markerfacecolor="none", color=ORANGE, label="asymptotic")
+    axes.plot(places, np.arange(len(places)), "D", ms=6, markerfacecolor="white", color=RED, label="asymptotic")
     axes.set_yticks(
         range(len(rows)),
         ["observed", *(f"expected, {'median' if key == '0' else f'{int(key):+d} σ'}" for key in found.toys.expected)],
     )
     axes.set_ylim(len(rows) - 0.5, -0.8)
     axes.set_xscale("log")
+    plain_log(axes.xaxis)
     axes.set_xlim(0.9 * found.toys.points[0].poi, 1.1 * found.toys.points[-1].poi)
     axes.set_xlabel(f"upper limit on {plain(summary.poi)}")
-    axes.legend(loc="lower left", frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.35, 1.0), ncols=3, frameon=False)
 
 
 def _interval(summary: Summary) -> Figure:
@@ -137,12 +147,12 @@ def _discovery(summary: Summary) -> Figure:
     assert found is not None
     figure, axes = plt.subplots(figsize=(7.5, 5))
     q = np.array([item.q_0 for item in found.tail])
-    for shift, name, colour, items in (
-        (0.0, "weighted toys", "black", [item.weighted for item in found.tail]),
-        (0.25, "toys without signal", BLUE, [item.plain for item in found.tail]),
+    for shift, name, colour, mark, items in (
+        (0.0, "weighted toys", "black", "o", [item.weighted for item in found.tail]),
+        (0.25, "toys without signal", BLUE, "s", [item.plain for item in found.tail]),
     ):
         value = column(item.value or None for item in items)
-        axes.errorbar(q + shift, value, yerr=_reach(value, items), fmt="o", ms=4, color=colour, label=name)
+        axes.errorbar(q + shift, value, yerr=_reach(value, items), fmt=mark, ms=4, color=colour, label=name)
     axes.plot(q, [item.asymptotic for item in found.tail], "-", color=ORANGE, label="asymptotic")
     if found.observed is not None and found.observed.q_0 > 0:
         axes.axvline(found.observed.q_0, color=GREY, label=f"observed $q_0$ = {found.observed.q_0:.3g}")
@@ -218,6 +228,8 @@ def _impacts(summary: Summary) -> Figure:
         0.7,
         color=ORANGE,
         alpha=0.6,
+        hatch="///",
+        edgecolor="white",
         label="shift by -1 σ of the fit",
     )
     right.errorbar(

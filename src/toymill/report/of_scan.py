@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
 
 from toymill.inference.p_values import CLs, PValue
-from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain
+from toymill.report.drawing import BLUE, GREY, ONE_SIGMA, ORANGE, RED, TWO_SIGMA, column, plain
 from toymill.results.scan import ScanAnswer, ScanPoint
 from toymill.results.summary import Summary
 
@@ -86,10 +86,10 @@ def _cls(axes: Axes, found: ScanAnswer, points: Sequence[ScanPoint], places: Flo
         for sigma in (-2, -1, 0, 1, 2)
     }
     width = 0.8 * _step(places)
-    for edge, colour in ((2, "#ffd633"), (1, "#85d1a8")):
+    for edge, colour in ((2, TWO_SIGMA), (1, ONE_SIGMA)):
         height = band[edge] - band[-edge]
         axes.bar(places, height, width, bottom=band[-edge], color=colour, label=f"expected, ±{edge} σ")
-    axes.hlines(band[0], places - width / 2, places + width / 2, color=GREY, ls="--", label="expected, median")
+    axes.hlines(band[0], places - width / 2, places + width / 2, color="white", ls="--", label="expected, median")
     seen = [None if item is None else item.observed for item in known]
     value, reach = _bars(seen)
     axes.errorbar(places, value, yerr=reach, fmt="o", ms=4, color="black", label="observed")

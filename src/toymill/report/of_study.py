@@ -26,16 +26,16 @@ def _coverage(summary: Summary) -> Figure:
     span = max(float(np.ptp(truth)), 1.0)
     for panel, level in zip(panels[0], levels, strict=True):
         found = (
-            ("profile", "black", [item.intervals.profile[level] for item in ensembles.values()]),
-            ("hessian", BLUE, [item.intervals.hessian[level] for item in ensembles.values()]),
+            ("profile", "black", "o", [item.intervals.profile[level] for item in ensembles.values()]),
+            ("Hessian", BLUE, "s", [item.intervals.hessian[level] for item in ensembles.values()]),
         )
         both = [item for *_, items in found for item in items]
-        for shift, (method, colour, items) in enumerate(found):
+        for shift, (method, colour, mark, items) in enumerate(found):
             value = column(item.coverage for item in items)
             low = value - [item.coverage_low for item in items]
             high = [item.coverage_high for item in items] - value
             place = truth + (shift - 0.5) * 0.03 * span
-            panel.errorbar(place, value, yerr=np.array([low, high]), fmt="o", color=colour, label=method)
+            panel.errorbar(place, value, yerr=np.array([low, high]), fmt=mark, color=colour, label=method)
         nominal = float(level)
         panel.axhline(nominal, color=ORANGE, linewidth=1.5, label=f"nominal, {100 * nominal:g} %")
         panel.set_ylim(*_around(nominal, [item.coverage_low for item in both], [item.coverage_high for item in both]))
