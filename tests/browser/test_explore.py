@@ -71,7 +71,7 @@ def click_bin(window, figure, bin_):
         """([figure, bin]) => {
             const div = document.getElementById(figure), trace = div.data[0];
             div.scrollIntoView();
-            const box = div.querySelector(".nsewdrag").getBoundingClientRect(), range = div._fullLayout.xaxis.range;
+            const box = div.querySelector(".nsewdrag").getBoundingClientRect(), range = div.layout.xaxis.range;
             return [box.left + box.width * (trace.x[bin] - range[0]) / (range[1] - range[0]), box.top + box.height * 0.9];
         }""",
         [figure, bin_],
@@ -121,6 +121,10 @@ def test_a_bin_lists_its_toys(opened, width):
     assert text(window, "#command") == f"toymill replay results/small point0/{toys(window)[0]}"
     window.locator("#list tr").nth(1).click()
     assert text(window, "#command") == f"toymill replay results/small point0/{toys(window)[1]}"
+    click_bin(window, "t", 40)
+    assert text(window, "#list-title") == "Toys with t at mu = 1 from 16 to 16.4"  # an empty bin
+    assert text(window, "#list-note").startswith("0 toys of this page")
+    assert not window.locator("#command").is_visible()
     click_bin(window, "pull", 25)
     pulls = item.toys.pulls[0]
     assert sorted(toys(window)) == [int(i) for i in item.toys.toy[(pulls >= 0) & (pulls < 0.2)]]
@@ -135,7 +139,7 @@ def test_controls_change_figures_and_lists(opened):
 
     def changed(selector, value):
         before = drawn()
-        window.select_option(selector, value)
+        window.select_option(selector, index=int(value))
         return [one != other for one, other in zip(before, drawn(), strict=True)]
 
     first = toys(window)
