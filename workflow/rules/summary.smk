@@ -25,6 +25,7 @@ rule aggregate:
     input:
         fits=lambda wildcards: counted_at_once(),
         tallies=tallies(),
+        intervals=interval_files,
         model="<results>/model.json",
         design=DESIGN,
         answers=ANSWERS,

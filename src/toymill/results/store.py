@@ -16,7 +16,7 @@ import numpy as np
 
 from toymill.errors import ToymillError
 from toymill.fitting.results import Fits
-from toymill.fitting.status import CODES, Status
+from toymill.fitting.status import CERTIFIED_STATUSES, CODES, Status
 from toymill.results.files import made_anew
 from toymill.results.hdf5 import (
     SCHEMA,
@@ -238,6 +238,20 @@ def reading_shard(path: str | Path, key: ShardKey | None = None) -> Iterator[Sha
         with damage_named(path):
             reader = ShardReader(file, path, key)
         yield reader
+
+
+def count_failed(path: str | Path) -> int:
+    """How many toys of a shard are not certified; a quick look, which does not check the whole file.
+
+    Raises:
+        ToymillError: a file that is damaged where this looks.
+    """
+    with damage_named(path), h5py.File(path, "r", locking=False) as file:
+        if "tally" in file:
+            return int(file["tally/toys"][()]) - int(file["tally/certified"][()])
+        groups = _groups(len(file["tests"]))
+        ok = [np.isin(file[group]["status"][...], CERTIFIED_STATUSES) for group in groups]
+        return int(np.sum(~np.logical_and.reduce(ok)))
 
 
 def read_shard(path: str | Path, key: ShardKey | None = None) -> ShardFits:

@@ -16,6 +16,7 @@ from toymill.inference.agreement import Histogram, Quantile, Verdict
 from toymill.inference.covariance import Efficiency
 from toymill.inference.coverage import Coverage
 from toymill.inference.discovery import Discovery
+from toymill.inference.interval_ends import ProfileIntervals
 from toymill.record import EnsembleName, FileRecord, LevelText, NumberOrNone, ParameterName, QuantityName, Record
 from toymill.results.answers import Answers
 from toymill.results.description import Information, ObservedTest, ThrownFrom
@@ -230,6 +231,8 @@ class EnsembleSummary(Record):
     """The pull of the parameter of interest."""
     intervals: IntervalSummary
     """Coverage of intervals of the parameter of interest."""
+    profile_intervals: dict[ParameterName, ProfileIntervals]
+    """Profile intervals with their ends, by parameter, of those that the configuration names."""
     tests: list[TestSummary]
     """t_μ at each test point, ascending."""
     discovery: list[Discovery] | None

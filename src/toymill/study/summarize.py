@@ -21,6 +21,7 @@ from toymill.inference.counting import Distribution, bias_in_rms, moments_of_sum
 from toymill.inference.covariance import covariance_of_sums, efficiencies
 from toymill.inference.coverage import coverage
 from toymill.inference.discovery import discovery
+from toymill.inference.interval_ends import ProfileIntervals
 from toymill.results import cells
 from toymill.results.answers import Answers
 from toymill.results.description import Description, EnsembleDescription
@@ -48,6 +49,7 @@ from toymill.results.tally import PULL_EDGES, TAIL, Tally
 from toymill.study.collect import Collected, collect, counted, part_key
 from toymill.study.headline import headline
 from toymill.study.model import derived_of_study
+from toymill.study.profile_intervals import summarize_intervals
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -61,6 +63,7 @@ def summarize(
     files: Mapping[str, Sequence[str | Path]],
     tallies: Mapping[str, Sequence[str | Path]] = MappingProxyType({}),
     answers: Answers | None = None,
+    intervals: Mapping[str, Sequence[str | Path]] = MappingProxyType({}),
 ) -> Summary:
     """The summary of a study.
 
@@ -70,6 +73,7 @@ def summarize(
         files: the shards' files of each ensemble.
         tallies: of ensembles whose parts are counted already, the file of each part.
         answers: the answers to its sections.
+        intervals: the files of the shards' profile intervals, of each ensemble that asks for them.
 
     Raises:
         ToymillError: a shard that is missing, damaged or of another study, by name.
@@ -83,7 +87,13 @@ def summarize(
         return (read_part(path, part_key(study, description, name, int(Path(path).stem))) for path in ordered)
 
     ensembles = {
-        name: _ensemble(study, description, name, collect(study, description, name, parts(name), derived))
+        name: _ensemble(
+            study,
+            description,
+            name,
+            collect(study, description, name, parts(name), derived),
+            summarize_intervals(study, description, name, intervals.get(name, ())),
+        )
         for name in study.ensembles
     }
     return Summary(
@@ -138,7 +148,9 @@ def _observed(description: Description) -> ObservedMatrices | None:
     )
 
 
-def _ensemble(study: Study, description: Description, name: str, found: Collected) -> EnsembleSummary:
+def _ensemble(
+    study: Study, description: Description, name: str, found: Collected, intervals: dict[str, ProfileIntervals]
+) -> EnsembleSummary:
     """One ensemble's part of the summary. A toy is certified if its free and all its conditional fits are."""
     about = description.ensembles[name]
     poi, truth = description.poi, about.truth[description.poi]
@@ -183,6 +195,7 @@ def _ensemble(study: Study, description: Description, name: str, found: Collecte
             ),
             profile=coverage(study.levels, tally.profile.tolist(), certified=certified, failed=failed, without=0),
         ),
+        profile_intervals=intervals,
         tests=[_test(description, name, k, found) for k in range(len(about.tests))],
         discovery=discovery(tally.one_sided(about.tests.index(0.0), above=True), failed=failed) if truth == 0 else None,
         tail=_tail(tally, about.tests.index(truth), place),
