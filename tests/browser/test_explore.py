@@ -6,7 +6,7 @@ Needs Chromium (Debian's package); without it these tests are skipped.
 import shutil
 
 import pytest
-from explorations import made_up
+from explorations import made_up, made_up_limit
 
 from toymill.report.explorer import write_explorer
 
@@ -28,6 +28,7 @@ def pages(tmp_path_factory):
         "summary": made_up(["mu", "b"], keep="summary"),
         "poi": made_up(["mu", "b"], keep="poi"),
         "hostile": made_up(HOSTILE),
+        "limit": made_up(["mu", "b"], limit=made_up_limit()),
     }
     for name, content in contents.items():
         write_explorer(folder / f"{name}.html", content)
@@ -98,7 +99,7 @@ def test_nothing_overflows(opened, name, width):
     window = opened(name, width)
     assert window.evaluate("document.documentElement.scrollWidth") <= width
     boxes = window.evaluate(
-        "[...document.querySelectorAll('main > *')].map((e) => e.getBoundingClientRect()).map((b) => [b.left, b.top, b.right, b.bottom])"
+        "[...document.querySelectorAll('main > :not([hidden])')].map((e) => e.getBoundingClientRect()).map((b) => [b.left, b.top, b.right, b.bottom])"
     )
     assert len(boxes) == 4
     for number, (left, top, right, bottom) in enumerate(boxes):
@@ -180,6 +181,19 @@ def test_the_page_says_what_it_leaves_out(opened):
     window = opened("poi")
     assert "have the estimate of mu alone" in text(window, "#about")
     assert "the study says keep: poi" in text(window, "#pair-caption")
+
+
+@pytest.mark.parametrize("width", [1400, 800])
+def test_a_tested_value_of_a_limit_chooses_its_toys(opened, width):
+    window = opened("limit", width)
+    assert "The observed limit is 1." in text(window, "#limit-caption")
+    assert "1 tested value without an observed value, or with 0, is not drawn" in text(window, "#limit-caption")
+    window.select_option("#ensemble", index=1)
+    window.select_option("#test", index=1)
+    window.locator("#limit").scroll_into_view_if_needed()
+    window.locator("#limit .points path").nth(1).click(force=True)
+    playwright.expect(window.locator("#ensemble")).to_have_value("0")
+    assert text(window, "#t-caption").find("A verdict at 1") > 0
 
 
 def test_hostile_names_are_text(opened):

@@ -244,9 +244,50 @@
     if (navigator.clipboard) navigator.clipboard.writeText(element("command").textContent).catch(() => {});
   });
 
+  // The observed CLs against the tested value, with the bands of expected limits.
+  const drawLimit = () => {
+    const found = content.limit;
+    const name = { CLs: "CLs", CLsb: "CLs+b" }[found.method];
+    const seen = found.points.filter((point) => point[1] > 0);
+    const column = (k) => seen.map((point) => point[k]);
+    const traces = [{
+      type: "scatter", mode: "markers", name: `observed ${name}`, x: column(0), y: column(1), customdata: column(0), marker: { color: ink, size: 7 },
+      error_y: { type: "data", symmetric: false, array: seen.map((point) => point[3] - point[1]), arrayminus: seen.map((point) => point[1] - point[2]), color: ink, thickness: 1, width: 0 },
+      hovertemplate: "%{customdata}<extra></extra>",
+    }];
+    const expected = (sigma) => found.expected[sigma] ?? null;
+    const band = (low, high, color) => expected(low) !== null && expected(high) !== null ? [{ type: "rect", xref: "x", yref: "paper", x0: expected(low), x1: expected(high), y0: 0, y1: 1, fillcolor: color, line: { width: 0 }, layer: "below" }] : [];
+    const line = (x, dash, color) => x === null ? [] : [{ type: "line", xref: "x", yref: "paper", x0: x, x1: x, y0: 0, y1: 1, line: { color, width: 1.5, dash } }];
+    const level = 1 - found.level;
+    const every = found.points.map((point) => point[0]);
+    const low = Math.min(level, ...column(1)) / 2;
+    const ends = [Math.min(...every), Math.max(...every)], room = 0.03 * (ends[1] - ends[0] || 1);
+    element("limit-figure").hidden = false;
+    element("limit-title").textContent = `Upper limit at ${number(100 * found.level)} %`;
+    const drawn = layout(`tested ${mu()}`, name, { xaxis: { range: [ends[0] - room, ends[1] + room] }, yaxis: { type: "log", range: [Math.log10(Math.max(low, 1e-5)), Math.log10(1.5)], dtick: 1 } });
+    drawn.shapes = [
+      ...band("-2", "2", "#fff1b8"), ...band("-1", "1", "#c9e8c0"), ...line(expected("0"), "dash", ink), ...line(found.observed, "solid", blue),
+      { type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: level, y1: level, line: { color: red, width: 1.5 } },
+    ];
+    Plotly.react("limit", traces, drawn, config);
+    const hidden = found.points.length - seen.length;
+    element("limit-caption").textContent = `${found.sentence} Blue: the observed limit. Dashed, green and yellow: the median expected limit, and where it lies at ±1 σ and ±2 σ. Red: ${number(level)}.${hidden ? ` ${many(hidden, "tested value")} without an observed value, or with 0, ${hidden === 1 ? "is" : "are"} not drawn.` : ""} Click a tested value to choose the toys that were thrown there.`;
+    element("limit").on("plotly_click", (event) => {
+      const poi = event.points[0].customdata;
+      const near = (value) => Math.abs(value - poi) <= 1e-9 * Math.max(1, Math.abs(poi));
+      const at = content.ensembles.findIndex((item) => near(item.truth));
+      state.ensemble = at >= 0 ? at : Math.max(0, content.ensembles.findIndex((item) => item.tests.some((one) => near(one.poi))));
+      state.test = Math.max(0, ensemble().tests.findIndex((one) => near(one.poi)));
+      element("ensemble").value = state.ensemble;
+      chooseEnsemble();
+      listLargest();
+    });
+  };
+
   state.test = ensemble().atTruth;
   chooseEnsemble();
   listLargest();
+  if (content.limit) drawLimit();
   for (const figure of ["t", "pull"]) {
     element(figure).on("plotly_click", (event) => {
       const edges = figure === "t" ? test().edges : content.pullEdges;
