@@ -18,6 +18,7 @@ try:
         comparison_job,
         design_job,
         fits_job,
+        intervals_job,
         pilot_job,
         rounds_job,
         tally_job,
@@ -80,6 +81,7 @@ SETTINGS = {
     name: {
         "toys": toys_job(STUDY, name),
         "fits": fits_job(STUDY, name),
+        "intervals": intervals_job(STUDY, name),
         "audit": audit_job(STUDY, name),
         "tally": tally_job(STUDY, name),
         "comparison": comparison_job(STUDY, name),
@@ -168,6 +170,13 @@ def tallies():
         if is_divided(name)
         for number in range(len(parts(STUDY, name)))
     ]
+
+
+def interval_files(wildcards):
+    """The files of the profile intervals, of the ensembles that ask for them."""
+    every = shard_files(f"{RESULTS}/profile_intervals")
+    asked = [name for name in every if STUDY.ensembles[name].profile_intervals]
+    return [path for name in asked for path in every[name]]
 
 
 def kept_toys(wildcards):

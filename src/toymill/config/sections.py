@@ -18,6 +18,15 @@ BACKGROUND, INJECTED, BEST_FIT = "background", "injected", "best-fit"
 """Names of the ensembles without a signal, with the injected one, and at the best fit to the observed data."""
 
 
+def _once(levels: list[float]) -> list[float]:
+    """Refuse a level that is given twice."""
+    twice = [level for k, level in enumerate(levels) if level in levels[:k]]
+    if twice:
+        msg = f"{twice[0]:g} is there twice; name each level once"
+        raise ValueError(msg)
+    return levels
+
+
 def _ascending(values: list[float] | None) -> list[float] | None:
     """Refuse tested values that do not ascend."""
     if values is not None and any(one >= two for one, two in pairwise(values)):
@@ -36,8 +45,9 @@ class LimitConfig(Strict):
     """Confidence level."""
     method: Literal["CLs", "CLsb"] = "CLs"
     """What is 1 - `level` at the limit: CLs, or CL_{s+b}."""
-    statistic: Literal["qtilde", "q"] = "qtilde"
-    """Test statistic: `qtilde`, q̃_μ, for a signal that is not negative, or `q`, q_μ."""
+    statistic: Literal["qtilde", "q", "lep", "tevatron"] = "qtilde"
+    """Test statistic: `qtilde`, q̃_μ, for a signal that is not negative, or `q`, q_μ; or the ratio of the likelihoods with
+    and without the signal, of which `lep` has the other parameters at their initial values, and `tevatron` fitted in each."""
     points: Annotated[int, Field(ge=4, le=MOST_POINTS, strict=True)] = 15
     """Number of tested values. They are placed about the asymptotic limits."""
     values: Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=2, max_length=MOST_POINTS)] | None = None
@@ -75,7 +85,11 @@ class IntervalConfig(Strict):
     """The tested values themselves, ascending; null places them."""
     toys: Toys = 5000
     """Toys at each tested value."""
+    precision: Annotated[Number, Field(ge=0.001, le=0.5)] | None = None
+    """Monte Carlo error of each end, relative to its distance from the best fit, for which toys are added at the tested
+    values next to the ends and at undecided ones, in up to four rounds; null adds none."""
 
+    _differ = field_validator("levels")(_once)
     _ascend = field_validator("values")(_ascending)
 
     @property
@@ -98,6 +112,9 @@ class GoodnessOfFitConfig(Strict):
 
     toys: Toys = 5000
     """Toys at the best fit to the observed data."""
+    channel_compatibility: Annotated[bool, Field(strict=True)] = False
+    """Whether the channels agree on the parameter of interest, too: the fit with one for each channel against the common
+    fit, of the same toys. For a workspace of two channels or more."""
 
 
 class ImpactsConfig(Strict):
@@ -147,7 +164,8 @@ ROUNDS = 4
 
 def rounds(study: Asking) -> range:
     """The rounds in which toys are added, from 1; none without a precision that is asked for."""
-    return range(1, 1 + ROUNDS if study.limit and study.limit.precision else 1)
+    asked = any(section and section.precision for section in (study.limit, study.interval))
+    return range(1, 1 + ROUNDS if asked else 1)
 
 
 class Need(NamedTuple):

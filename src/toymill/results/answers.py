@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import TypeAdapter
 
 from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
+from toymill.inference.channel_compatibility import ChannelCompatibility
 from toymill.inference.goodness_of_fit import GoodnessOfFit
 from toymill.inference.impacts import Decomposition, Impact
 from toymill.inference.interval_verdicts import AsymptoticInterval, EndVerdict
@@ -31,7 +32,7 @@ class Precision(Record):
     asked: float
     """The relative error that was asked for."""
     reached: bool
-    """Whether every limit that has one is known as well."""
+    """Whether every number of the answer that has one is known as well."""
     rounds: list[Round]
     """The rounds in which toys were added."""
     sentence: str
@@ -42,7 +43,7 @@ class LimitAnswer(Record):
     """Upper limits on the parameter of interest."""
 
     statistic: str
-    """The test statistic: qtilde or q."""
+    """The test statistic: qtilde, q, lep or tevatron."""
     toys: UpperLimit
     """The limits from toys."""
     asymptotic: AsymptoticUpperLimit | None
@@ -79,6 +80,8 @@ class IntervalAnswer(Record):
     """The asymptotic interval of each level."""
     verdicts: dict[LevelText, EndVerdicts]
     """Whether the asymptotic interval of each level may be used."""
+    precision: Precision | None
+    """The precision that was asked for; null without one."""
 
 
 class TailAnswer(Record):
@@ -114,6 +117,8 @@ class GoodnessOfFitAnswer(Record):
     """The p-value of the saturated statistic in words."""
     statistics: dict[StatisticName, GoodnessOfFit]
     """Each statistic of the observed data with its p-value."""
+    channel_compatibility: ChannelCompatibility | None
+    """Whether the channels agree on the parameter of interest; null where it is not asked for."""
 
 
 class ImpactsAnswer(Record):

@@ -59,10 +59,14 @@ def answers_in_words(answers: Answers, poi: str, ensembles: Mapping[str, Ensembl
         for key, item in answers.interval.toys.intervals.items():
             ends = answers.interval.verdicts[key]
             lines += [f"interval: {one.sentence}" for one in (item, ends.low, ends.high)]
+        if answers.interval.precision is not None:
+            lines.append(f"interval: {answers.interval.precision.sentence}")
     if answers.discovery is not None:
         lines.append(f"discovery: {_discovered(answers.discovery)}")
     if answers.goodness_of_fit is not None:
         lines.append(f"goodness of fit: {answers.goodness_of_fit.sentence}")
+        if answers.goodness_of_fit.channel_compatibility is not None:
+            lines.append(f"goodness of fit: {answers.goodness_of_fit.channel_compatibility.sentence}")
     if answers.impacts is not None:
         lines.append(f"impacts: {answers.impacts.sentence}")
     if answers.scan is not None:
