@@ -260,8 +260,9 @@ def tell_remarks():
     """What is to be looked at in the finished study, before its report is named."""
     from toymill.study.remarks import remarks_on
 
-    for line in remarks_on(Path(RESULTS)):
-        sys.stderr.write(f"Look at: {line}\n")
+    if Path(f"{RESULTS}/provenance.json").exists():
+        for line in remarks_on(Path(RESULTS)):
+            sys.stderr.write(f"Look at: {line}\n")
 
 
 def tell_report():
