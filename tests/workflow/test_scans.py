@@ -50,6 +50,8 @@ def test_a_killed_scan_is_completed_and_more_points_are_added(root, tmp_path):
     results = tmp_path / "results/bumps"
     assert {path.stem for path in (results / "plots").iterdir()} == {"overview", "scan"}
     assert (results / "report.html").exists()
+    audits = [json.loads(path.read_text()) for path in sorted((results / "audit/scan").iterdir())]
+    assert [(audit["ensemble"], audit["summary"]["missed"]) for audit in audits] == [("scan/m2", 0), ("scan/m6", 0)]
     assert before.items() <= points_of(tmp_path).items()
     assert "Nothing to be done" in run(root, tmp_path).stderr
 
