@@ -1,6 +1,7 @@
 """A scan over many signals: shared toys, local and global significance, exclusion."""
 
 import copy
+import hashlib
 import json
 from pathlib import Path
 
@@ -271,9 +272,49 @@ def test_patches_may_be_a_set_a_folder_or_files(tmp_path):
     assert grid.points[0].digest == grid_of(read_study(content).scan).points[1].digest
 
 
+def test_patches_may_be_downloads(tmp_path, monkeypatch):
+    """A patch set, and files of one signal each: the points of local files, once they are there."""
+    monkeypatch.chdir(tmp_path)
+    content = write_scan(tmp_path, masses=(1, 2))
+    local = grid_of(read_study(content).scan)
+
+    def remote(name):
+        digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        return {"url": f"https://example.org/{name}", "sha256": digest}
+
+    study = read_study(content | {"scan": {"patches": remote("patchset.json")}})
+    with pytest.raises(ToymillError, match=r"https://example\.org/patchset\.json is not downloaded yet to"):
+        check_inputs(study)
+    (missing,) = study.scan.missing
+    missing.local.parent.mkdir(parents=True)
+    missing.local.write_bytes((tmp_path / "patchset.json").read_bytes())
+    study = read_study(content | {"scan": {"patches": remote("patchset.json")}})
+    check_inputs(study)
+    assert study.scan.missing == []
+    assert study.remotes == [missing]
+    assert [point._replace(patch="") for point in grid_of(study.scan).points] == [
+        point._replace(patch="") for point in local.points
+    ]
+    assert read_study(study.model_dump(mode="json")) == study
+    missing.local.write_text("{}")
+    with pytest.raises(ToymillError, match=r"is not what https://example\.org/patchset\.json gave\. Remove it"):
+        check_inputs(read_study(content | {"scan": {"patches": remote("patchset.json")}}))
+
+    (tmp_path / "patch.m1.json").write_text(json.dumps(patch_set(background(), {"m1": [1]})["patches"][0]["patch"]))
+    for item in (remote("patch.m1.json"), {"path": remote("patch.m1.json"), "values": [1.0]}):
+        one = read_study(content | {"scan": {"patches": [item]}})
+        (missing,) = one.scan.remotes
+        missing.local.parent.mkdir(parents=True, exist_ok=True)
+        missing.local.write_bytes((tmp_path / "patch.m1.json").read_bytes())
+        (point,) = grid_of(one.scan).points
+        assert (point.name, point.digest) == ("m1", local.points[0].digest)
+        assert point_model(one, point, background_of(one)).poi == "mu"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"scan": {"patches": {"url": "https://x.org/a", "sha": "1"}}}, "sha: unknown key. Did you mean 'sha256'"),
         ({"scan": {"points": ["m22"]}}, "scan.points: there is no patch 'm22' in scan.patches. Did you mean 'm2'"),
         ({"scan": {"patches": "nowhere.json"}}, "scan.patches: there is no file 'nowhere.json'"),
         ({"scan": {"patches": ["nowhere.json"]}}, "scan.patches: there is no file 'nowhere.json'"),

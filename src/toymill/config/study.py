@@ -151,7 +151,9 @@ class Study(Strict):
     @property
     def remotes(self) -> list[Remote]:
         """What has to be downloaded for any of them, each once."""
-        return list({str(item.local): item for model in self.models.values() for item in model.remotes}.values())
+        every = [item for model in self.models.values() for item in model.remotes]
+        every += self.scan.remotes if self.scan else []
+        return list({str(item.local): item for item in every}.values())
 
     @property
     def contents(self) -> dict[str, list[str]]:
@@ -331,10 +333,10 @@ def check_inputs(study: Study) -> None:
                 download = "" if isinstance(model, PythonConfig) else " A download is a mapping of url and sha256."
                 msg = f"{place}.{key}: there is no file {item!r} in {Path.cwd()}.{download}"
                 raise ToymillError(msg)
-        for remote in model.remotes:
-            if is_file(remote.local) and not remote.is_as_fetched():
-                msg = f"{place}: {remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
-                raise ToymillError(msg)
+    for remote in study.remotes:
+        if is_file(remote.local) and not remote.is_as_fetched():
+            msg = f"{remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
+            raise ToymillError(msg)
     if study.scan:
         grid_of(study.scan)
     known = {
@@ -400,7 +402,7 @@ def _explain(error: ErrorDetails) -> str:
     steps = list(error["loc"])
     at = 1 if steps[:1] == ["model"] else 3 if steps[2:3] == ["thrown_from"] else len(steps)
     kind = steps.pop(at) if len(steps) > at and steps[at] in KINDS else "workspace"
-    tags = {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch"}
+    tags = {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch", "one"}
     location = [str(step) for step in steps if step not in tags]
     key = ".".join(location)
     got = json.dumps(error["input"], default=str)
@@ -443,7 +445,7 @@ def _known_keys(location: list[str], kind: str) -> list[str]:
     elif location[0] == "model" and len(location) > 1:
         classes = inside[location[1]]
     elif location[0] == "scan" and len(location) > 1:
-        classes = [ScanPatch]
+        classes = [ScanPatch, Remote]
     else:
         classes = [sections[location[0]]]
     return [key for item in classes for key in item.model_fields]
