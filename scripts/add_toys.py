@@ -1,4 +1,4 @@
-"""Decide how many toys a limit needs more for the precision that is asked for."""
+"""Decide how many toys the answers need more for the precisions that are asked for."""
 
 from toymill.job import prepare, reported
 
@@ -7,8 +7,8 @@ from toymill.config.designed import study_of  # noqa: E402
 from toymill.results.description import read_description  # noqa: E402
 from toymill.results.design import read_design  # noqa: E402
 from toymill.results.files import write_record  # noqa: E402
+from toymill.study.add_toys import add_toys  # noqa: E402
 from toymill.study.collect import by_ensemble  # noqa: E402
-from toymill.study.limit_answer import add_toys  # noqa: E402
 
 with reported(snakemake.log):
     study, description = study_of(snakemake.config, snakemake.input.design), read_description(snakemake.input.model)

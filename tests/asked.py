@@ -3,10 +3,10 @@
 from toymill.config.designed import designed
 from toymill.config.sections import rounds
 from toymill.config.study import read_study, shard_named, shard_of
+from toymill.study.add_toys import add_toys
 from toymill.study.answers import answer
 from toymill.study.describe import describe
 from toymill.study.design import design_study
-from toymill.study.limit_answer import add_toys
 from toymill.study.shards import fit_shard
 from toymill.study.summarize import summarize
 

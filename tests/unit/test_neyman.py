@@ -385,7 +385,7 @@ BOUND = {"error": None, "at_bound": True, "undecided_low": 3.0, "undecided_high"
 )
 def test_verdicts(asymptotic, end, usable, words):
     sure = End(
-        value=3.0, error=0.02, low=2.98, high=3.02, undecided_low=2.9, undecided_high=3.1, interpolation=0.0,
+        value=3.0, error=0.02, variance=[], low=2.98, high=3.02, undecided_low=2.9, undecided_high=3.1, interpolation=0.0,
         if_failed_low=3.0, if_failed_high=3.0, at_bound=False, outside=None, crossings=1, sentence="",
     )  # fmt: skip
     found = end_verdict(asymptotic, sure.model_copy(update=end), 1.0, count=1000, what="The upper end")

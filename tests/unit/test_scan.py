@@ -283,8 +283,9 @@ def test_patches_may_be_downloads(tmp_path, monkeypatch):
         return {"url": f"https://example.org/{name}", "sha256": digest}
 
     study = read_study(content | {"scan": {"patches": remote("patchset.json")}})
+    check_inputs(study)  # the rest once they are there
     with pytest.raises(ToymillError, match=r"https://example\.org/patchset\.json is not downloaded yet to"):
-        check_inputs(study)
+        grid_of(study.scan)
     (missing,) = study.scan.missing
     missing.local.parent.mkdir(parents=True)
     missing.local.write_bytes((tmp_path / "patchset.json").read_bytes())

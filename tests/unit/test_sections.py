@@ -352,6 +352,7 @@ def test_a_design_of_other_sections_is_refused(root):
         ({"limit": {"level": 0.3}}, "limit.level: input should be greater than 0.5; got 0.3"),
         ({"limit": 3}, "limit: expected a mapping"),
         ({"interval": {"values": [1.0, 1.0]}}, "interval.values: they do not ascend"),
+        ({"interval": {"levels": [0.9, 0.95, 0.9]}}, "interval.levels: 0.9 is there twice; name each level once"),
         ({"interval": {"levels": [68]}}, "interval.levels.0: input should be less than 1; got 68"),
         ({"interval": {"statistic": "q"}}, "interval.statistic: input should be 't' or 'ttilde'"),
         ({"limit": {}, "keep": "poi"}, "keep: poi stores too little for limit"),

@@ -61,7 +61,7 @@ ALWAYS = ["config.yaml", "model.json", "provenance.json", "report.html", "study.
 def contract(*ensembles):
     """What a study of toys leaves, but for its shards."""
     audits = [f"audit/{name}.json" for name in ensembles]
-    return [*ALWAYS, *audits, *figures(*ensembles)]
+    return [*ALWAYS, *audits, *figures(*ensembles), "explore.html"]
 
 
 def figures(*ensembles):
@@ -453,14 +453,18 @@ def test_questions_are_answered_and_more_are_added(run, root, tmp_path):
 
 def test_toys_are_added_for_a_precision(run, root, tmp_path):
     """Rounds add toys to the shards that are there; a run that was interrupted between them ends with the same files."""
+    values = [0.3, 0.6, 1.0, 1.4, 1.9, 2.4]
     asked = {
-        "limit": {"values": [0.3, 0.6, 1.0, 1.4, 1.9, 2.4], "toys": 200, "background_toys": 300, "precision": 0.015}
+        "limit": {"values": values, "toys": 200, "background_toys": 300, "precision": 0.015},
+        "interval": {"values": values, "toys": 200, "levels": [0.6827], "precision": 0.05},
     }
     content = {name: value for name, value in study(root, shard=500).items() if name != "ensembles"} | asked
     done = run(content)
     assert done.returncode == 0, done.stderr
     results = tmp_path / "results/small"
-    found = json.loads((results / "summary.json").read_text())["answers"]["limit"]["precision"]
+    answers = json.loads((results / "summary.json").read_text())["answers"]
+    assert answers["interval"]["precision"]["reached"]
+    found = answers["limit"]["precision"]
     assert found["reached"]
     design = json.loads((results / "design.json").read_text())
     assert design["limit"]["rounds"] == found["rounds"]

@@ -44,7 +44,7 @@ except ImportError as error:
     ) from None
 
 try:
-    for path in workflow.overwrite_configfiles or ["config/config.yaml"]:
+    for path in workflow.overwrite_configfiles or workflow.configfiles:
         check_yaml(path)
     STATED = read_study(config)
     if workflow.is_main_process and STATED.scan and STATED.scan.missing:
@@ -63,6 +63,10 @@ except ToymillError as error:
 STUDY = planned(STATED)
 NEEDS = needs(STATED)
 RESULTS = f"results/{STUDY.study}"
+if workflow.modifier.modify_path(RESULTS) != RESULTS:
+    raise WorkflowError(
+        f"As a module the toymill workflow takes no prefix: its results are in {RESULTS}. Leave 'prefix' out."
+    )
 SCRATCH = f".snakemake/toymill/{STUDY.study}"
 
 # What is fetched before jobs that read the model. Other inputs are no business of Snakemake's: it refuses those whose time
@@ -252,6 +256,14 @@ def end(done):
         present = files_of(f"{RESULTS}/fits")(None) + SCAN_FILES
         ownership.tidy(own_results(), present)
     ownership.release(own_directory())
+
+
+def tell_remarks():
+    """What is to be looked at in the finished study, before its report is named."""
+    from toymill.study.remarks import remarks_on
+
+    for line in remarks_on(Path(RESULTS)):
+        sys.stderr.write(f"Look at: {line}\n")
 
 
 def write_report():

@@ -18,7 +18,7 @@ rule design:
 
 if ROUNDS:
 
-    # Toys that are added for the precision of a limit, where they reduce its error most, by those of the rounds before.
+    # Toys that are added for the precision of a limit or an interval, where they reduce its errors most, by those before.
     checkpoint add_toys:
         input:
             INPUTS,

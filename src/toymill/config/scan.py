@@ -9,7 +9,18 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Discriminator, Field, Tag
 
-from toymill.config.model import LocalPath, NamedPatch, Number, Remote, Source, Strict, file_name, is_file, local_of
+from toymill.config.model import (
+    LocalPath,
+    NamedPatch,
+    Number,
+    Remote,
+    Source,
+    Strict,
+    file_name,
+    is_file,
+    is_folder,
+    local_of,
+)
 from toymill.errors import ToymillError, nearest
 from toymill.formats.patches import digest_of, list_patches, load_json
 
@@ -153,7 +164,7 @@ def _listed(patches: str | Remote | Sequence[str | Remote | ScanPatch]) -> tuple
     if not isinstance(patches, str | Remote):
         return (), [_of_file(item if isinstance(item, ScanPatch) else ScanPatch(path=item)) for item in patches]
     path = local_of(patches)
-    if path.is_dir():
+    if is_folder(path):
         files = sorted(str(file) for file in path.glob("*.json") if isinstance(load_json(file), list))
         if not files:
             msg = f"scan.patches: there is no JSON patch in the folder {str(path)!r}."

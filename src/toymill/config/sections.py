@@ -18,6 +18,15 @@ BACKGROUND, INJECTED, BEST_FIT = "background", "injected", "best-fit"
 """Names of the ensembles without a signal, with the injected one, and at the best fit to the observed data."""
 
 
+def _once(levels: list[float]) -> list[float]:
+    """Refuse a level that is given twice."""
+    twice = [level for k, level in enumerate(levels) if level in levels[:k]]
+    if twice:
+        msg = f"{twice[0]:g} is there twice; name each level once"
+        raise ValueError(msg)
+    return levels
+
+
 def _ascending(values: list[float] | None) -> list[float] | None:
     """Refuse tested values that do not ascend."""
     if values is not None and any(one >= two for one, two in pairwise(values)):
@@ -76,7 +85,11 @@ class IntervalConfig(Strict):
     """The tested values themselves, ascending; null places them."""
     toys: Toys = 5000
     """Toys at each tested value."""
+    precision: Annotated[Number, Field(ge=0.001, le=0.5)] | None = None
+    """Monte Carlo error of each end, relative to its distance from the best fit, for which toys are added at the tested
+    values next to the ends and at undecided ones, in up to four rounds; null adds none."""
 
+    _differ = field_validator("levels")(_once)
     _ascend = field_validator("values")(_ascending)
 
     @property
@@ -151,7 +164,8 @@ ROUNDS = 4
 
 def rounds(study: Asking) -> range:
     """The rounds in which toys are added, from 1; none without a precision that is asked for."""
-    return range(1, 1 + ROUNDS if study.limit and study.limit.precision else 1)
+    asked = any(section and section.precision for section in (study.limit, study.interval))
+    return range(1, 1 + ROUNDS if asked else 1)
 
 
 class Need(NamedTuple):

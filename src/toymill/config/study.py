@@ -338,6 +338,8 @@ def check_inputs(study: Study) -> None:
             msg = f"{remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
             raise ToymillError(msg)
     if study.scan:
+        if study.scan.missing:
+            return
         grid_of(study.scan)
     known = {
         place: facts_of(model, place)

@@ -68,8 +68,9 @@ def end_verdict(
         usable: the relative difference up to which it is usable.
 
     Example:
-        >>> end = End(value=3.0, error=0.02, low=2.98, high=3.02, undecided_low=2.9, undecided_high=3.1, interpolation=0.0,
-        ...     if_failed_low=3.0, if_failed_high=3.0, at_bound=False, outside=None, crossings=1, sentence="")
+        >>> end = End(value=3.0, error=0.02, variance=[], low=2.98, high=3.02, undecided_low=2.9, undecided_high=3.1,
+        ...     interpolation=0.0, if_failed_low=3.0, if_failed_high=3.0, at_bound=False, outside=None, crossings=1,
+        ...     sentence="")
         >>> end_verdict(2.98, end, 1.0, count=100_000, what="The upper end").sentence
         'The upper end is 2.98 by the asymptotic formula and 3.000 ± 0.020 by toys: usable here, to 3 % of its distance from the best fit.'
         >>> end_verdict(2.6, end, 1.0, count=100_000, what="The upper end").sentence

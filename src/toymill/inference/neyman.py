@@ -14,7 +14,6 @@ import scipy.special
 from toymill.errors import ToymillError
 from toymill.inference.acceptance import Acceptance, Decision, acceptance, three_sigma
 from toymill.inference.crossing import EMPTY
-from toymill.inference.p_values import PValue
 from toymill.record import LevelText, NumberOrNone, Record
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ class End(Record):
     """The end: where p crosses 1 - level, or the parameter's bound; null where it is not among the tested values."""
     error: NumberOrNone
     """Its Monte Carlo error; null at the parameter's bound."""
+    variance: list[float]
+    """What the toys at each tested value add to the square of the error; empty where there is no error."""
     low: NumberOrNone
     """Lower end of its Monte Carlo interval; null where that lies outside of the tested values."""
     high: NumberOrNone
@@ -169,6 +170,9 @@ class _Curve:
 
     Attributes:
         x: the tested values.
+        places: their indices among all tested values, of which there are ``count``.
+        count: how many are tested.
+        decisions: whether each is accepted.
         p: certified toys beyond over certified toys, half a toy standing for none; likewise the next.
         variance: of p.
         one_sigma: its interval, (2, K).
@@ -181,6 +185,9 @@ class _Curve:
     """
 
     x: np.ndarray
+    places: np.ndarray
+    count: int
+    decisions: Sequence[Decision]
     p: np.ndarray
     variance: np.ndarray
     one_sigma: np.ndarray
@@ -192,9 +199,11 @@ class _Curve:
     bounds: tuple[float, float]
 
     @classmethod
-    def of(cls, known: Sequence[tuple[float, PValue, float]], alpha: float, bounds: tuple[float, float]) -> _Curve:
-        """The curve of tested values with certified toys and a known p; each with p, and the fraction of ties."""
-        values = [item for _, item, _ in known]
+    def of(cls, tested: Sequence[TestedValue], level: float, bounds: tuple[float, float]) -> _Curve:
+        """The curve of the tested values with certified toys and a known p."""
+        places = [k for k, item in enumerate(tested) if item.test.p_value is not None and item.test.p_value.toys]
+        known = [tested[k] for k in places]
+        values = [item.test.p_value for item in known if item.test.p_value is not None]
         size = np.array([item.toys for item in values])
         counted = np.maximum([item.beyond for item in values], EMPTY)
         p = counted / size
@@ -202,15 +211,18 @@ class _Curve:
         everything = np.array([item.toys + item.failed for item in values])
         lost = np.array([item.failed for item in values])
         return cls(
-            x=np.array([value for value, *_ in known]),
+            x=np.array([item.poi for item in known]),
+            places=np.array(places, dtype=int),
+            count=len(tested),
+            decisions=[item.test.decision[repr(level)] for item in known],
             p=p,
             variance=shown * (1 - p) / size,
             one_sigma=np.maximum(np.array([[item.low, item.high] for item in values]).T, EMPTY / size),
             three_sigma=np.maximum(np.array([three_sigma(item) for item in values]).T, EMPTY / size),
             failed=np.stack([counted, counted + lost]) / everything,
             filled=np.array([item.beyond > 0 for item in values]),
-            discrete=np.array([ties > _TIES for *_, ties in known]),
-            alpha=alpha,
+            discrete=np.array([(item.test.ties or 0.0) > _TIES for item in known]),
+            alpha=1 - level,
             bounds=bounds,
         )
 
@@ -218,17 +230,12 @@ class _Curve:
 def _interval(tested: Sequence[TestedValue], level: float, bounds: tuple[float, float]) -> ConfidenceInterval:
     """The interval of one level."""
     words = f"{100 * level:.4g} %"
-    known = [
-        (item.poi, item.test.p_value, item.test.ties or 0.0, item.test.decision[repr(level)])
-        for item in tested
-        if item.test.p_value is not None and item.test.p_value.toys
-    ]
-    curve = _Curve.of([(value, p, ties) for value, p, ties, *_ in known], 1 - level, bounds) if known else None
-    stretches = _stretches(curve, [decision for *_, decision in known]) if curve else []
-    if curve is None or len(known) < 2 or not stretches:
+    curve = _Curve.of(tested, level, bounds)
+    stretches = _stretches(curve)
+    if len(curve.x) < 2 or not stretches:
         why = (
             "no tested value is accepted; test others, nearer to the best fit"
-            if curve and len(known) > 1
+            if len(curve.x) > 1
             else "fewer than two tested values are known"
         )
         nothing = _unknown(f"The {words} interval is not known: {why}.")
@@ -242,7 +249,7 @@ def _interval(tested: Sequence[TestedValue], level: float, bounds: tuple[float, 
         )
         for below, first, last, above in stretches
     ]
-    undecided = [value for value, *_, decision in known if decision == "undecided"]
+    undecided = [float(curve.x[k]) for k, decision in enumerate(curve.decisions) if decision == "undecided"]
     spans = [(curve.x[below], curve.x[above]) for below, _, _, above in stretches]
     apart = [f"{value:.4g}" for value in undecided if not any(low <= value <= high for low, high in spans)]
     low, high = ends[0][0], ends[-1][1]
@@ -268,21 +275,23 @@ def _interval(tested: Sequence[TestedValue], level: float, bounds: tuple[float, 
     )
 
 
-def _stretches(curve: _Curve, decisions: Sequence[Decision]) -> list[tuple[int, int, int, int]]:
+def _stretches(curve: _Curve) -> list[tuple[int, int, int, int]]:
     """Accepted values between rejected ones, each as four indices.
 
     The nearest rejected value below, or the first of all; the first and the last that is accepted; the nearest rejected
     value above, or the last of all. If none is accepted by three standard deviations, that of the largest p may be.
     """
-    accepted = [k for k, decision in enumerate(decisions) if decision == "accepted"]
-    rejected = [k for k, decision in enumerate(decisions) if decision == "rejected"]
+    if not len(curve.x):
+        return []
+    accepted = [k for k, decision in enumerate(curve.decisions) if decision == "accepted"]
+    rejected = [k for k, decision in enumerate(curve.decisions) if decision == "rejected"]
     best = int(np.argmax(curve.p))
     if not accepted and curve.p[best] > curve.alpha:
         accepted = [best]
     found: dict[tuple[int, int], list[int]] = {}
     for k in accepted:
         below = max((r for r in rejected if r < k), default=0)
-        above = min((r for r in rejected if r > k), default=len(decisions) - 1)
+        above = min((r for r in rejected if r > k), default=len(curve.x) - 1)
         found.setdefault((below, above), []).append(k)
     return [(below, inside[0], inside[-1], above) for (below, above), inside in found.items()]
 
@@ -296,6 +305,7 @@ def _end(curve: _Curve, way: list[int], what: str, *, lower: bool) -> End:
     lowest, highest = (1, 0) if lower else (0, 1)  # the larger p, the farther out
     at_bound = value is not None and curve.p[way[0]] > curve.alpha
     error = interpolation = None
+    variance: list[float] = []
     crossings = 0
     outside: Literal["below", "above"] | None = None
     low, high = (_crossing(curve, curve.one_sigma[k], way, lower=lower) for k in (lowest, highest))
@@ -312,13 +322,15 @@ def _end(curve: _Curve, way: list[int], what: str, *, lower: bool) -> End:
         sentence = f"{what} is {value:.4g}, the bound of the parameter, which is {by}."
     else:
         first, last, crossings = _rises(curve, curve.p, way)
-        error = _error(curve, way, first, last)
+        variance = _variance(curve, way, first, last)
+        error = math.sqrt(sum(variance))
         low, high = _ends(curve, way, value, {first, first + 1, last, last + 1}, lower=lower)
         interpolation = _interpolation(curve, way[last], way[last + 1])
         sentence = f"{what} is {with_error(value, math.hypot(error, interpolation or 0.0))}."
     return End(
         value=value,
         error=error,
+        variance=variance,
         low=low,
         high=high,
         undecided_low=three[lowest],
@@ -357,8 +369,8 @@ def _crossing(curve: _Curve, p: np.ndarray, way: list[int], *, lower: bool) -> f
     return float(np.mean(found))
 
 
-def _error(curve: _Curve, way: list[int], first: int, last: int) -> float:
-    """The Monte Carlo error of an end: δμ = δr(μ)/|r'|, of the interpolated r, with dr/dp = -1/(2 φ(r))."""
+def _variance(curve: _Curve, way: list[int], first: int, last: int) -> list[float]:
+    """What each tested value adds to the square of the error of an end: δμ = δr(μ)/|r'|, with dr/dp = -1/(2 φ(r))."""
     r, target = root_of(curve.p), float(root_of(curve.alpha))
     errors = np.sqrt(curve.variance * np.pi / 2) * np.exp(r**2 / 2)
     by_r = np.zeros(len(r))
@@ -368,7 +380,9 @@ def _error(curve: _Curve, way: list[int], first: int, last: int) -> float:
         fall = _fall(curve, r, errors, k, following)
         by_r[k] += (1 - share) / fall / 2
         by_r[following] += share / fall / 2
-    return float(np.sqrt(np.sum((by_r * errors) ** 2)))
+    parts = np.zeros(curve.count)
+    parts[curve.places] = (by_r * errors) ** 2
+    return parts.tolist()
 
 
 def _fall(curve: _Curve, r: np.ndarray, errors: np.ndarray, k: int, following: int) -> float:
@@ -453,6 +467,7 @@ def _unknown(sentence: str) -> End:
     return End(
         value=None,
         error=None,
+        variance=[],
         low=None,
         high=None,
         undecided_low=None,

@@ -32,7 +32,7 @@ class Precision(Record):
     asked: float
     """The relative error that was asked for."""
     reached: bool
-    """Whether every limit that has one is known as well."""
+    """Whether every number of the answer that has one is known as well."""
     rounds: list[Round]
     """The rounds in which toys were added."""
     sentence: str
@@ -80,6 +80,8 @@ class IntervalAnswer(Record):
     """The asymptotic interval of each level."""
     verdicts: dict[LevelText, EndVerdicts]
     """Whether the asymptotic interval of each level may be used."""
+    precision: Precision | None
+    """The precision that was asked for; null without one."""
 
 
 class TailAnswer(Record):

@@ -12,8 +12,8 @@ from toymill.inference.interval_verdicts import AsymptoticInterval
 from toymill.record import EnsembleName, FileRecord, LevelText, NumberOrNone, ParameterName, Record
 from toymill.results.files import REMOVE, read_record
 
-LimitName = Annotated[str, "limit"]
-"""Key of a mapping: ``observed``, or σ of an expected limit."""
+NumberName = Annotated[str, "number"]
+"""Key of a mapping: ``observed``, or σ of an expected limit; of an interval, level and side of an end, ``0.95 low``."""
 
 
 class DesignedEnsemble(Record):
@@ -35,9 +35,9 @@ class Round(Record):
     """What the toys of a round tell, and how many follow."""
 
     toys: int
-    """Toys of the limit until then, of all ensembles."""
-    errors: dict[LimitName, NumberOrNone]
-    """Relative Monte Carlo error of the observed and of each expected limit; null where it is not known."""
+    """Toys of the answer until then, of all its ensembles."""
+    errors: dict[NumberName, NumberOrNone]
+    """Relative Monte Carlo error of each limit, or of each end that has one; null where it is not known."""
     added: int
     """Toys that are added."""
 
@@ -62,6 +62,8 @@ class DesignedInterval(Record):
     """The tested values, ascending."""
     asymptotic: dict[LevelText, AsymptoticInterval]
     """The asymptotic interval of each level, by which they were placed."""
+    rounds: list[Round]
+    """The rounds in which toys are added for the precision that is asked for, as far as they are done."""
 
 
 class Design(FileRecord):

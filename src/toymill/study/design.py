@@ -272,7 +272,7 @@ def _interval(settings: IntervalConfig, model: Model) -> DesignedInterval:
     """The asymptotic intervals and the values to test."""
     asymptotic = asymptotic_intervals(settings, model)
     values = interval_points(settings, asymptotic, physical(settings, model), functools.partial(can_fit, model))
-    return DesignedInterval(values=values, asymptotic=asymptotic)
+    return DesignedInterval(values=values, asymptotic=asymptotic, rounds=[])
 
 
 def _root_q_0(model: Model, point: Point) -> float:

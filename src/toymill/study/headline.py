@@ -59,6 +59,8 @@ def answers_in_words(answers: Answers, poi: str, ensembles: Mapping[str, Ensembl
         for key, item in answers.interval.toys.intervals.items():
             ends = answers.interval.verdicts[key]
             lines += [f"interval: {one.sentence}" for one in (item, ends.low, ends.high)]
+        if answers.interval.precision is not None:
+            lines.append(f"interval: {answers.interval.precision.sentence}")
     if answers.discovery is not None:
         lines.append(f"discovery: {_discovered(answers.discovery)}")
     if answers.goodness_of_fit is not None:

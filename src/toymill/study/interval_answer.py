@@ -12,18 +12,26 @@ from toymill.config.sections import at_tested
 from toymill.fitting.results import Fits
 from toymill.inference.interval_verdicts import EndVerdict, end_verdict
 from toymill.inference.likelihood_ratios import t_mu, ttilde_mu
-from toymill.inference.neyman import neyman_intervals
+from toymill.inference.neyman import NeymanIntervals, neyman_intervals
 from toymill.inference.p_values import tie_tolerance
 from toymill.results.answers import EndVerdicts, IntervalAnswer
 from toymill.study.finished import Stored, held_at, statistic_of
 from toymill.study.interval_points import physical
+from toymill.study.interval_rounds import interval_precision
+from toymill.study.rounds import toys_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-def interval_answer(stored: Stored) -> IntervalAnswer:
-    """The intervals from the toys of a study, and whether the asymptotic ones may be used."""
+def interval_ensembles(stored: Stored) -> dict[str, float]:
+    """The ensemble at each tested value, with that value."""
+    assert stored.design.interval is not None
+    return dict(zip(at_tested(stored.study), stored.design.interval.values, strict=True))
+
+
+def intervals(stored: Stored) -> NeymanIntervals:
+    """The intervals from the toys of a study."""
     settings, designed = stored.study.interval, stored.design.interval
     assert settings
     assert designed is not None
@@ -36,14 +44,12 @@ def interval_answer(stored: Stored) -> IntervalAnswer:
         rows = [ttilde_mu(free, at[mu], zero) if tilde and zero is not None else t_mu(free, at[mu]) for mu in tested]
         return np.array(rows)
 
-    names = at_tested(stored.study)
     toys = [
-        statistic_of(stored, name, partial(values, tested=[mu]))[0]
-        for name, mu in zip(names, designed.values, strict=True)
+        statistic_of(stored, name, partial(values, tested=[mu]))[0] for name, mu in interval_ensembles(stored).items()
     ]
     bounds = physical(settings, stored.model)
     free, tests = stored.observed_fits(sorted({*([0.0] if tilde and bounds[0] == 0 else []), *designed.values}))
-    found = neyman_intervals(
+    return neyman_intervals(
         np.array(designed.values),
         toys,
         values(free, tests, designed.values)[:, 0],
@@ -51,7 +57,15 @@ def interval_answer(stored: Stored) -> IntervalAnswer:
         bounds=bounds,
         tolerance=tie_tolerance(float(free.nll[0]), stored.study.fit.edm_tolerance),
     )
-    count = sum(len(row) for row in toys)
+
+
+def interval_answer(stored: Stored) -> IntervalAnswer:
+    """The intervals from the toys of a study, and whether the asymptotic ones may be used."""
+    settings, designed = stored.study.interval, stored.design.interval
+    assert settings
+    assert designed is not None
+    ensembles, found = interval_ensembles(stored), intervals(stored)
+    count = toys_of(stored.design, ensembles)
 
     def verdict(key: str, side: Literal["low", "high"]) -> EndVerdict:
         asymptotic, end = designed.asymptotic[key], getattr(found.intervals[key], side)
@@ -63,4 +77,7 @@ def interval_answer(stored: Stored) -> IntervalAnswer:
         toys=found,
         asymptotic=designed.asymptotic,
         verdicts={key: EndVerdicts(low=verdict(key, "low"), high=verdict(key, "high")) for key in designed.asymptotic},
+        precision=interval_precision(found, ensembles, stored.design, settings.precision)
+        if settings.precision
+        else None,
     )

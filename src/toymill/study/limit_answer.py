@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 import numpy as np
 
 from toymill.config.sections import BACKGROUND, INJECTED, LimitConfig, signal
-from toymill.config.study import MOST_SHARDS, Study
 from toymill.fitting.results import Fits
 from toymill.inference.crossing import Method
 from toymill.inference.likelihood_ratios import lep_ratio, q_mu, qtilde_mu, tevatron_ratio
@@ -21,13 +20,10 @@ from toymill.inference.verdicts import limit_verdict
 from toymill.models.base import Model
 from toymill.record import SigmaText
 from toymill.results.answers import LimitAnswer
-from toymill.results.description import Description
-from toymill.results.design import Design
 from toymill.study.densities import log_ratios_of
-from toymill.study.finished import Files, Stored, held_at, statistic_of
-from toymill.study.layout import PART
-from toymill.study.model import checked_model, truth_point
-from toymill.study.rounds import limit_ensembles, next_round, precision_reached
+from toymill.study.finished import Stored, held_at, statistic_of
+from toymill.study.limit_rounds import limit_ensembles, limit_precision
+from toymill.study.model import truth_point
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -187,7 +183,7 @@ def limit_answer(stored: Stored) -> LimitAnswer:
         verdict=verdict,
         expected_verdicts=expected,
         injected=_injected(stored, settings, every),
-        precision=precision_reached(toys, stored.design, settings.precision) if settings.precision else None,
+        precision=limit_precision(toys, stored.design, settings.precision) if settings.precision else None,
     )
 
 
@@ -217,22 +213,3 @@ def _log_ratios(stored: Stored, names: Sequence[str]) -> LogRatios:
 
     own = [of(name, [truth])[0] for name, truth in zip(names, truths, strict=True)]
     return LogRatios(own, of(BACKGROUND, truths))
-
-
-def add_toys(study: Study, description: Description, design: Design, files: Files) -> Design:
-    """The design with the toys that the next round adds for the precision of a limit; see ``rounds.next_round``.
-
-    Args:
-        study: the study with the ensembles of its sections, as the design has them.
-        description: the content of its ``model.json``.
-        design: the design of the round before.
-        files: the shards' files of each ensemble.
-
-    Raises:
-        ToymillError: a shard that is missing, damaged or of another study, by name.
-    """
-    assert study.limit
-    assert study.limit.precision is not None
-    stored = Stored(study, description, design, checked_model(study), files)
-    most = PART if study.shard == "auto" else min(PART, study.shard * MOST_SHARDS // len(study.ensembles))
-    return next_round(design, partial(upper_limits, stored), study.limit.precision, most)

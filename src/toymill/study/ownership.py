@@ -302,6 +302,17 @@ def _changes(before: object, now: object, path: str) -> Iterator[tuple[str, str,
         yield path, was, has
 
 
+def running(folder: Path) -> Run | None:
+    """The run that writes to a results directory and, as far as this machine can tell, lives; None if there is none.
+
+    Raises:
+        ToymillError: a lock that cannot be read.
+    """
+    lock = folder / ".lock"
+    found = _read_lock(lock)
+    return found if _is_this_run(found) else _other_run(lock)
+
+
 def _this_run() -> Run:
     process = psutil.Process()
     return Run(host=socket.gethostname(), pid=process.pid, started=_started(process))

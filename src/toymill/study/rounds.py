@@ -1,106 +1,87 @@
-"""Adding toys for the precision of a limit that is asked for, round by round.
+"""Adding toys for the precision of an answer that is asked for, round by round.
 
 The toys of a round are decided by those of the rounds before alone, so that the same study has the same toys whenever it
-is interrupted.
+is interrupted. What a section wants of its toys is told by ``limit_rounds`` and ``interval_rounds``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from toymill.config.sections import BACKGROUND, signal
 from toymill.inference.allocation import toys_for
-from toymill.inference.limit_records import Limit, UpperLimit
 from toymill.results.answers import Precision
 from toymill.results.design import Design, Round
 from toymill.study.layout import PART
 
-PRECISE = ("observed", "-1", "0", "1")
-"""The limits whose errors are made as small as is asked for, where they lie among the tested values."""
+SURER = 0.95
+"""Of the error that is asked for, which more toys are to have: it is itself known to some percent."""
 
-_WORDS = {"observed": "observed", "-1": "expected, -1 σ", "0": "expected, median", "1": "expected, +1 σ"}
 _MOST = 10.0  # times the toys of an ensemble, in a round
-_SURER = 0.95  # of the error that is asked for: it is itself known to some percent
 
 
-def next_round(design: Design, limits: Callable[[], UpperLimit], precision: float, most: int = PART) -> Design:
+class Wanted(NamedTuple):
+    """What a section wants of its toys.
+
+    Attributes:
+        ensembles: the ensembles that it is answered from, and the value of the parameter of interest of each, J of them.
+        errors: the relative Monte Carlo error of each of its numbers; None where it is not known.
+        variances: of the numbers whose errors are to be small, what the toys of each ensemble add to the variance, (L, J).
+        targets: the variances that these are to have, (L,).
+        doubled: ensembles that are to have twice their toys at least.
+    """
+
+    ensembles: Mapping[str, float]
+    errors: Mapping[str, float | None]
+    variances: Sequence[Sequence[float]]
+    targets: Sequence[float]
+    doubled: Sequence[str]
+
+
+def next_round(design: Design, wanted: Mapping[str, Callable[[], Wanted]], most: int = PART) -> Design:
     """The design with the toys that the next round adds; the same one where there is nothing to add.
 
     Args:
         design: the design of the round before.
-        limits: makes the limits from the toys of that design.
-        precision: the relative error that is asked for.
+        wanted: what each section with a precision wants of its toys, by its key; made from the toys of that design.
         most: toys of an ensemble beyond which none are added.
     """
-    limit = design.limit
-    assert limit is not None
-    if limit.rounds and limit.rounds[-1].added == 0:
+    sections = {key: getattr(design, key) for key in wanted}
+    if all(item.rounds and item.rounds[-1].added == 0 for item in sections.values()):
         return design
-    found = limits()
-    counts = more_toys(found, design, precision, most)
-    names = limit_ensembles(design)
-    done = Round(
-        toys=sum(design.ensembles[name].toys for name in names),
-        errors={name: _relative(item) for name, item in limits_by_name(found).items()},
-        added=sum(counts[name] - design.ensembles[name].toys for name in names),
-    )
-    ensembles = {
-        name: item.model_copy(update={"toys": counts.get(name, item.toys)}) for name, item in design.ensembles.items()
+    found = {key: of() for key, of in wanted.items()}
+    counts = {name: item.toys for name, item in design.ensembles.items()}
+    for item in found.values():
+        for name, toys in more_toys(item, design, most).items():
+            counts[name] = max(counts[name], toys)
+    done = {
+        key: Round(
+            toys=toys_of(design, item.ensembles),
+            errors=dict(item.errors),
+            added=sum(counts[name] for name in item.ensembles) - toys_of(design, item.ensembles),
+        )
+        for key, item in found.items()
     }
-    added = limit.model_copy(update={"rounds": [*limit.rounds, done]})
-    return design.model_copy(update={"limit": added, "ensembles": ensembles})
+    added = {key: item.model_copy(update={"rounds": [*item.rounds, done[key]]}) for key, item in sections.items()}
+    ensembles = {name: item.model_copy(update={"toys": counts[name]}) for name, item in design.ensembles.items()}
+    return design.model_copy(update={**added, "ensembles": ensembles})
 
 
-def precision_reached(found: UpperLimit, design: Design, asked: float) -> Precision:
-    """What the errors of a limit are in the end, beside what was asked for."""
-    assert design.limit is not None
-    errors = {name: _relative(item) for name, item in limits_by_name(found).items() if name in PRECISE}
-    known = {name: error for name, error in errors.items() if error is not None}
-    unknown = [_WORDS[name] for name, error in errors.items() if error is None]
-    reached = not unknown and max(known.values()) <= asked
-    toys = sum(design.ensembles[name].toys for name in limit_ensembles(design))
-    told = ", ".join(f"{100 * error:.2g} % ({_WORDS[name]})" for name, error in known.items()) or "not known"
-    rounds = sum(item.added > 0 for item in design.limit.rounds)
-    sentence = (
-        f"A precision of {100 * asked:.3g} % was asked for and {'reached' if reached else 'not reached'}: the errors are "
-        f"{told}, by {toys:,} toys, to which {rounds} {'round has' if rounds == 1 else 'rounds have'} added."
-        + (f" Not known among the tested values: {', '.join(unknown)}." if unknown else "")
-    )
-    return Precision(asked=asked, reached=reached, rounds=design.limit.rounds, sentence=sentence)
-
-
-def limits_by_name(found: UpperLimit) -> dict[str, Limit]:
-    """The observed limit, if there is one, and the expected ones."""
-    observed = {} if found.observed is None else {"observed": found.observed}
-    return {**observed, **found.expected}
-
-
-def limit_ensembles(design: Design) -> list[str]:
-    """The ensembles of a limit: with each signal, and without."""
-    assert design.limit is not None
-    return [*(signal(k + 1) for k in range(len(design.limit.values))), BACKGROUND]
-
-
-def more_toys(found: UpperLimit, design: Design, precision: float, most: int = PART) -> Mapping[str, int]:
-    """The toys of each ensemble of a limit at the end of the next round.
+def more_toys(wanted: Wanted, design: Design, most: int = PART) -> dict[str, int]:
+    """The toys of each ensemble of a section at the end of the next round.
 
     They are of the least cost for which every error is small enough, if each part of its variance falls as one over the
     toys that it is of (``allocation.toys_for``); a toy costs as many fits as it has. In one round an ensemble grows ten
-    times at most, and to ``most`` toys at most: ``PART`` are counted by one job. An expected limit that is known, but from
-    too few toys for an error, doubles the background-only toys.
+    times at most, and to ``most`` toys at most: ``PART`` are counted by one job.
     """
-    names = limit_ensembles(design)
+    names = list(wanted.ensembles)
     before = np.array([design.ensembles[name].toys for name in names])
-    known = [item for name, item in limits_by_name(found).items() if name in PRECISE and item.value is not None]
-    rows = [[*item.variance.signal, item.variance.background] for item in known if item.variance is not None]
-    targets = [(_SURER * precision * item.value) ** 2 for item in known if item.variance is not None and item.value]
-    costs = [1 + len({*design.ensembles[name].tests, *_own(design, name)}) for name in names]
-    after = toys_for(rows, before, targets, costs) if rows else before.astype(float)
-    if any(item.variance is None for item in known):
-        after[-1] = max(after[-1], 2 * before[-1])
+    costs = [1 + len({*design.ensembles[name].tests, value}) for name, value in wanted.ensembles.items()]
+    after = toys_for(wanted.variances, before, wanted.targets, costs) if wanted.variances else before.astype(float)
+    after = np.where([name in wanted.doubled for name in names], np.maximum(after, 2 * before), after)
     tops = np.maximum(before, np.minimum(_MOST * before, most)).astype(int).tolist()
     return {
         name: max(min(_rounded(item), top), least)
@@ -108,15 +89,31 @@ def more_toys(found: UpperLimit, design: Design, precision: float, most: int = P
     }
 
 
-def _own(design: Design, name: str) -> set[float]:
-    """The value of the parameter of interest that an ensemble of a limit is thrown at."""
-    assert design.limit is not None
-    numbered = dict(zip(limit_ensembles(design), [*design.limit.values, 0.0], strict=True))
-    return {numbered[name]}
+def toys_of(design: Design, ensembles: Mapping[str, float]) -> int:
+    """All toys of some ensembles."""
+    return sum(design.ensembles[name].toys for name in ensembles)
 
 
-def _relative(limit: Limit) -> float | None:
-    return limit.error / limit.value if limit.error is not None and limit.value else None
+def precision(asked: float, errors: Mapping[str, float | None], toys: int, rounds: Sequence[Round]) -> Precision:
+    """What was reached of a precision.
+
+    Args:
+        asked: the relative error that was asked for.
+        errors: what is reached of each number, by its words in the sentence; None where it is not known.
+        toys: of all ensembles.
+        rounds: those that were done.
+    """
+    known = {words: error for words, error in errors.items() if error is not None}
+    unknown = [words for words, error in errors.items() if error is None]
+    reached = not unknown and max(known.values(), default=0.0) <= asked
+    told = ", ".join(f"{100 * error:.2g} % ({words})" for words, error in known.items()) or "not known"
+    number = sum(item.added > 0 for item in rounds)
+    sentence = (
+        f"A precision of {100 * asked:.3g} % was asked for and {'reached' if reached else 'not reached'}: the errors are "
+        f"{told}, by {toys:,} toys, to which {number} {'round has' if number == 1 else 'rounds have'} added."
+        + (f" Not known among the tested values: {', '.join(unknown)}." if unknown else "")
+    )
+    return Precision(asked=asked, reached=reached, rounds=list(rounds), sentence=sentence)
 
 
 def _rounded(count: float) -> int:
