@@ -52,7 +52,7 @@ def _form(value: object) -> str:
 
 
 Patches = Annotated[
-    Annotated[Source, Tag("one")]
+    Annotated[Source, Tag("[source]")]
     | Annotated[
         list[
             Annotated[
@@ -65,7 +65,7 @@ Patches = Annotated[
         Field(min_length=1),
         Tag("files"),
     ],
-    Discriminator(lambda value: "one" if _form(value) in {"str", "Remote"} else "files"),
+    Discriminator(lambda value: "[source]" if _form(value) in {"str", "Remote"} else "files"),
 ]
 
 

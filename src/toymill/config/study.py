@@ -404,7 +404,7 @@ def _explain(error: ErrorDetails) -> str:
     steps = list(error["loc"])
     at = 1 if steps[:1] == ["model"] else 3 if steps[2:3] == ["thrown_from"] else len(steps)
     kind = steps.pop(at) if len(steps) > at and steps[at] in KINDS else "workspace"
-    tags = {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch", "one"}
+    tags = {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch", "[source]"}
     location = [str(step) for step in steps if step not in tags]
     key = ".".join(location)
     got = json.dumps(error["input"], default=str)
