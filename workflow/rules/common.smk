@@ -46,6 +46,13 @@ try:
     for path in workflow.overwrite_configfiles or workflow.configfiles:
         check_yaml(path)
     STATED = read_study(config)
+    if workflow.is_main_process and STATED.scan and STATED.scan.missing:
+        # The patches of a scan tell which jobs there are.
+        from toymill.study.fetch import fetch
+
+        for remote in STATED.scan.missing:
+            fetch(remote, remote.local)
+        STATED = read_study(config)
     if workflow.is_main_process:
         check_inputs(STATED)
 except ToymillError as error:

@@ -56,7 +56,8 @@ class FitConfig(Strict):
     """Largest estimated distance to the minimum of a certified fit, in units of the negative log-likelihood."""
     audit: Literal["auto"] | Annotated[int, Field(ge=0, strict=True)] = "auto"
     """Toys of each ensemble that are fitted again with iminuit, once its fits are done: a number, or `auto` for as many
-    as take a tenth of the time of the fits, and 5 at least. Of the ensembles of questions, one of each kind."""
+    as take a tenth of the time of the fits, and 5 at least. Of the ensembles of questions, one of each kind; of a scan,
+    the first, the middle and the last point."""
     audit_tolerance: Annotated[Number, Field(gt=0)] = 1e-4
     """A fit of ours has missed the minimum if iminuit's negative log-likelihood lies lower by more than this."""
     max_failed: Annotated[Number, Field(ge=0, le=1)] = 0.001
@@ -149,7 +150,9 @@ class Study(Strict):
     @property
     def remotes(self) -> list[Remote]:
         """What has to be downloaded for any of them, each once."""
-        return list({str(item.local): item for model in self.models.values() for item in model.remotes}.values())
+        every = [item for model in self.models.values() for item in model.remotes]
+        every += self.scan.remotes if self.scan else []
+        return list({str(item.local): item for item in every}.values())
 
     @property
     def contents(self) -> dict[str, list[str]]:
@@ -329,11 +332,13 @@ def check_inputs(study: Study) -> None:
                 download = "" if isinstance(model, PythonConfig) else " A download is a mapping of url and sha256."
                 msg = f"{place}.{key}: there is no file {item!r} in {Path.cwd()}.{download}"
                 raise ToymillError(msg)
-        for remote in model.remotes:
-            if is_file(remote.local) and not remote.is_as_fetched():
-                msg = f"{place}: {remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
-                raise ToymillError(msg)
+    for remote in study.remotes:
+        if is_file(remote.local) and not remote.is_as_fetched():
+            msg = f"{remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
+            raise ToymillError(msg)
     if study.scan:
+        if study.scan.missing:
+            return
         grid_of(study.scan)
     known = {
         place: facts_of(model, place)
@@ -398,7 +403,7 @@ def _explain(error: ErrorDetails) -> str:
     steps = list(error["loc"])
     at = 1 if steps[:1] == ["model"] else 3 if steps[2:3] == ["thrown_from"] else len(steps)
     kind = steps.pop(at) if len(steps) > at and steps[at] in KINDS else "workspace"
-    tags = {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch"}
+    tags = {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch", "[source]"}
     location = [str(step) for step in steps if step not in tags]
     key = ".".join(location)
     got = json.dumps(error["input"], default=str)
@@ -441,7 +446,7 @@ def _known_keys(location: list[str], kind: str) -> list[str]:
     elif location[0] == "model" and len(location) > 1:
         classes = inside[location[1]]
     elif location[0] == "scan" and len(location) > 1:
-        classes = [ScanPatch]
+        classes = [ScanPatch, Remote]
     else:
         classes = [sections[location[0]]]
     return [key for item in classes for key in item.model_fields]
