@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple, Protocol, TypeVar
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from toymill.config.model import Number, Strict
 from toymill.config.scan import ScanConfig
@@ -14,17 +14,19 @@ from toymill.config.scan import ScanConfig
 MOST_POINTS = 99
 """Tested values of one section."""
 
+_ROUNDING = 1e-9
+
 BACKGROUND, INJECTED, BEST_FIT = "background", "injected", "best-fit"
 """Names of the ensembles without a signal, with the injected one, and at the best fit to the observed data."""
 
 
-def _once(levels: list[float]) -> list[float]:
-    """Refuse a level that is given twice."""
-    twice = [level for k, level in enumerate(levels) if level in levels[:k]]
+def _once(items: list[Item] | None) -> list[Item] | None:
+    """Refuse an item that is given twice."""
+    twice = [item for k, item in enumerate(items or []) if items and item in items[:k]]
     if twice:
-        msg = f"{twice[0]:g} is there twice; name each level once"
+        msg = f"{twice[0]} is there twice; name each once"
         raise ValueError(msg)
-    return levels
+    return items
 
 
 def _ascending(values: list[float] | None) -> list[float] | None:
@@ -34,6 +36,16 @@ def _ascending(values: list[float] | None) -> list[float] | None:
         raise ValueError(msg)
     return values
 
+
+Asked = TypeVar("Asked")
+Item = TypeVar("Item")
+
+Section = Annotated[
+    Annotated[Asked, Tag("section")] | Annotated[Literal[False], Tag("off")],
+    Discriminator(lambda value: "off" if value is False else "section"),
+    BeforeValidator(lambda value: {} if value is None or value is True else value),
+]
+"""A section, or false where a study has none; its key alone, or true, takes every default."""
 
 Toys = Annotated[int, Field(ge=100, le=10**10, strict=True)]
 
@@ -70,6 +82,24 @@ class LimitConfig(Strict):
         return self.points if self.values is None else len(self.values)
 
 
+class BergerBoosConfig(Strict):
+    """p-values that hold whatever the nuisance parameters are: the largest over a confidence set of them, plus beta."""
+
+    beta: Annotated[Number, Field(gt=0, le=0.1)] = 0.001
+    """1 - the confidence level of the set; it is added to the largest p-value."""
+    parameters: Annotated[list[str], Field(min_length=1, max_length=9)] | None = None
+    """The nuisance parameters that the set is of; null takes the one most correlated with the parameter of interest."""
+    points: Annotated[int, Field(ge=2, le=9, strict=True)] = 4
+    """Points along each of them, evenly from end to end of the set, at which toys are thrown beside those at the fit."""
+
+    _differ = field_validator("parameters")(_once)
+
+    @property
+    def count(self) -> int:
+        """Points of the set at each tested value."""
+        return self.points * len(self.parameters or [""])
+
+
 class IntervalConfig(Strict):
     """Confidence intervals of the parameter of interest by the Neyman construction (Feldman and Cousins)."""
 
@@ -88,8 +118,19 @@ class IntervalConfig(Strict):
     """Monte Carlo error of each end, relative to its distance from the best fit, for which toys are added at the tested
     values next to the ends and at undecided ones, in up to four rounds; null adds none."""
 
+    berger_boos: Section[BergerBoosConfig] = False
+    """p-values that hold whatever the nuisance parameters are, by the method of Berger and Boos; `berger_boos: {}` takes
+    every default."""
+
     _differ = field_validator("levels")(_once)
     _ascend = field_validator("values")(_ascending)
+
+    @model_validator(mode="after")
+    def _rejects_something(self) -> IntervalConfig:
+        if self.berger_boos and self.berger_boos.beta >= (1 - max(self.levels)) * (1 - _ROUNDING):
+            msg = f"berger_boos.beta is {self.berger_boos.beta:g}, and is to be less than 1 - {max(self.levels):g}, the level"
+            raise ValueError(msg)
+        return self
 
     @property
     def count(self) -> int:
@@ -119,15 +160,6 @@ class ImpactsConfig(Strict):
     toys: Toys = 20000
     """Toys at the best fit to the observed data, whose estimates vary with what is thrown."""
 
-
-Asked = TypeVar("Asked")
-
-Section = Annotated[
-    Annotated[Asked, Tag("section")] | Annotated[Literal[False], Tag("off")],
-    Discriminator(lambda value: "off" if value is False else "section"),
-    BeforeValidator(lambda value: {} if value is None or value is True else value),
-]
-"""A section, or false where a study has none; its key alone, or true, takes every default."""
 
 SECTIONS: dict[str, type[Strict]] = {
     "limit": LimitConfig,
@@ -196,6 +228,12 @@ def at_tested(study: Asking) -> list[str]:
     return [known.get(value, name) for name, value in zip(own, study.interval.values, strict=True)]
 
 
+def at_set(study: Asking, number: int) -> list[str]:
+    """Names of the ensembles at points of the nuisance parameters' set, of a tested value of the interval, from 1."""
+    settings = study.interval and study.interval.berger_boos
+    return [f"interval-{number:02d}-{k}" for k in range(1, settings.count + 1)] if settings else []
+
+
 def tilted(number: int) -> str:
     """Name of an ensemble that reaches the tail of q_0, by its number from 1."""
     return f"tilted-{number}"
@@ -207,7 +245,7 @@ TILTS = 2
 
 def audited(study: Asking) -> list[str]:
     """The ensembles of sections of which toys are fitted again with iminuit: one of each kind."""
-    return list({name.rpartition("-")[0] or name: name for name in needs(study)}.values())
+    return list({name.partition("-")[0]: name for name in needs(study)}.values())
 
 
 def needs(study: Asking) -> Mapping[str, Need]:
@@ -225,8 +263,9 @@ def needs(study: Asking) -> Mapping[str, Need]:
         if study.limit.injected is not None:
             need(INJECTED, study.limit.background_toys, "limit")
     if study.interval:
-        for name in at_tested(study):
-            need(name, study.interval.toys, "interval")
+        for number, name in enumerate(at_tested(study), 1):
+            for each in (name, *at_set(study, number)):
+                need(each, study.interval.toys, "interval")
     if study.discovery:
         need(BACKGROUND, study.discovery.toys, "discovery")
         for number in range(1, TILTS + 1):

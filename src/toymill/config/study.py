@@ -30,6 +30,7 @@ from toymill.config.scan import ScanConfig, ScanPatch, grid_of
 from toymill.config.sections import (
     HYBRID,
     SECTIONS,
+    BergerBoosConfig,
     DiscoveryConfig,
     GoodnessOfFitConfig,
     ImpactsConfig,
@@ -173,6 +174,9 @@ class Study(Strict):
         if weighted and self.nuisances == "hybrid":
             msg = f"nuisances: hybrid is for {' and '.join(HYBRID)}; {weighted[0]} needs toys that fluctuate as the data do"
             raise ValueError(msg)
+        if self.interval and self.interval.berger_boos and self.nuisances == "hybrid":
+            msg = "interval.berger_boos: needs toys at fixed nuisance parameters, and nuisances: hybrid draws them. Choose one"
+            raise ValueError(msg)
         taken = {name.lower() for name in self.ensembles} & needs(self).keys()
         if taken:
             msg = f"ensembles: {sorted(taken)[0]} is the name of an ensemble of {asked[0]}. Choose another"
@@ -307,6 +311,12 @@ def check_sections(study: Study, facts: Facts) -> None:
         except ToymillError as error:
             msg = f"{key}: {error}"
             raise ToymillError(msg) from None
+    of_set = study.interval and study.interval.berger_boos
+    for name in of_set.parameters or [] if of_set else []:
+        free = [key for key, fixed in zip(facts.parameters.names, facts.parameters.fixed, strict=True) if not fixed]
+        if name not in free or name == poi:
+            msg = f"interval.berger_boos.parameters: {name!r} is no free nuisance parameter. {nearest(name, sorted({*free} - {poi}))}"
+            raise ToymillError(msg)
     for value in study.interval.values or [] if study.interval else []:
         if value < 0 and study.interval and study.interval.statistic == "ttilde":
             msg = f"interval.values: {value:g} is negative, which ttilde does not allow. Test others, or choose t."
@@ -437,8 +447,8 @@ def _known_keys(location: list[str], kind: str) -> list[str]:
         classes: list[type[BaseModel]] = [Study]
     elif location[0] == "model" and len(location) > 1:
         classes = inside[location[1]]
-    elif location[0] == "scan" and len(location) > 1:
-        classes = [ScanPatch]
+    elif len(location) > 1 and location[0] in ("scan", "interval"):
+        classes = [ScanPatch if location[0] == "scan" else BergerBoosConfig]
     else:
         classes = [sections[location[0]]]
     return [key for item in classes for key in item.model_fields]

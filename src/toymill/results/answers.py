@@ -10,10 +10,11 @@ from pydantic import TypeAdapter
 from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
 from toymill.inference.goodness_of_fit import GoodnessOfFit
 from toymill.inference.impacts import Decomposition, Impact
+from toymill.inference.interval_coverage import CoverageVerdict
 from toymill.inference.interval_verdicts import AsymptoticInterval, EndVerdict
 from toymill.inference.limit_records import Limit, UpperLimit
 from toymill.inference.mixture import MixtureTail
-from toymill.inference.neyman import NeymanIntervals
+from toymill.inference.neyman_records import NeymanIntervals
 from toymill.inference.p_values import PValue
 from toymill.inference.verdicts import AsymptoticVerdict
 from toymill.record import FileRecord, LevelText, Record, SigmaText
@@ -68,17 +69,30 @@ class EndVerdicts(Record):
     """The upper end."""
 
 
+class CoverageVerdicts(Record):
+    """Whether the intervals of one level hold the truth often enough, over the tested values."""
+
+    toys: CoverageVerdict | None
+    """The interval from toys, by halves of them; null with too few."""
+    asymptotic: CoverageVerdict | None
+    """The asymptotic one; null without certified toys."""
+
+
 class IntervalAnswer(Record):
     """Confidence intervals of the parameter of interest."""
 
     statistic: str
     """What orders the data: t or ttilde."""
+    over_set: str | None
+    """What p-values are the largest over, in words; null where they are of toys at the fits to the observed data alone."""
     toys: NeymanIntervals
     """The intervals from toys."""
     asymptotic: dict[LevelText, AsymptoticInterval]
     """The asymptotic interval of each level."""
     verdicts: dict[LevelText, EndVerdicts]
     """Whether the asymptotic interval of each level may be used."""
+    coverage: dict[LevelText, CoverageVerdicts]
+    """Whether the intervals of each level cover."""
     precision: Precision | None
     """The precision that was asked for; null without one."""
 

@@ -62,6 +62,10 @@ class DesignedInterval(Record):
     """The tested values, ascending."""
     asymptotic: dict[LevelText, AsymptoticInterval]
     """The asymptotic interval of each level, by which they were placed."""
+    distances: list[float] | None
+    """(μ - L)/σ of each tested value from a lower bound L that the data are near to; null where they are near to none."""
+    nuisances: list[str]
+    """The nuisance parameters of a confidence set, over which p-values are the largest; empty without one."""
     rounds: list[Round]
     """The rounds in which toys are added for the precision that is asked for, as far as they are done."""
 
