@@ -18,16 +18,13 @@ LONG ?=
 CUDA ?= $(if $(filter gpu,$(PROFILE)),12)
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
-# Snakemake keeps copies of what it reads in a cache; here, since a home may be missing or not writable.
-SNAKEMAKE := XDG_CACHE_HOME="$(CURDIR)/.snakemake/toymill/cache" $(BIN)/snakemake --workflow-profile workflow/profiles/$(PROFILE) $(if $(CORES),--cores $(CORES))
 EXECUTOR := $(shell sed -n 's/^executor: *//p' workflow/profiles/$(PROFILE)/config.yaml)
 LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf.py docs/figures
 
 .PHONY: study test test-all test-slurm lint bench setup setup-dev lock schema format clean
 
 study: setup $(EXECUTOR:%=$(VENV)/.%) $(CUDA:%=$(VENV)/.cuda%)
-	@$(BIN)/python -m toymill.config.yaml_file $(CONFIG)
-	$(SNAKEMAKE) $(if $(CONFIG),--configfile $(CONFIG))
+	$(BIN)/toymill run $(or $(CONFIG),config/config.yaml) --workflow-profile $(PROFILE) $(if $(CORES),--cores $(CORES))
 
 test: setup-dev
 	$(PYTEST) -m "not long"

@@ -16,5 +16,6 @@ with reported(snakemake.log):
         by_ensemble(snakemake.input.fits),
         by_ensemble(snakemake.input.tallies),
         read_answers(snakemake.input.answers, snakemake.input.scan),
+        by_ensemble(snakemake.input.intervals),
     )
     write_summary(snakemake.output.json, snakemake.output.hdf5, summarize(study, description, *parts))

@@ -5,6 +5,7 @@ a test's study, and whichever pytest-xdist worker want it. (The check of a state
 clear what JAX holds in memory.) The folder is new in every run, unless JAX_COMPILATION_CACHE_DIR names one.
 """
 
+import functools
 import json
 import os
 import shutil
@@ -68,6 +69,18 @@ def hww():
 @pytest.fixture(scope="session")
 def onoff():
     return toymill.read_workspace(ROOT / "tests/data/onoff.json")
+
+
+@pytest.fixture(scope="session")
+def small_studies(root, tmp_path_factory):
+    """The results of a small study, by what it keeps of its fits: ``small_studies("all")`` is its folder."""
+    import studies
+
+    @functools.cache
+    def folder(keep):
+        return studies.finished(tmp_path_factory.mktemp(keep) / "small", studies.on_off(root, keep=keep))
+
+    return folder
 
 
 # The arrays of the two have other shapes, 69 and 70 parameters among them, so that each has programs of its own.

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from toymill.models.user import PoissonConstraint as PoissonConstraint
     from toymill.models.user import define_model as define_model
     from toymill.parameters import Parameters as Parameters
+    from toymill.results.opened import Results as Results
+    from toymill.results.opened import open_results as open_results
     from toymill.toys import throw as throw
 
 _HOMES = {
@@ -50,6 +52,7 @@ _HOMES = {
     "Parameters": "toymill.parameters",
     "PoissonConstraint": "toymill.models.user",
     "Ratios": "toymill.inference.testing",
+    "Results": "toymill.results.opened",
     "Status": "toymill.fitting.status",
     "ToymillError": "toymill.errors",
     "ToymillWarning": "toymill.errors",
@@ -60,6 +63,7 @@ _HOMES = {
     "fit_tests": "toymill.fitting.conditional",
     "lep_ratio": "toymill.inference.likelihood_ratios",
     "load_model": "toymill.models.load",
+    "open_results": "toymill.results.opened",
     "profile_interval": "toymill.fitting.intervals",
     "q_0": "toymill.inference.likelihood_ratios",
     "q_mu": "toymill.inference.likelihood_ratios",
@@ -82,6 +86,7 @@ __all__ = [
     "Parameters",
     "PoissonConstraint",
     "Ratios",
+    "Results",
     "Status",
     "ToymillError",
     "ToymillWarning",
@@ -92,6 +97,7 @@ __all__ = [
     "fit_tests",
     "lep_ratio",
     "load_model",
+    "open_results",
     "profile_interval",
     "q_0",
     "q_mu",

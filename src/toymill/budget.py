@@ -33,5 +33,8 @@ TOYS = 2**26
 SHARD_ROWS = 2**26
 """Fits that are read from shards at once, if a block of toys is no larger."""
 
+OPENED_FRAME = 2**31
+"""The largest frame that is made of stored fits in a user's session."""
+
 HDF5_CHUNK = 2**18
 """A chunk of a dataset, which is written and checked at once."""

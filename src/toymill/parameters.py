@@ -23,6 +23,7 @@ IN_PLACE_OF = {"/": "\u2215", ".": "\u2024"}
 """What names have in HDF5 files for letters that have a meaning there: a slash, and the dots of ``.`` and ``..``."""
 
 _LONGEST_NAME = 500
+_SHOWN = 8  # names in a repr
 
 
 def why_no_name(name: str) -> str:
@@ -33,7 +34,7 @@ def why_no_name(name: str) -> str:
     return f"a name cannot have the character {found[0]!a}. Give it another name." if found else ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Parameters:
     """The parameters of a model, in the model's order.
 
@@ -51,6 +52,11 @@ class Parameters:
     bounds: Float[np.ndarray, "parameter 2"]
     fixed: Bool[np.ndarray, " parameter"]
     constraint: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        some = ", ".join(self.names[:_SHOWN]) + (", …" if len(self) > _SHOWN else "")
+        constrained = sum(kind != "none" for kind in self.constraint)
+        return f"<{len(self)} parameters, {int(self.fixed.sum())} fixed, {constrained} constrained: {some}>"
 
     def __len__(self) -> int:
         return len(self.names)

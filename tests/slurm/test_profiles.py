@@ -54,10 +54,12 @@ def test_a_dry_run_has_every_job(root, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", PROFILES)
-@pytest.mark.parametrize("rule", ["fit", "pilot", "audit", "compare", "aggregate", "tally", "finish"])
+@pytest.mark.parametrize(
+    "rule", ["fit", "profile_intervals", "pilot", "audit", "compare", "aggregate", "tally", "finish"]
+)
 def test_profiles_ask_for_the_same(profiles, name, rule):
     memory, minutes, gpus = asked(profiles, name, rule, 1)
-    on_gpu = name == "gpu" and rule in ("fit", "pilot")
+    on_gpu = name == "gpu" and rule in ("fit", "profile_intervals", "pilot")
     assert gpus == on_gpu
     if not on_gpu:
         assert memory == asked(profiles, "slurm", rule, 1)[0]

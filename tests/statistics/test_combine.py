@@ -149,6 +149,16 @@ def test_hybrid_limit_of_four_channels(root, count):
     assert found.error < 1.1 / np.sqrt(count)
 
 
+@pytest.mark.long
+def test_a_study_of_four_channels(root, tmp_path):
+    """The same from a study's section, with its expected limits."""
+    path = root / "tests/data/combine/hww4ch-1fb-B-mH140.json"
+    asked = {"statistic": "lep", "values": [1.2, 1.45, 1.6, 1.75, 2.0], "toys": 20_000, "background_toys": 20_000}
+    content = {"study": "hww", "model": {"path": str(path), "modifier_settings": LOGNORMAL}, "nuisances": "hybrid"}
+    found = finish(read_study({**content, "limit": asked}), tmp_path)[2].answers.limit.toys.observed
+    assert near((found.value, np.hypot(found.error, found.interpolation)), (1.6365, 0.0024))
+
+
 def test_of_one_count_every_statistic_orders_hybrid_toys_alike():
     """With auxiliary data held, the Tevatron's statistic and LEP's fall with the count."""
     model = toymill.read_workspace(counting("B", 6), modifier_settings=LOGNORMAL)
@@ -158,11 +168,12 @@ def test_of_one_count_every_statistic_orders_hybrid_toys_alike():
     assert (np.diff(toymill.lep_ratio(model, data, 5.0)) < 0).all()
 
 
-def test_a_study_of_hybrid_toys(tmp_path):
+@pytest.mark.parametrize("statistic", ["qtilde", "lep"])
+def test_a_study_of_hybrid_toys(statistic, tmp_path):
     """With one count q̃_μ orders hybrid toys as LEP's statistic does: the limit is Combine's, and the integral's."""
     path = tmp_path / "count.json"
     path.write_text(json.dumps(counting("B", 6)))
-    asked = {"values": [5.0, 6.5, 7.2, 8.0, 9.0], "toys": 20_000, "background_toys": 20_000}
+    asked = {"values": [5.0, 6.5, 7.2, 8.0, 9.0], "toys": 20_000, "background_toys": 20_000, "statistic": statistic}
     content = {"study": "hybrid", "model": {"path": str(path), "modifier_settings": LOGNORMAL}, "nuisances": "hybrid"}
     _, design, summary = finish(read_study({**content, "limit": asked}), tmp_path)
     assert design.nuisances == "hybrid"

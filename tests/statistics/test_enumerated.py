@@ -5,6 +5,7 @@ their distribution would tell; of numbers that are right one of these tests in 3
 """
 
 import itertools
+import json
 
 import counting_experiments as closed
 import enumerated_experiments as exact
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.stats
+from asked import finish
 from builders import bare, workspace
 
 import toymill
+from toymill.config.study import read_study
 from toymill.inference.crossing import z_of
 from toymill.inference.limits import SIGMAS, upper_limit
 from toymill.inference.p_values import tie_tolerance
@@ -30,14 +33,18 @@ CASES = {  # of each experiment 16 observations
 }
 
 
-def model_of(experiment):
+def workspace_of(experiment):
     """The experiment as a workspace; mu is not negative."""
     free = [] if experiment.tau is None else [bare("normfactor", "gamma")]
     channels = {"1": {"s": (experiment.signal, []), "b": (experiment.background, free)}}
     if experiment.tau is not None:
         channels["2"] = {"b": ([experiment.tau], free)}
     bounds = [{"name": name, "bounds": [[0.0, 100.0]], "inits": [1.0]} for name in ["mu", *(["gamma"] if free else [])]]
-    return toymill.read_workspace(workspace(channels, bounds))
+    return workspace(channels, bounds)
+
+
+def model_of(experiment):
+    return toymill.read_workspace(workspace_of(experiment))
 
 
 def outcomes_of(experiment):
@@ -106,6 +113,57 @@ def test_pulls_are_standard_normal(pulls, column, name):
     assert abs(np.mean(of)) < 3.3 / np.sqrt(48)
     assert scipy.stats.chi2(48).cdf(np.sum(of**2)) == pytest.approx(0.5, abs=0.4995)
     assert scipy.stats.kstest(of, "norm").pvalue > 1e-3
+
+
+def ratio(statistic, experiment, mu, outcomes):
+    """-2 ln of the likelihoods with and without signal, at gamma = 1 (LEP) or each at its conditional fit (Tevatron)."""
+    found = []
+    for value in (mu, 0.0):
+        held = np.full(len(outcomes), float(value))
+        gamma = np.ones(len(outcomes)) if statistic == "lep" else experiment.gamma(held, outcomes)
+        found.append(experiment.nll(held, gamma, outcomes))
+    return 2 * (found[0] - found[1])
+
+
+@pytest.mark.parametrize("statistic", ["lep", "tevatron"])
+def test_a_study_with_the_ratio_of_likelihoods(statistic, tmp_path):
+    """Two bins and a measured background: CLs, the observed limit and the median one beside those of all outcomes."""
+    observed, values = (3, 4, 5), np.array([1.2, 2.0, 2.7, 3.5, 4.5])
+    outcomes, _ = outcomes_of(TWO_BINS)
+    own = int(np.flatnonzero((outcomes == observed).all(axis=1))[0])
+    exact_cls = []
+    for mu in values:
+        q = np.round(ratio(statistic, TWO_BINS, mu, outcomes), 6)
+        order = np.argsort(q)
+        tails = [np.cumsum(TWO_BINS.probability(truth, observed, outcomes)[order][::-1])[::-1] for truth in (mu, 0.0)]
+        first = np.searchsorted(q[order], q)
+        exact_cls.append(tails[0][first] / tails[1][first])
+    z = z_of(np.array(exact_cls))
+    exact_limit = np.array([np.interp(scipy.stats.norm.ppf(0.95), column, values) for column in z.T])
+
+    spec = workspace_of(TWO_BINS)
+    for item, data in zip(spec["observations"], (observed[:2], observed[2:]), strict=True):
+        item["data"] = [float(count) for count in data]
+    (tmp_path / "bins.json").write_text(json.dumps(spec))
+    section = {"statistic": statistic, "values": values.tolist(), "toys": 4000, "background_toys": 8000}
+    study = read_study({"study": "ratio", "model": str(tmp_path / "bins.json"), "limit": section})
+    answer = finish(study, tmp_path)[2].answers.limit
+    found = answer.toys
+    assert (answer.statistic, found.why_unweighted) == (statistic, None)
+    for k, point in enumerate(found.points):
+        counted, weighted = point.observed, point.weighted
+        assert abs(counted.value - exact_cls[k][own]) < 4 * (counted.error or 0.01)
+        assert abs(weighted.cls - exact_cls[k][own]) < 4 * weighted.cls_error
+    assert abs(found.observed.value - exact_limit[own]) < 4 * found.observed.error
+    ranked = np.argsort(exact_limit)
+    upto = np.cumsum(TWO_BINS.probability(0.0, observed, outcomes)[ranked])
+    median, beside = found.expected["0"], [exact_limit[ranked][np.searchsorted(upto, at)] for at in (0.49, 0.51)]
+    assert beside[0] - 4 * median.error < median.value < beside[1] + 4 * median.error
+    if statistic == "lep":
+        assert (answer.asymptotic, answer.verdict) == (None, None)
+        assert "LEP has no asymptotic formula" in answer.why_no_asymptotic
+    else:
+        assert answer.asymptotic.observed.value == pytest.approx(found.observed.value, rel=0.2)
 
 
 def test_the_enumeration_is_right():

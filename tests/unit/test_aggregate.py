@@ -106,6 +106,27 @@ def test_numbers_are_those_of_the_fits(done, summary):
     assert profile.coverage == pytest.approx(np.mean(t <= 3.841458820694124))
 
 
+def test_quantiles_are_those_of_the_fits(done, summary):
+    """To the width of a cell; those of the pulls too. The interval of the least is from order statistics."""
+    _, _, files = done
+    parts = [read_shard(path) for path in files["one"]]
+    mu = np.concatenate([part.free.parameter("mu") for part in parts])
+    error = np.concatenate([part.free.errors[:, part.free.names.index("mu")] for part in parts])
+    item = summary.ensembles["one"]
+    assert item.why_no_quantiles is None
+    about, levels = item.parameters["mu"], item.quantile_levels
+    assert levels == (0.025, 0.16, 0.5, 0.84, 0.975)
+    for found, values in ((about.estimate_quantiles, mu), (about.pull_quantiles, (mu - 1) / error)):
+        assert np.all(np.abs(found.value - np.quantile(values, levels)) <= np.maximum(found.binning, 1e-9))
+        spread = np.sqrt(0.025 * 0.975 / 400)
+        low, high = np.quantile(values, [0.025 - spread, 0.025 + spread])
+        assert found.low[0] == pytest.approx(low, abs=found.binning[0])
+        assert found.high[0] == pytest.approx(high, abs=found.binning[0])
+    few = summary.ensembles["conditional"].parameters["mu"].estimate_quantiles
+    assert (few.low[0], few.high[-1]) == (None, None)  # of 150 toys fewer than ten are expected beyond
+    assert few.low[2] < few.value[2] < few.high[2]
+
+
 @pytest.mark.parametrize(("keep", "audit", "toys"), [("all", 255, 255), ("summary", 3, 3), ("all", "auto", 5)])
 def test_audit_agrees_with_iminuit(done, tmp_path, monkeypatch, keep, audit, toys):
     """Over the end of a shard; of a study without columns; and as many as a budget of time allows, which is none here."""

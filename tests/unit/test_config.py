@@ -109,6 +109,23 @@ def test_smallest_study_has_every_default():
         (ensemble(truth={"mu": float("inf")}), ["ensembles.one.truth.mu", "finite"]),
         ({"ensembles": {}}, ["ensembles: needs at least one"]),
         ({"ensembles": []}, ["ensembles: expected a mapping"]),
+        (ensemble(profile_intervals=["nu"]), ["ensembles.one.profile_intervals", "no parameter 'nu'"]),
+        (
+            ensemble(profile_intervals=["mu", "mu"]),
+            ["ensembles.one: profile_intervals: mu, mu names a parameter twice"],
+        ),
+        (
+            ensemble(profile_intervals=["mu"], toys=2 * 10**6),
+            ["ensembles.one: profile_intervals: the ensemble has 2000000 toys; expected at most 1048576"],
+        ),
+        (
+            ensemble(profile_intervals=["mu"]) | {"kind": "optimisers"},
+            ["ensembles.one.profile_intervals: is for a study of kind toys, not optimisers"],
+        ),
+        (
+            ensemble(profile_intervals=["lumi"]) | {"model": HWW | {"parameters": {"lumi": {"fixed": True}}}},
+            ["ensembles.one.profile_intervals: the model fixes 'lumi'"],
+        ),
         (ensemble(tests=0.0), ["ensembles.one.tests: expected a list, as [value]; got 0.0"]),
         (
             ensemble(toys=10**10) | {"shard": 1000},

@@ -13,7 +13,7 @@ from toymill.config import study as module
 from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import FETCHED, Remote, WorkspaceConfig, is_file
 from toymill.config.study import check_inputs, read_study, shards
-from toymill.config.yaml_file import check_yaml, main
+from toymill.config.yaml_file import check_yaml
 from toymill.parameters import Parameters
 
 GOOD = {path.stem: yaml.safe_load(path.read_text()) for path in Path(__file__).parents[2].glob("config/**/*.yaml")}
@@ -124,8 +124,8 @@ def test_files_that_are_no_configuration(tmp_path):
     with pytest.raises(toymill.ToymillError, match=r"bytes\.yaml cannot be read"):
         check_yaml(tmp_path / "bytes.yaml")
     (tmp_path / "study.yaml").write_text(TEXT)
-    with pytest.raises(SystemExit, match=r"toymill: There is no file '.*stdy\.yaml'.*Did you mean '.*study\.yaml'"):
-        main([str(tmp_path / "study.yaml"), str(tmp_path / "stdy.yaml")])
+    with pytest.raises(toymill.ToymillError, match=r"There is no file '.*stdy\.yaml'.*Did you mean '.*study\.yaml'"):
+        check_yaml(tmp_path / "stdy.yaml")
 
 
 BAD = [

@@ -464,3 +464,15 @@ def test_verdicts(asymptotic, error, usable, words):
     assert found.usable is usable
     assert words in found.sentence
     assert found.sentence.endswith(".")
+
+
+@pytest.mark.parametrize(("estimate", "options"), [(-0.5, {"tilde": True}), (0.5, {"tilde": False})])
+def test_the_asymptotic_limit_by_the_ratio_of_the_tevatron(estimate, options):
+    """Of a Gaussian measurement every statistic orders data alike: it is that of q̃ below 0, and of q above."""
+    q = {True: lambda mu: mu**2 - 2 * mu * estimate, False: lambda mu: (mu - estimate) ** 2}[options["tilde"]]
+    right = asymptotic_upper_limit(q, lambda mu: mu**2, bounds=(0, 10), **options)
+    found = asymptotic_upper_limit(
+        lambda mu: mu**2 - 2 * mu * estimate, lambda mu: mu**2, bounds=(0, 10), tilde=False, ratio=True
+    )
+    assert found.observed.value == pytest.approx(right.observed.value, rel=1e-9)
+    assert found.expected == right.expected

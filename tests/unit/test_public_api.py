@@ -15,6 +15,7 @@ def test_public_names():
         "Parameters",
         "PoissonConstraint",
         "Ratios",
+        "Results",
         "Status",
         "ToymillError",
         "ToymillWarning",
@@ -25,6 +26,7 @@ def test_public_names():
         "fit_tests",
         "lep_ratio",
         "load_model",
+        "open_results",
         "profile_interval",
         "q_0",
         "q_mu",
@@ -47,6 +49,11 @@ def test_unknown_name():
 def test_configuration_does_not_import_jax():
     code = "import sys, toymill.config.inspection, toymill.config.study; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_model_says_what_it_is(onoff):
+    assert repr(onoff).startswith("<Model of 2 data (observed) with 2 parameters, of interest mu; digest ")
+    assert repr(onoff.parameters) == "<2 parameters, 0 fixed, 0 constrained: b, mu>"
 
 
 def test_every_status_has_advice():

@@ -9,6 +9,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "toymill"
 
 ROOMS = [
+    "__main__",
+    "cli",
     "report",
     "study",
     "config",

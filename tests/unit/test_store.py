@@ -18,7 +18,7 @@ from toymill.results.store import (
     writing_shard,
     writing_toys,
 )
-from toymill.results.tally import ADDITIVE, CONTEXT, Tally
+from toymill.results.tally import ADDITIVE, CELLS, CONTEXT, Tally
 
 KEY = ShardKey("one", "d" * 64, "m" * 64, 7, 20, 6)
 
@@ -207,7 +207,7 @@ def test_a_tally_is_read_as_it_was_written(summary):
     with reading_shard(path, KEY) as reader:
         found = reader.tally()
     assert reader.keep == "summary"
-    for name in (*CONTEXT, *ADDITIVE, "smallest", "most_iterations", "kept"):
+    for name in (*CONTEXT, *ADDITIVE, *CELLS, "smallest", "most_iterations", "kept"):
         np.testing.assert_array_equal(getattr(found, name), getattr(tally, name), err_msg=name)
 
 

@@ -12,8 +12,10 @@ from toymill.fitting.conditional import fit_tests
 from toymill.fitting.results import Fits, rows_of
 from toymill.fitting.status import CERTIFIED_STATUSES, Status
 from toymill.inference.counting import Distribution, moments, moments_of_sums
+from toymill.results import cells
 from toymill.results import tally as module
 from toymill.results.tally import BLOCK, CELL, T_MU, T_TILDE, Tally, most_severe
+from toymill.study.summarize import _why_no_quantiles
 
 TRUTH = np.array([1.0, 0.0])  # of b and mu
 TESTS = [0.0, 1.0]
@@ -206,3 +208,9 @@ def test_no_more_than_so_many_are_kept(monkeypatch):
             rows = np.arange(begin, min(begin + step, 1000))
             tally.add(begin, rows_of(every[0], rows), [rows_of(every[1], rows)])
         assert tally.kept.tolist() == expected
+
+
+def test_a_tally_of_an_earlier_toymill_has_no_quantiles(tally):
+    assert _why_no_quantiles(tally) is None
+    assert "written by a toymill that did not" in _why_no_quantiles(replace(tally, estimates=cells.no_cells()))
+    assert _why_no_quantiles(Tally.empty(TRUTH, TESTS, [0.95])) == "no toy is certified"

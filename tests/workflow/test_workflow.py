@@ -61,7 +61,7 @@ ALWAYS = ["config.yaml", "model.json", "provenance.json", "report.html", "study.
 def contract(*ensembles):
     """What a study of toys leaves, but for its shards."""
     audits = [f"audit/{name}.json" for name in ensembles]
-    return [*ALWAYS, *audits, *figures(*ensembles)]
+    return [*ALWAYS, *audits, *figures(*ensembles), "explore.html"]
 
 
 def figures(*ensembles):
@@ -132,12 +132,14 @@ def test_a_study_from_end_to_end(run, root, finished):
 
     more = study(root, keep_toys=True)
     more["ensembles"]["one"]["toys"] = 200
-    more["ensembles"]["zero"]["tests"] = [1.0]
+    more["ensembles"]["zero"] |= {"tests": [1.0], "profile_intervals": ["mu"]}
     more["ensembles"]["two+2"] = {"truth": {"mu": 2.0}, "toys": 10, "nuisances": "conditional"}
     done = run(more)
     assert done.returncode == 0, done.stderr
     zero = json.loads((results / "small/summary.json").read_text())["ensembles"]["zero"]
     assert [test["poi"] for test in zero["tests"]] == [0.0, 1.0]
+    assert zero["profile_intervals"]["mu"]["levels"]["0.95"]["length"]["toys"] == 20
+    assert files(results / "small/profile_intervals") == ["zero/000000000-000000019.h5"]
     assert (results / "small/fits/one/000000140-000000199.h5").exists()
     for kept in ("fits/one/000000000-000000139.h5", *(f"toys/{shard}" for shard in shards)):
         assert (results / "small" / kept).stat().st_mtime_ns == before[results / "small" / kept]

@@ -18,6 +18,7 @@ try:
         comparison_job,
         design_job,
         fits_job,
+        intervals_job,
         pilot_job,
         rounds_job,
         tally_job,
@@ -43,7 +44,7 @@ except ImportError as error:
     ) from None
 
 try:
-    for path in workflow.overwrite_configfiles or ["config/config.yaml"]:
+    for path in workflow.overwrite_configfiles or workflow.configfiles:
         check_yaml(path)
     STATED = read_study(config)
     if workflow.is_main_process:
@@ -55,6 +56,10 @@ except ToymillError as error:
 STUDY = planned(STATED)
 NEEDS = needs(STATED)
 RESULTS = f"results/{STUDY.study}"
+if workflow.modifier.modify_path(RESULTS) != RESULTS:
+    raise WorkflowError(
+        f"As a module the toymill workflow takes no prefix: its results are in {RESULTS}. Leave 'prefix' out."
+    )
 SCRATCH = f".snakemake/toymill/{STUDY.study}"
 
 # What is fetched before jobs that read the model. Other inputs are no business of Snakemake's: it refuses those whose time
@@ -76,6 +81,7 @@ SETTINGS = {
     name: {
         "toys": toys_job(STUDY, name),
         "fits": fits_job(STUDY, name),
+        "intervals": intervals_job(STUDY, name),
         "audit": audit_job(STUDY, name),
         "tally": tally_job(STUDY, name),
         "comparison": comparison_job(STUDY, name),
@@ -166,6 +172,13 @@ def tallies():
     ]
 
 
+def interval_files(wildcards):
+    """The files of the profile intervals, of the ensembles that ask for them."""
+    every = shard_files(f"{RESULTS}/profile_intervals")
+    asked = [name for name in every if STUDY.ensembles[name].profile_intervals]
+    return [path for name in asked for path in every[name]]
+
+
 def kept_toys(wildcards):
     """The raw toys, if the study keeps them."""
     return files_of(f"{RESULTS}/toys")(wildcards) if STUDY.keep_toys else []
@@ -236,6 +249,14 @@ def end(done):
         present = files_of(f"{RESULTS}/fits")(None) + SCAN_FILES
         ownership.tidy(own_results(), present)
     ownership.release(own_directory())
+
+
+def tell_remarks():
+    """What is to be looked at in the finished study, before its report is named."""
+    from toymill.study.remarks import remarks_on
+
+    for line in remarks_on(Path(RESULTS)):
+        sys.stderr.write(f"Look at: {line}\n")
 
 
 def write_report():

@@ -17,6 +17,27 @@ rule fit:
         "../../scripts/fit.py"
 
 
+# The ends of the profile intervals of a shard's toys, which are thrown again: only of ensembles that ask for them.
+rule profile_intervals:
+    input:
+        INPUTS,
+        design=TRUTHS,
+    output:
+        ensure(
+            "<results>/profile_intervals/{ensemble}/{shard}.h5", non_empty=True
+        ),
+    log:
+        "<logs>/profile_intervals/{ensemble}/{shard}.log",
+    benchmark:
+        "<benchmarks>/profile_intervals/{ensemble}/{shard}.tsv"
+    conda:
+        "../../envs/toymill.yaml"
+    params:
+        depends_on=depends_on("intervals"),
+    script:
+        "../../scripts/profile_intervals.py"
+
+
 # Some toys of an ensemble, fitted again with iminuit. The summary does not wait for it.
 rule audit:
     input:

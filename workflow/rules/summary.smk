@@ -25,6 +25,7 @@ rule aggregate:
     input:
         fits=lambda wildcards: counted_at_once(),
         tallies=tallies(),
+        intervals=interval_files,
         model="<results>/model.json",
         design=DESIGN,
         answers=ANSWERS,
@@ -99,8 +100,28 @@ rule plot_ensemble:
         "../../scripts/plot.py"
 
 
+rule explore:
+    input:
+        files_of(f"{RESULTS}/fits"),
+        "<results>/config.yaml",
+        "<results>/model.json",
+        "<results>/summary.json",
+        "<results>/summary.h5",
+    output:
+        ensure("<results>/explore.html", non_empty=True),
+    log:
+        "<logs>/explore.log",
+    conda:
+        "../../envs/toymill.yaml"
+    params:
+        folder=RESULTS,
+    script:
+        "../../scripts/explore.py"
+
+
 PRODUCTS = [
     *rules.plot_study.output,
     *expand(rules.plot_ensemble.output, ensemble=STATED.ensembles),
     *SECTION_FIGURES,
+    *(rules.explore.output if STUDY.ensembles else []),
 ]

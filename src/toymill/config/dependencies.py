@@ -69,6 +69,17 @@ def fits_digest(study: Study, ensemble: str, model_digest: str) -> str:
     return _digest([toys_digest(study, ensemble, model_digest), on["edm_tolerance"], *on["kept"]])
 
 
+def intervals_digest(study: Study, ensemble: str, model_digest: str) -> str:
+    """SHA-256 of everything that the profile intervals of a toy of this ensemble depend on, save its index."""
+    return _digest([toys_digest(study, ensemble, model_digest), _intervals_depend_on(study, ensemble)])
+
+
+def _intervals_depend_on(study: Study, ensemble: str) -> Settings:
+    """What profile intervals depend on in the study, beside the toys."""
+    names = study.ensembles[ensemble].profile_intervals
+    return {"edm_tolerance": study.fit.edm_tolerance, "profile_intervals": names, "levels": study.levels}
+
+
 def toys_job(study: Study, ensemble: str) -> Settings:
     """What a job that throws an ensemble's toys depends on; a change of it throws them again."""
     return {**toys_depend_on(study, ensemble), "model": study.model.choices, "inputs": study.model.contents}
@@ -81,6 +92,11 @@ def fits_job(study: Study, ensemble: str) -> Settings:
     """
     tests = study.ensembles[ensemble].tests
     return {**toys_job(study, ensemble), **fits_depend_on(study, ensemble), "tests": tests}
+
+
+def intervals_job(study: Study, ensemble: str) -> Settings:
+    """What a job depends on that finds the profile intervals of an ensemble's toys; a change of it does the job again."""
+    return {**toys_job(study, ensemble), **_intervals_depend_on(study, ensemble)}
 
 
 def audit_job(study: Study, ensemble: str) -> Settings:
@@ -96,7 +112,12 @@ def tally_job(study: Study, ensemble: str) -> Settings:
 def pilot_job(study: Study) -> Settings:
     """What the pilot depends on; more toys, or another seed, leave its plan as it is."""
     ensembles = {
-        name: [ensemble.throw, len({*ensemble.tests, *ensemble.truth.values()})]
+        name: [
+            ensemble.throw,
+            len({*ensemble.tests, *ensemble.truth.values()}),
+            *ensemble.profile_intervals,
+            *(study.levels if ensemble.profile_intervals else []),
+        ]
         for name, ensemble in study.ensembles.items()
     }
     return {

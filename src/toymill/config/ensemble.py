@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from toymill.config.inspection import Facts
 from toymill.config.model import ModelConfig, Number, PythonConfig, Strict
@@ -13,6 +13,9 @@ from toymill.errors import ToymillError
 
 MOST_TOYS = 10**10
 """Toys of an ensemble: they are added up in parts of a million, each a job (``study.layout.PART``)."""
+
+MOST_INTERVALS = 2**20
+"""Toys of an ensemble whose profile intervals are found: the ends of all of them are held at once."""
 
 
 def path_alone(value: object) -> object:
@@ -36,11 +39,24 @@ class Ensemble(Strict):
     nuisances: Literal["nominal", "conditional"] = "nominal"
     """Where the other parameters stand: `nominal` at their initial values, `conditional` at their best fit to the
     observed data with `truth` held."""
+    profile_intervals: list[str] = []
+    """Parameters whose profile likelihood intervals are found for every toy, both ends, at the study's `levels`; for
+    coverage, lengths and ends. It takes several times as long as the fits."""
     thrown_from: ModelConfig | None = None
     """Another model of the same main data, stated as `model` is, which the toys are thrown from; `truth` names its
     parameters. null takes the model that is fitted."""
 
     _thrown_from_path = field_validator("thrown_from", mode="before")(path_alone)
+
+    @model_validator(mode="after")
+    def _intervals_are_held(self) -> Ensemble:
+        if self.profile_intervals and self.toys > MOST_INTERVALS:
+            msg = f"profile_intervals: the ensemble has {self.toys} toys; expected at most {MOST_INTERVALS} with them"
+            raise ValueError(msg)
+        if len(set(self.profile_intervals)) < len(self.profile_intervals):
+            msg = f"profile_intervals: {', '.join(self.profile_intervals)} names a parameter twice"
+            raise ValueError(msg)
+        return self
 
 
 def check_ensemble(name: str, ensemble: Ensemble, fitted: Facts, thrown: Facts) -> None:
@@ -55,7 +71,7 @@ def check_ensemble(name: str, ensemble: Ensemble, fitted: Facts, thrown: Facts) 
     Raises:
         ToymillError: a truth or a test of an unknown parameter or outside its bounds, a truth of the parameter of interest
             that is not given, a truth of what is drawn for each toy, templates that have no statistics, a fit to data
-            that the model has not.
+            that the model has not, intervals of parameters that it has not or fixes.
     """
     poi = str(fitted.poi)
     tested = [poi] if poi in ensemble.truth else []
@@ -78,6 +94,7 @@ def check_ensemble(name: str, ensemble: Ensemble, fitted: Facts, thrown: Facts) 
             "Leave it out, or choose another throw."
         )
         raise ToymillError(msg)
+    _check_intervals(name, ensemble, fitted)
     if ensemble.throw == "templates":
         _check_templates(name, ensemble, thrown)
     if ensemble.nuisances == "conditional" and not thrown.observed:
@@ -92,6 +109,22 @@ def check_ensemble(name: str, ensemble: Ensemble, fitted: Facts, thrown: Facts) 
             f"interest too, as {{{poi}: 1.0}}."
         )
         raise ToymillError(msg)
+
+
+def _check_intervals(name: str, ensemble: Ensemble, fitted: Facts) -> None:
+    """Refuse profile intervals of what no fit frees."""
+    for item in ensemble.profile_intervals:
+        try:
+            fixed = fitted.parameters.fixed[fitted.parameters.index(item)]
+        except ToymillError as error:
+            msg = f"ensembles.{name}.profile_intervals: {error}"
+            raise ToymillError(msg) from None
+        if fixed:
+            msg = (
+                f"ensembles.{name}.profile_intervals: the model fixes {item!r}, which has no interval. Free it there, or "
+                "name another parameter."
+            )
+            raise ToymillError(msg)
 
 
 def _check_templates(name: str, ensemble: Ensemble, thrown: Facts) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from toymill.config.model import ModelConfig, StatedConfig, WorkspaceConfig
 from toymill.errors import ToymillError
 from toymill.formats.reader import read_specification
+from toymill.formats.specification import Specification
 from toymill.histfactory.compiler import Compiled, compile_specification
 from toymill.parameters import Parameters
 
@@ -54,7 +55,16 @@ def compile_workspace(model: WorkspaceConfig) -> Compiled:
     Raises:
         ToymillError: what ``read_specification`` and ``compile_specification`` refuse.
     """
-    specification = read_specification(
+    return compile_specification(specification_of(model))
+
+
+def specification_of(model: WorkspaceConfig) -> Specification:
+    """What a workspace states, from local files.
+
+    Raises:
+        ToymillError: what ``read_specification`` refuses.
+    """
+    return read_specification(
         model.local_path,
         measurement=model.measurement,
         patches=model.local_patches,
@@ -64,7 +74,6 @@ def compile_workspace(model: WorkspaceConfig) -> Compiled:
         rename=model.rename,
         parameters=model.parameters,
     )
-    return compile_specification(specification)
 
 
 def channels(names: Sequence[str]) -> tuple[str, ...]:

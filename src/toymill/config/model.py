@@ -56,6 +56,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; False where no file system has such a path."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 FETCHED = Path(".snakemake/toymill/fetched")
 """Where downloaded inputs are kept, by digest."""
 

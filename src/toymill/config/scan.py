@@ -9,7 +9,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Discriminator, Field, Tag
 
-from toymill.config.model import LocalPath, NamedPatch, Number, Strict, file_name, is_file
+from toymill.config.model import LocalPath, NamedPatch, Number, Strict, file_name, is_file, is_folder
 from toymill.errors import ToymillError, nearest
 from toymill.formats.patches import digest_of, list_patches, load_json
 
@@ -131,7 +131,7 @@ def _listed(patches: str | Sequence[str | ScanPatch]) -> tuple[tuple[str, ...], 
     if not isinstance(patches, str):
         return (), [_of_file(item if isinstance(item, ScanPatch) else ScanPatch(path=item)) for item in patches]
     path = Path(patches)
-    if path.is_dir():
+    if is_folder(path):
         files = sorted(str(file) for file in path.glob("*.json") if isinstance(load_json(file), list))
         if not files:
             msg = f"scan.patches: there is no JSON patch in the folder {patches!r}."

@@ -57,8 +57,9 @@ class LimitConfig(Strict):
     """Confidence level."""
     method: Literal["CLs", "CLsb"] = "CLs"
     """What is 1 - `level` at the limit: CLs, or CL_{s+b}."""
-    statistic: Literal["qtilde", "q"] = "qtilde"
-    """Test statistic: `qtilde`, q̃_μ, for a signal that is not negative, or `q`, q_μ."""
+    statistic: Literal["qtilde", "q", "lep", "tevatron"] = "qtilde"
+    """Test statistic: `qtilde`, q̃_μ, for a signal that is not negative, or `q`, q_μ; or the ratio of the likelihoods with
+    and without the signal, of which `lep` has the other parameters at their initial values, and `tevatron` fitted in each."""
     points: Annotated[int, Field(ge=4, le=MOST_POINTS, strict=True)] = 15
     """Number of tested values. They are placed about the asymptotic limits."""
     values: Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=2, max_length=MOST_POINTS)] | None = None
@@ -152,6 +153,9 @@ class GoodnessOfFitConfig(Strict):
 
     toys: Toys = 5000
     """Toys at the best fit to the observed data."""
+    channel_compatibility: Annotated[bool, Field(strict=True)] = False
+    """Whether the channels agree on the parameter of interest, too: the fit with one for each channel against the common
+    fit, of the same toys. For a workspace of two channels or more."""
 
 
 class ImpactsConfig(Strict):

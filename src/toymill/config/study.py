@@ -167,6 +167,10 @@ class Study(Strict):
         if asked and self.kind != "toys":
             msg = f"{asked[0]}: is for a study of kind toys; a study of kind {self.kind} has ensembles only"
             raise ValueError(msg)
+        finding = [name for name, item in self.ensembles.items() if item.profile_intervals]
+        if finding and self.kind != "toys":
+            msg = f"ensembles.{finding[0]}.profile_intervals: is for a study of kind toys, not {self.kind}"
+            raise ValueError(msg)
         if asked and self.keep != "all":
             msg = f"keep: {self.keep} stores too little for {asked[0]}, which needs every fit. Leave it at all"
             raise ValueError(msg)

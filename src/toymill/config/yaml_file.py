@@ -1,13 +1,8 @@
-"""A configuration's YAML file, looked at before what Snakemake has read from it is used.
-
-``python -m toymill.config.yaml_file FILE …`` says in one line what is wrong, before Snakemake does in many.
-"""
+"""A configuration's YAML file, looked at before what Snakemake has read from it is used."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -106,16 +101,3 @@ def _no_yaml(path: str | Path, error: yaml.YAMLError) -> ToymillError:
 
 def _too_deep(path: str | Path) -> ToymillError:
     return ToymillError(f"{path}: values more than {DEEPEST} levels deep. No configuration is stated like that.")
-
-
-def main(paths: Sequence[str]) -> None:
-    """Check configuration files; the first that cannot be used is told, and ends the process."""
-    try:
-        for path in paths:
-            check_yaml(path)
-    except ToymillError as error:
-        sys.exit(f"toymill: {error}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
@@ -12,8 +11,9 @@ import numpy as np
 from toymill import budget
 from toymill.errors import ToymillError
 from toymill.fitting.batching import block_size
+from toymill.fitting.end_status import EndStatus as EndStatus
 from toymill.fitting.fit import fit
-from toymill.fitting.results import REPAIR, Fits, concatenate, profile_direction, replace_rows
+from toymill.fitting.results import EDM_TOLERANCE, REPAIR, Fits, concatenate, profile_direction, replace_rows
 from toymill.models.base import Model
 
 if TYPE_CHECKING:
@@ -29,29 +29,6 @@ _HALVING = 8  # steps of a round from which on every other one halves the bracke
 _FAILURES = 12  # conditional fits of one end that may fail: after each, the next goes half the way
 _GROWTH = 4.0  # until t has passed the level, a step goes this many times as far as the last at most
 _REPEATS = 5  # times that a toy's free fit is repeated from below
-
-
-class EndStatus(enum.IntEnum):
-    """How the search for one end of an interval ended; ``advice`` says what to make of it."""
-
-    FOUND = 1
-    AT_BOUND = 2
-    NOT_FOUND = 3
-
-    @property
-    def advice(self) -> str:
-        """One sentence: what this means, and what to do."""
-        return _ADVICE[self]
-
-
-_ADVICE = {
-    EndStatus.FOUND: "t equals the level here, within the tolerance, and both of its fits are certified.",
-    EndStatus.AT_BOUND: "t is below the level at the parameter's bound, which is inside the interval and its end.",
-    EndStatus.NOT_FOUND: (
-        "The free fit is not certified, or the conditional fits on the way fail, or t jumps across the level or "
-        "never reaches it: look at the free fit's status, then at t along the parameter."
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -136,6 +113,7 @@ def profile_interval(
     levels: Sequence[float] = (1.0, 3.84),
     index: ArrayLike | None = None,
     tolerance: float = T_TOLERANCE,
+    edm_tolerance: float = EDM_TOLERANCE,
 ) -> Intervals:
     """Profile likelihood interval of a parameter for every dataset: where t_μ ≤ level, around the best fit.
 
@@ -152,6 +130,7 @@ def profile_interval(
         index: index of each toy in its ensemble, shape (n,), as in ``fit``: an interval has the same bits
             whichever toys are computed along with it.
         tolerance: how close t is to its level at an end that is found.
+        edm_tolerance: the largest estimated distance to the minimum of a certified fit.
 
     Returns:
         The intervals; none raises, each end has a status.
@@ -184,7 +163,7 @@ def profile_interval(
     free, searches = [], []
     for first in range(0, max(len(toys), 1), size):
         rows = slice(first, first + size)
-        fits, search = _searched(model, toys[rows], position, wanted, indices[rows], tolerance)
+        fits, search = _searched(model, toys[rows], position, wanted, indices[rows], tolerance, edm_tolerance)
         free.append(replace(fits, column=None))
         searches.append(search)
     end, status = (
@@ -203,11 +182,17 @@ def profile_interval(
 
 
 def _searched(
-    model: Model, toys: np.ndarray, position: int, levels: np.ndarray, index: np.ndarray, tolerance: float
+    model: Model,
+    toys: np.ndarray,
+    position: int,
+    levels: np.ndarray,
+    index: np.ndarray,
+    tolerance: float,
+    edm_tolerance: float,
 ) -> tuple[Fits, _Search]:
     """Free fits and finished searches of some toys: every step fits all ends that are still searched for."""
     name = model.parameters.names[position]
-    free = fit(model, toys, index=index, covariance=False, along=name)
+    free = fit(model, toys, index=index, tolerance=edm_tolerance, covariance=False, along=name)
     search = _started(model, free, position, levels, index)
     repeats = np.zeros(len(toys), dtype=np.int64)
     while (search.status < 0).any():
@@ -223,6 +208,7 @@ def _searched(
             {name: value},
             start=np.clip(start, *model.parameters.bounds.T),
             index=search.index[rows],
+            tolerance=edm_tolerance,
             covariance=False,
         )
         _advance(search, rows, distance, value, conditional, free.nll[toy], tolerance)
@@ -230,7 +216,8 @@ def _searched(
         if below.size:
             lowest = below[np.lexsort((conditional.nll[below], toy[below]))]
             again, first = np.unique(toy[lowest], return_index=True)
-            lower = _repeated(model, toys, free, position, again, conditional.parameters[lowest[first]], index)
+            start = conditional.parameters[lowest[first]]
+            lower = _repeated(model, toys, free, position, again, start, index, edm_tolerance)
             repeats[again] += 1
             lower &= repeats[again] <= _REPEATS
             _put(search, _started(model, free, position, levels, index), np.isin(search.toy, again[lower]))
@@ -371,9 +358,13 @@ def _repeated(
     rows: np.ndarray,
     start: np.ndarray,
     index: np.ndarray,
+    edm_tolerance: float,
 ) -> np.ndarray:
     """Repeat free fits that a conditional fit lies below, from there: which of them, shape of rows, ended lower."""
-    again = fit(model, toys[rows], start=start, index=index[rows], covariance=False, along=free.names[position])
+    along = free.names[position]
+    again = fit(
+        model, toys[rows], start=start, index=index[rows], tolerance=edm_tolerance, covariance=False, along=along
+    )
     lower: np.ndarray = again.ok & (again.nll < free.nll[rows] - REPAIR)
     replace_rows(free, again, rows, lower)
     free.iterations[rows] += again.iterations

@@ -25,7 +25,7 @@ REPAIR = 1e-9
 """A fit that ends lower than another by more than this takes its place."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fits:
     """The fits of n toys; toys are the first axis.
 
@@ -56,6 +56,16 @@ class Fits:
     covariance: Float[np.ndarray, "toy parameter parameter"] | None = None
     column: Float[np.ndarray, "toy parameter"] | None = None
 
+    def __repr__(self) -> str:
+        held = ", ".join(f"{name} = {_range_of(value)}" for name, value in self.fixed.items())
+        interest = (
+            "" if self.poi is None else f" of interest {self.poi}, median {_median(self.parameter(self.poi)):.4g};"
+        )
+        return (
+            f"<Fits of {len(self.nll)} toys, {int(self.ok.sum())} certified: {len(self.names)} parameters;{interest} "
+            f"held: {held or 'none'}>"
+        )
+
     @property
     def ok(self) -> Bool[np.ndarray, " toy"]:
         """True where a fit is certified, (n,)."""
@@ -67,6 +77,17 @@ class Fits:
             msg = f"The fits have no parameter {name!r}. {nearest(name, self.names)}"
             raise ToymillError(msg)
         return self.parameters[:, self.names.index(name)]
+
+
+def _median(values: Float[np.ndarray, " toy"]) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else np.nan
+
+
+def _range_of(held: Held) -> str:
+    """A value that a parameter is held at, or the range of those of many toys."""
+    values = np.unique(held)
+    return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g} to {values[-1]:g}" if len(values) else "no value"
 
 
 class Ends(NamedTuple):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HistFactory(Model):
     """A HistFactory model, made by ``read_workspace``."""
 

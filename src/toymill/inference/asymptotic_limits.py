@@ -104,17 +104,26 @@ def asymptotic_upper_limit(
     level: float = 0.95,
     method: Method = "CLs",
     tilde: bool = True,
+    ratio: bool = False,
     start: float | None = None,
 ) -> AsymptoticUpperLimit:
     """The values of μ at which CLs falls to 1 - level, observed and expected, found by Brent's method.
 
+    The statistic may be the Tevatron's, t_μ - t_0, too. It is (μ² - 2 μ μ̂)/σ² by Wald's approximation (eq. 17), normal with
+    the mean ±q_A without and with signal, and the width 2√q_A, so that
+
+        CL_{s+b} = 1 - Φ((q + q_A)/(2√q_A))   CL_b = 1 - Φ((q - q_A)/(2√q_A))
+
+    of all its values: like q̃_μ's above q_A, which is the same. The expected limits are thus those of q_μ and q̃_μ.
+
     Args:
-        q_of_mu: q_μ or q̃_μ of the observed data at a tested value; None without them.
+        q_of_mu: q_μ, q̃_μ or the ratio of the observed data at a tested value; None without them.
         asimov_of_mu: that of the Asimov data of background alone.
         bounds: the parameter's bounds; no value outside of them is tested, and none below 0.
         level: the confidence level.
         method: ``"CLs"``, or ``"CLsb"`` for CL_{s+b} alone.
         tilde: whether it is q̃_μ.
+        ratio: whether it is the Tevatron's ratio.
         start: about where the limit is, from where the search begins; twice σ(μ̂), say. From 1 otherwise.
 
     Raises:
@@ -146,7 +155,8 @@ def asymptotic_upper_limit(
         else:
             q = observed(mu)
             distance = math.sqrt(max(q, 0.0)) - reach
-            distance = (q - q_asimov) / (2 * reach) if tilde and distance > 0 and reach > 0 else distance
+            linear = reach > 0 and (ratio or (tilde and distance > 0))
+            distance = (q - q_asimov) / (2 * reach) if linear else distance
             clsb, clb = distance + reach, distance
         ln = float(scipy.special.log_ndtr(-clsb)) - (float(scipy.special.log_ndtr(-clb)) if method == "CLs" else 0.0)
         return ln - math.log(1 - level)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from toymill.inference.counting import CLOPPER_PEARSON, fraction
 from toymill.record import NumberOrNone, Record
 
@@ -30,7 +32,7 @@ class Coverage(Record):
 
 
 def coverage(
-    levels: Sequence[float], inside: Sequence[int], *, certified: int, failed: int, without: int
+    levels: Sequence[float], inside: Sequence[int], *, certified: int, failed: int, without: int | Sequence[int]
 ) -> dict[str, Coverage]:
     """The coverage of intervals at each level, by the level as text.
 
@@ -42,17 +44,18 @@ def coverage(
         inside: certified toys whose interval holds the truth, at each level.
         certified: number of certified toys.
         failed: number of toys that are not certified.
-        without: certified toys without an interval, since the parameter is at a bound; they do not cover.
+        without: certified toys without an interval, of all levels or of each; they do not cover.
     """
     found = {}
-    for level, passed in zip(levels, inside, strict=True):
+    lacking = np.broadcast_to(without, len(levels)).tolist()
+    for level, passed, none in zip(levels, inside, lacking, strict=True):
         counted = fraction(passed, certified)
         found[repr(float(level))] = Coverage(
             level=level,
             coverage=counted.value,
             coverage_low=counted.low,
             coverage_high=counted.high,
-            without_interval=without,
+            without_interval=none,
             if_failed_miss=passed / (certified + failed),
             if_failed_cover=(passed + failed) / (certified + failed),
         )

@@ -142,7 +142,7 @@ class TemplateNoise(NamedTuple):
     held: Bool[np.ndarray, " datum"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model(abc.ABC):
     """A statistical model: parameters, likelihood, expectation, and the observed dataset.
 
@@ -187,6 +187,14 @@ class Model(abc.ABC):
     derived: Mapping[str, Callable[..., Float[Array, ""]]]
     row_sum: RowSum | None = field(default=None, kw_only=True)
     template_noise: TemplateNoise | None = field(default=None, kw_only=True)
+
+    def __repr__(self) -> str:
+        interest = "no parameter of interest" if self.poi is None else f"of interest {self.poi}"
+        observed = "observed" if self.observed is not None else "none observed"
+        return (
+            f"<Model of {len(self.data_names)} data ({observed}) with {len(self.parameters)} parameters, {interest}; "
+            f"digest {self.digest[:12]}>"
+        )
 
     @property
     def poi_index(self) -> int:

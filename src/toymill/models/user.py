@@ -99,7 +99,7 @@ class Names(Sequence[str]):
         return f"{self.name}[{','.join(map(str, np.unravel_index(position, self.shape)))}]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class UserModel(Model):
     """A model made by ``define_model``.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import TypeAdapter
 
 from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
+from toymill.inference.channel_compatibility import ChannelCompatibility
 from toymill.inference.goodness_of_fit import GoodnessOfFit
 from toymill.inference.impacts import Decomposition, Impact
 from toymill.inference.interval_coverage import CoverageVerdict
@@ -43,7 +44,7 @@ class LimitAnswer(Record):
     """Upper limits on the parameter of interest."""
 
     statistic: str
-    """The test statistic: qtilde or q."""
+    """The test statistic: qtilde, q, lep or tevatron."""
     toys: UpperLimit
     """The limits from toys."""
     asymptotic: AsymptoticUpperLimit | None
@@ -130,6 +131,8 @@ class GoodnessOfFitAnswer(Record):
     """The p-value of the saturated statistic in words."""
     statistics: dict[StatisticName, GoodnessOfFit]
     """Each statistic of the observed data with its p-value."""
+    channel_compatibility: ChannelCompatibility | None
+    """Whether the channels agree on the parameter of interest; null where it is not asked for."""
 
 
 class ImpactsAnswer(Record):

@@ -16,7 +16,8 @@ class EnsemblePlan(Record):
     shard: int
     """Toys a job."""
     seconds_a_toy: float
-    """Seconds of one core to throw and fit a toy at all its test points."""
+    """Seconds of one core to throw and fit a toy at all its test points, or to find its profile intervals if that takes
+    longer."""
 
 
 class Plan(FileRecord):

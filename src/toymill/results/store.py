@@ -16,7 +16,7 @@ import numpy as np
 
 from toymill.errors import ToymillError
 from toymill.fitting.results import Fits
-from toymill.fitting.status import CODES, Status
+from toymill.fitting.status import CERTIFIED_STATUSES, CODES, Status
 from toymill.results.files import made_anew
 from toymill.results.hdf5 import (
     SCHEMA,
@@ -33,7 +33,7 @@ from toymill.results.hdf5 import (
     write_dataset,
     write_key,
 )
-from toymill.results.tally import ADDITIVE, CONTEXT, Tally
+from toymill.results.tally import ADDITIVE, CELLS, CONTEXT, Tally
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -212,6 +212,11 @@ class ShardReader:
                 for group in self.groups
             ]
 
+    def field(self, group: str, name: str, begin: int, end: int) -> np.ndarray:
+        """One of ``FIELDS`` of some of its toys: of ``free``, or of ``tests/000`` and so on."""
+        with damage_named(self.path):
+            return _read_field(self.file, self.path, f"{group}/{name}", slice(begin, end), self.schema)
+
     def tally(self) -> Tally:
         """The tally of a shard of which not every column is kept."""
         with damage_named(self.path):
@@ -233,6 +238,20 @@ def reading_shard(path: str | Path, key: ShardKey | None = None) -> Iterator[Sha
         with damage_named(path):
             reader = ShardReader(file, path, key)
         yield reader
+
+
+def count_failed(path: str | Path) -> int:
+    """How many toys of a shard are not certified; a quick look, which does not check the whole file.
+
+    Raises:
+        ToymillError: a file that is damaged where this looks.
+    """
+    with damage_named(path), h5py.File(path, "r", locking=False) as file:
+        if "tally" in file:
+            return int(file["tally/toys"][()]) - int(file["tally/certified"][()])
+        groups = _groups(len(file["tests"]))
+        ok = [np.isin(file[group]["status"][...], CERTIFIED_STATUSES) for group in groups]
+        return int(np.sum(~np.logical_and.reduce(ok)))
 
 
 def read_shard(path: str | Path, key: ShardKey | None = None) -> ShardFits:
@@ -315,7 +334,7 @@ def _write_tally(file: h5py.File, names: Sequence[str], tally: Tally) -> None:
     """A tally: its arrays, its histograms where they are not empty, and the toys that it keeps."""
     group = file.create_group("tally")
     group.attrs["parameters"] = texts(names)
-    for name in (*CONTEXT, *ADDITIVE, "smallest", "most_iterations"):
+    for name in (*CONTEXT, *ADDITIVE, *CELLS, "smallest", "most_iterations"):
         if name != "roots":
             write_dataset(group, name, getattr(tally, name), "see docs/file-format.md", small=True)
     roots = group.create_group("roots")
@@ -343,6 +362,7 @@ def _read_tally(file: h5py.File, path: str | Path, key: ShardKey, *, schema: int
     tally = Tally.empty(arrays["truth"], arrays["tests"], arrays["levels"], arrays["derived_truth"])
     cells, counts = (read_dataset(file, path, f"tally/roots/{name}") for name in ("cell", "count"))
     tally.roots.reshape(-1)[cells] = counts
+    arrays |= {name: np.asarray(read_dataset(file, path, f"tally/{name}")) for name in CELLS if name in file["tally"]}
     tally = replace(tally, **arrays)
     if schema == 1:  # whose codes began at 0
         tally.status = np.pad(tally.status, ((0, 0), (1, 0)))
@@ -372,12 +392,20 @@ def _read_fits(
     file: h5py.File, path: str | Path, group: str, rows: slice, names: tuple[str, ...], *, schema: int = SCHEMA
 ) -> Fits:
     """Some rows of a group's columns; raises ToymillError where a row has no status."""
-    arrays = {name: read_dataset(file, path, f"{group}/{name}", rows) for name in FIELDS}
-    if schema == 1:  # whose codes began at 0
-        arrays["status"] = (arrays["status"] + 1).astype(np.int8)
-    if not np.isin(arrays["status"], list(Status)).all():
-        msg = f"{path}: {group} has toys without a status. {made_anew(path)}"
-        raise ToymillError(msg)
+    arrays = {name: _read_field(file, path, f"{group}/{name}", rows, schema) for name in FIELDS}
     attributes = file[group].attrs.items()
     fixed = {name.removeprefix("fixed:"): float(value) for name, value in attributes if name.startswith("fixed:")}
     return Fits(names=names, poi=str(file.attrs["poi"]) or None, fixed=fixed, **arrays)
+
+
+def _read_field(file: h5py.File, path: str | Path, name: str, rows: slice, schema: int) -> np.ndarray:
+    """Some rows of a column; raises ToymillError where a row has no status."""
+    values = read_dataset(file, path, name, rows)
+    if not name.endswith("/status"):
+        return values
+    if schema == 1:  # whose codes began at 0
+        values = (values + 1).astype(np.int8)
+    if not np.isin(values, list(Status)).all():
+        msg = f"{path}: {name.rpartition('/')[0]} has toys without a status. {made_anew(path)}"
+        raise ToymillError(msg)
+    return values

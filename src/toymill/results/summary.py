@@ -16,6 +16,7 @@ from toymill.inference.agreement import Histogram, Quantile, Verdict
 from toymill.inference.covariance import Efficiency
 from toymill.inference.coverage import Coverage
 from toymill.inference.discovery import Discovery
+from toymill.inference.interval_ends import ProfileIntervals
 from toymill.record import EnsembleName, FileRecord, LevelText, NumberOrNone, ParameterName, QuantityName, Record
 from toymill.results.answers import Answers
 from toymill.results.description import Information, ObservedTest, ThrownFrom
@@ -45,6 +46,25 @@ class Location(Record):
     """Monte Carlo error of the rms."""
 
 
+QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
+"""Levels of the quantiles of estimates and pulls."""
+
+
+class SampleQuantiles(Record):
+    """Quantiles over the certified toys, at the levels of ``quantile_levels``."""
+
+    value: list[NumberOrNone]
+    """The quantiles."""
+    low: list[NumberOrNone]
+    """Lower ends of their Monte Carlo intervals, from order statistics; null where fewer than ten toys are expected
+    beyond."""
+    high: list[NumberOrNone]
+    """Upper ends of their Monte Carlo intervals."""
+    binning: list[NumberOrNone]
+    """The most that the cells, in which toys are counted, may move each: a 128th of its distance from the truth, or from 0
+    for a pull, or less."""
+
+
 class ParameterSummary(Location):
     """The estimates of one parameter, and their pulls (estimate - truth) / error."""
 
@@ -62,6 +82,10 @@ class ParameterSummary(Location):
     """Certified toys without a pull."""
     at_bound_share: NumberOrNone
     """Their share of the certified toys, whose estimates a bound may bias."""
+    estimate_quantiles: SampleQuantiles | None = None
+    """Quantiles of the estimates; null where ``why_no_quantiles`` says why."""
+    pull_quantiles: SampleQuantiles | None = None
+    """Quantiles of the pulls; null likewise, and without pulls."""
 
 
 class InformationSummary(Record):
@@ -193,6 +217,10 @@ class EnsembleSummary(Record):
     """The other model that its toys are thrown from; null for the fitted one."""
     truth: dict[ParameterName, float]
     """The truth, by parameter, of those that have one."""
+    quantile_levels: tuple[float, ...] = QUANTILES
+    """Levels of the quantiles of estimates and pulls."""
+    why_no_quantiles: str | None = None
+    """Why there are no quantiles; null where there are."""
     parameters: dict[ParameterName, ParameterSummary]
     """The free parameters, by name, that of interest first."""
     derived: dict[QuantityName, Location]
@@ -203,6 +231,8 @@ class EnsembleSummary(Record):
     """The pull of the parameter of interest."""
     intervals: IntervalSummary
     """Coverage of intervals of the parameter of interest."""
+    profile_intervals: dict[ParameterName, ProfileIntervals]
+    """Profile intervals with their ends, by parameter, of those that the configuration names."""
     tests: list[TestSummary]
     """t_μ at each test point, ascending."""
     discovery: list[Discovery] | None

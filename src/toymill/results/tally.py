@@ -16,6 +16,7 @@ from toymill.fitting.results import Fits, concatenate, rows_of
 from toymill.fitting.status import CERTIFIED_STATUSES, CODES, Status
 from toymill.inference.counting import Distribution
 from toymill.inference.likelihood_ratios import t_mu, ttilde_mu
+from toymill.results.cells import counted, no_cells, together
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Int8
@@ -44,7 +45,7 @@ _CELLS = 2**19  # of a histogram of √t, which reaches to 64
 _POWERS = 4
 
 
-@dataclass
+@dataclass(repr=False)
 class Tally:
     """What is known of the toys that were added. P parameters, K test points, L levels, Q derived quantities.
 
@@ -68,6 +69,8 @@ class Tally:
         pulls: toys with a pull (estimate - truth) / error, (P,); a parameter at a bound has none.
         pull_sums: Σ pullᵏ, (P, 4).
         pull_histogram: toys by pull of the parameter of interest: below -5, in 50 bins to 5, above, (52,).
+        estimates: toys by estimate - truth of each parameter, (C, 2): in cells that are not empty, each with its toys.
+        pull_cells: the same of each parameter's pull, (C, 2).
         derived: toys with a finite derived quantity, (Q,).
         derived_sums: Σ (quantity - truth)ᵏ, (Q, 4).
         hessian: toys whose Hessian interval holds the truth, (L,).
@@ -97,6 +100,8 @@ class Tally:
     pulls: Int[np.ndarray, " parameter"]
     pull_sums: Float[np.ndarray, "parameter power"]
     pull_histogram: Int[np.ndarray, " bin"]
+    estimates: Int[np.ndarray, "cell 2"]
+    pull_cells: Int[np.ndarray, "cell 2"]
     derived: Int[np.ndarray, " quantity"]
     derived_sums: Float[np.ndarray, "quantity power"]
     hessian: Int[np.ndarray, " level"]
@@ -109,6 +114,9 @@ class Tally:
     kept: Int[np.ndarray, " kept"]
     kept_t: Float[np.ndarray, " kept"]
     kept_fits: list[Fits]
+
+    def __repr__(self) -> str:
+        return f"<Tally of {self.toys} toys, {self.certified} certified, of {len(self.truth)} parameters>"
 
     @classmethod
     def empty(
@@ -139,6 +147,8 @@ class Tally:
             pulls=np.zeros(p, dtype=np.int64),
             pull_sums=np.zeros((p, _POWERS)),
             pull_histogram=np.zeros(len(PULL_EDGES) + 1, dtype=np.int64),
+            estimates=no_cells(),
+            pull_cells=no_cells(),
             derived=np.zeros(q, dtype=np.int64),
             derived_sums=np.zeros((q, _POWERS)),
             hessian=np.zeros(len(levels), dtype=np.int64),
@@ -177,6 +187,8 @@ class Tally:
             pull = away / free.errors
         t = np.stack([t_mu(free, fits) for fits in tests], axis=1)
         self._count(free, list(tests), ok, pull, t)
+        self.estimates = together(self.estimates, counted(away[ok]))
+        self.pull_cells = together(self.pull_cells, counted(pull[ok]))
         quantities = [np.asarray(quantity(free.parameters)) for quantity in (derived or {}).values()]
         beyond = np.stack(quantities, axis=1) - self.derived_truth if quantities else np.empty((len(ok), 0))
         for begin in _blocks(first, len(ok)):
@@ -264,6 +276,8 @@ class Tally:
         """Add the toys of another tally of the same ensemble."""
         for field in ADDITIVE:
             setattr(self, field, getattr(self, field) + getattr(other, field))
+        for field in CELLS:
+            setattr(self, field, together(getattr(self, field), getattr(other, field)))
         self.smallest = np.minimum(self.smallest, other.smallest)
         self.most_iterations = np.maximum(self.most_iterations, other.most_iterations)
         if len(other.kept):
@@ -298,7 +312,10 @@ CONTEXT = ("truth", "tests", "levels", "derived_truth")
 _SEVERITY = np.zeros(CODES, dtype=np.int64)
 _SEVERITY[list(Status)] = [status.severity for status in Status]
 
-_OTHER = (*CONTEXT, "smallest", "most_iterations", "kept", "kept_t", "kept_fits")
+CELLS = ("estimates", "pull_cells")
+"""What adds by its cells; empty of a tally that an earlier toymill has written."""
+
+_OTHER = (*CONTEXT, *CELLS, "smallest", "most_iterations", "kept", "kept_t", "kept_fits")
 
 ADDITIVE = tuple(field.name for field in fields(Tally) if field.name not in _OTHER)
 """What adds over tallies."""

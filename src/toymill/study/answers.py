@@ -31,6 +31,7 @@ from toymill.results.answers import (
 )
 from toymill.results.description import Description
 from toymill.results.design import Design
+from toymill.study.channel_compatibility import compatibility
 from toymill.study.finished import Files, Stored, held_at
 from toymill.study.interval_answer import interval_answer
 from toymill.study.limit_answer import limit_answer
@@ -130,7 +131,10 @@ def _goodness_of_fit(stored: Stored) -> GoodnessOfFitAnswer:
     value = "undefined" if saturated.value is None else f"{saturated.value:.3g}"
     between = f"{saturated.low:.3g} to {saturated.high:.3g}"
     sentence = f"The p-value of the observed data under the saturated statistic is {value} ({between})."
-    return GoodnessOfFitAnswer(sentence=sentence, statistics=found)
+    asked = stored.study.goodness_of_fit and stored.study.goodness_of_fit.channel_compatibility
+    return GoodnessOfFitAnswer(
+        sentence=sentence, statistics=found, channel_compatibility=compatibility(stored) if asked else None
+    )
 
 
 def _impacts(stored: Stored) -> ImpactsAnswer:

@@ -177,7 +177,7 @@ def _readers(
     study: Study, description: Description, ensemble: str, number: int, files: Iterable[str | Path]
 ) -> Iterator[ShardReader]:
     """The shards of a part in the order of their toys, each checked, and open until the next."""
-    for path, key in _shard_files(study, description, ensemble, number, files):
+    for path, key in files_and_keys(study, description, ensemble, number, files):
         with reading_shard(path, key) as reader:
             _require_tests(reader, description.ensembles[ensemble].tests)
             yield reader
@@ -192,7 +192,7 @@ def _require_tests(reader: ShardReader, tests: Sequence[float]) -> None:
         raise ToymillError(msg)
 
 
-def _shard_files(
+def files_and_keys(
     study: Study, description: Description, ensemble: str, number: int, files: Iterable[str | Path]
 ) -> list[tuple[Path, ShardKey]]:
     """The file of each shard of a part in the order of their toys, and what it must say that it is.

@@ -34,9 +34,10 @@ from toymill.inference.likelihood_ratios import q_0
 from toymill.models.base import Model
 from toymill.results.design import Design, DesignedEnsemble, DesignedInterval, DesignedLimit
 from toymill.study.bounded_asymptotics import Bounded, knows_bound
+from toymill.study.channel_compatibility import split_by_channel
 from toymill.study.confidence_set import parameters_of_set, points_of_set
 from toymill.study.interval_points import asymptotic_intervals, can_fit, interval_points, physical
-from toymill.study.limit_points import asymptotic_limits, limit_points
+from toymill.study.limit_points import NO_FORMULA, asymptotic_limits, limit_points
 from toymill.study.model import checked_model, observed_point, poi_of
 from toymill.toys import throw
 
@@ -63,16 +64,18 @@ def design_study(study: Study) -> Design:
     conditional = stands_at_data(study, model)
     truths: dict[str, tuple[Point, list[float]]] = {}
     limit = None
-    with_zero = [0.0] if model.parameters.bounds[model.poi_index, 0] < 0 else []
+    statistic = study.limit.statistic if study.limit else ""
+    with_zero = [0.0] if model.parameters.bounds[model.poi_index, 0] < 0 or statistic == "tevatron" else []
     if study.limit or study.discovery:
         null = hypothesis(study, model, 0.0)
         limit = _limit(study, model, null) if study.limit else None
         values = limit.values if limit else []
-        truths[BACKGROUND] = null, [0.0, *values]
+        tested = [] if statistic == "lep" else [0.0, *values]  # LEP's needs no fits
+        truths[BACKGROUND] = null, tested
         for number, value in enumerate(values, 1):
             truths[signal(number)] = hypothesis(study, model, value), with_zero
         if study.limit and study.limit.injected is not None:
-            truths[INJECTED] = hypothesis(study, model, study.limit.injected), [0.0, *values]
+            truths[INJECTED] = hypothesis(study, model, study.limit.injected), tested
         if study.discovery:
             bound, reach = _bound(model, null, study.seed), _reach(study.discovery, model)
             for number in range(1, TILTS + 1):
@@ -115,7 +118,8 @@ def _refuse_unanswerable(study: Study, model: Model) -> None:
     """Refuse sections that this model's toys cannot answer, before any is thrown.
 
     Raises:
-        ToymillError: the goodness of fit of a density; impacts from too few toys for the auxiliary data.
+        ToymillError: the goodness of fit of a density; the compatibility of channels that are fewer than two; impacts from
+            too few toys for the auxiliary data.
     """
     if study.goodness_of_fit and model.draw is not None:
         msg = (
@@ -123,6 +127,8 @@ def _refuse_unanswerable(study: Study, model: Model) -> None:
             "state the model by its expected counts."
         )
         raise ToymillError(msg)
+    if study.goodness_of_fit and study.goodness_of_fit.channel_compatibility:
+        split_by_channel(study)
     toys, least = needs(study)[BEST_FIT].toys if study.impacts else 0, toys_needed(model)
     if study.impacts and toys < least * (1 + _SPARE):
         msg = (
@@ -255,6 +261,8 @@ def _limit(study: Study, model: Model, null: Point) -> DesignedLimit:
         return DesignedLimit(values=list(settings.values), asymptotic=None, why_no_asymptotic=str(error), rounds=[])
     high = float(model.parameters.bounds[model.poi_index, 1])
     values = limit_points(settings, asymptotic, high)
+    if settings.statistic == "lep":
+        return DesignedLimit(values=values, asymptotic=None, why_no_asymptotic=NO_FORMULA, rounds=[])
     return DesignedLimit(values=values, asymptotic=asymptotic, why_no_asymptotic=None, rounds=[])
 
 

@@ -67,6 +67,8 @@ def answers_in_words(answers: Answers, poi: str, ensembles: Mapping[str, Ensembl
         lines.append(f"discovery: {_discovered(answers.discovery)}")
     if answers.goodness_of_fit is not None:
         lines.append(f"goodness of fit: {answers.goodness_of_fit.sentence}")
+        if answers.goodness_of_fit.channel_compatibility is not None:
+            lines.append(f"goodness of fit: {answers.goodness_of_fit.channel_compatibility.sentence}")
     if answers.impacts is not None:
         lines.append(f"impacts: {answers.impacts.sentence}")
     if answers.scan is not None:

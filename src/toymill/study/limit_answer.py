@@ -11,12 +11,13 @@ import numpy as np
 from toymill.config.sections import BACKGROUND, INJECTED, LimitConfig, signal
 from toymill.fitting.results import Fits
 from toymill.inference.crossing import Method
-from toymill.inference.likelihood_ratios import q_mu, qtilde_mu
+from toymill.inference.likelihood_ratios import lep_ratio, q_mu, qtilde_mu, tevatron_ratio
 from toymill.inference.limit_records import Limit, UpperLimit
 from toymill.inference.limits import expected_for, upper_limit
 from toymill.inference.p_values import tie_tolerance
 from toymill.inference.samples import LogRatios
 from toymill.inference.verdicts import limit_verdict
+from toymill.models.base import Model
 from toymill.record import SigmaText
 from toymill.results.answers import LimitAnswer
 from toymill.study.densities import log_ratios_of
@@ -64,29 +65,15 @@ class LimitToys(NamedTuple):
         settings, designed = stored.study.limit, stored.design.limit
         assert settings
         assert designed is not None
-        tilde = settings.statistic == "qtilde"
-
-        def values(free: Fits, tests: Sequence[Fits]) -> Float[np.ndarray, "test toy"]:
-            """The statistic at each tested value; without fits at 0, the parameter cannot be negative, and q̃_μ is q_μ."""
-            at = {held_at(fits): fits for fits in tests}
-            rows = [
-                qtilde_mu(free, at[mu], at[0.0]) if tilde and 0.0 in at else q_mu(free, at[mu])
-                for mu in designed.values
-                if mu in at
-            ]
-            return np.array(rows)
-
-        names = [signal(k + 1) for k in range(len(designed.values))]
-        observed, nll = None, 0.0
-        if stored.model.observed is not None:
-            free, tests = stored.observed_fits([0.0, *designed.values])
-            observed, nll = values(free, tests)[:, 0], float(free.nll[0])
+        values = designed.values
+        names = [signal(k + 1) for k in range(len(values))]
+        observed, tolerance = _of_data(stored, values)
         return cls(
-            signal=[statistic_of(stored, name, values)[0] for name in names],
-            background=statistic_of(stored, BACKGROUND, values),
+            signal=[_of_toys(stored, name, [mu])[0] for name, mu in zip(names, values, strict=True)],
+            background=_of_toys(stored, BACKGROUND, values),
             observed=observed,
-            injected=None if settings.injected is None else statistic_of(stored, INJECTED, values),
-            tolerance=tie_tolerance(nll, stored.study.fit.edm_tolerance),
+            injected=None if settings.injected is None else _of_toys(stored, INJECTED, values),
+            tolerance=tolerance,
             log_ratios=None if stored.study.nuisances == "hybrid" else _log_ratios(stored, names),
         )
 
@@ -98,6 +85,49 @@ class LimitToys(NamedTuple):
             "tolerance": self.tolerance,
             "log_ratios": self.log_ratios,
         }
+
+
+def _of_toys(stored: Stored, ensemble: str, values: Sequence[float]) -> Float[np.ndarray, "test toy"]:
+    """The statistic of all toys of an ensemble at some tested values; LEP's needs the toys alone, thrown again."""
+    settings = stored.study.limit
+    assert settings
+    if settings.statistic != "lep":
+        return statistic_of(stored, ensemble, partial(_of_fits, settings.statistic, values))
+    lots = stored.lots(ensemble, 0, stored.study.ensembles[ensemble].toys)
+    return np.concatenate([_of_lep(stored.model, data, values) for data in lots], axis=1)
+
+
+def _of_data(stored: Stored, values: Sequence[float]) -> tuple[Float[np.ndarray, " test"] | None, float]:
+    """The statistic of the observed data, if there are any; and by how much two values of it may differ that are ties."""
+    settings, model, edm = stored.study.limit, stored.model, stored.study.fit.edm_tolerance
+    assert settings
+    if settings.statistic == "lep":
+        if model.observed is None:
+            return None, tie_tolerance()
+        nll = np.asarray(model.logpdf(model.parameters.init, model.observed))
+        return _of_lep(model, model.observed[None], values)[:, 0], tie_tolerance(nll, 0.0)
+    if model.observed is None:
+        return None, tie_tolerance(0.0, edm)
+    free, tests = stored.observed_fits([0.0, *values])
+    return _of_fits(settings.statistic, values, free, tests)[:, 0], tie_tolerance(free.nll, edm)
+
+
+def _of_lep(
+    model: Model, data: Float[np.ndarray, "toy datum"], values: Sequence[float]
+) -> Float[np.ndarray, "test toy"]:
+    """LEP's statistic of some data at tested values."""
+    return np.array([lep_ratio(model, data, mu) for mu in values])
+
+
+def _of_fits(
+    statistic: str, values: Sequence[float], free: Fits, tests: Sequence[Fits]
+) -> Float[np.ndarray, "test toy"]:
+    """A statistic of fits at tested values; without fits at 0, the parameter cannot be negative, and q̃_μ is q_μ."""
+    at = {held_at(fits): fits for fits in tests}
+    if statistic == "tevatron":
+        return np.array([tevatron_ratio(at[mu], at[0.0]) for mu in values])
+    tilde = statistic == "qtilde" and 0.0 in at
+    return np.array([qtilde_mu(free, at[mu], at[0.0]) if tilde else q_mu(free, at[mu]) for mu in values])
 
 
 def upper_limits(stored: Stored, toys: LimitToys | None = None) -> UpperLimit:

@@ -10,7 +10,7 @@ from toymill.config.sections import LimitConfig
 from toymill.errors import ToymillError
 from toymill.fitting.conditional import fit_tests
 from toymill.inference.asymptotic_limits import AsymptoticUpperLimit, asymptotic_upper_limit
-from toymill.inference.likelihood_ratios import q_mu, qtilde_mu
+from toymill.inference.likelihood_ratios import q_mu, qtilde_mu, tevatron_ratio
 from toymill.models.base import Model
 from toymill.study.model import poi_of
 from toymill.toys import throw
@@ -21,13 +21,19 @@ if TYPE_CHECKING:
 BELOW, ABOVE = 0.6, 1.4
 """Tested values reach from so much of the lowest of the asymptotic limits to so much of the highest."""
 
+NO_FORMULA = (
+    "The statistic of LEP has no asymptotic formula: its width depends on how nuisance parameters are drawn. Values are "
+    "tested about the asymptotic limits of q̃_μ."
+)
+"""Why limits by LEP's statistic have no asymptotic ones beside them."""
+
 _LOWEST = 0.05  # of the median limit: data that exclude less exclude every value that can be told from none
 
 
 def asymptotic_limits(
     settings: LimitConfig, model: Model, null: Float[np.ndarray, " parameter"], sigma: float
 ) -> AsymptoticUpperLimit:
-    """The asymptotic upper limits, observed and expected (CCGV, arXiv:1007.1727, sec. 3.6 to 4.3).
+    """The asymptotic upper limits, observed and expected (CCGV, arXiv:1007.1727, sec. 3.6 to 4.3); of LEP's statistic q̃_μ's.
 
     Args:
         settings: the section of the configuration.
@@ -36,11 +42,13 @@ def asymptotic_limits(
         sigma: standard deviation of the parameter of interest there. It stands in for the Asimov dataset of a model
             that states a density, which has none.
     """
-    poi, tilde = poi_of(model), settings.statistic == "qtilde"
+    poi, ratio, tilde = poi_of(model), settings.statistic == "tevatron", settings.statistic in ("qtilde", "lep")
     asimov = None if model.draw is not None else throw(model, null, 1, mode="asimov")
 
     def statistic(data: Float[np.ndarray, "toy datum"], mu: float) -> float:
         free, (conditional, background) = fit_tests(model, data, [{poi: mu}, {poi: 0.0}])
+        if ratio:
+            return float(tevatron_ratio(conditional, background)[0])
         found = qtilde_mu(free, conditional, background) if tilde else q_mu(free, conditional)
         return float(max(found[0], 0.0))
 
@@ -53,6 +61,7 @@ def asymptotic_limits(
         level=settings.level,
         method=settings.method,
         tilde=tilde,
+        ratio=ratio,
         start=2 * sigma,
     )
 

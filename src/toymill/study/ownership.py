@@ -180,13 +180,15 @@ def tidy(directory: Directory, shards: Iterable[str | Path]) -> None:
     for path in sorted((directory.folder / "fits").glob("*/*.h5")):
         if path not in present and range_of(path) is not None:
             _set_aside(path)
-    raw = {directory.folder / "toys" / path.parent.name / path.name for path in present}
-    for path in set((directory.folder / "toys").glob("*/*.h5")) - raw:
-        path.unlink()  # thrown again where a shard needs them
+    asking = {name for name, item in directory.study.ensembles.items() if item.profile_intervals}
+    for kind, names in (("toys", set(directory.study.ensembles)), ("profile_intervals", asking)):
+        kept = {directory.folder / kind / path.parent.name / path.name for path in present if path.parent.name in names}
+        for path in set((directory.folder / kind).glob("*/*.h5")) - kept:
+            path.unlink()  # made again where a shard needs them
     for path in sorted((directory.folder / "superseded").glob("*/*.h5")):
         if _is_held(directory.study, path, present):
             path.unlink()
-    kinds = [directory.folder / kind for kind in ("fits", "toys", "scan", "superseded")]
+    kinds = [directory.folder / kind for kind in ("fits", "toys", "profile_intervals", "scan", "superseded")]
     for folder in [*(path for kind in kinds for path in kind.glob("*") if path.is_dir()), *kinds]:
         with suppress(OSError):
             folder.rmdir()  # if it is empty
@@ -287,6 +289,17 @@ def _changes(before: object, now: object, path: str) -> Iterator[tuple[str, str,
     elif before != now:
         was, has = (text if len(text) <= 60 else f"{text[:57]}…" for text in map(json.dumps, (before, now)))
         yield path, was, has
+
+
+def running(folder: Path) -> Run | None:
+    """The run that writes to a results directory and, as far as this machine can tell, lives; None if there is none.
+
+    Raises:
+        ToymillError: a lock that cannot be read.
+    """
+    lock = folder / ".lock"
+    found = _read_lock(lock)
+    return found if _is_this_run(found) else _other_run(lock)
 
 
 def _this_run() -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterator
 
 import psutil
 
@@ -13,6 +14,7 @@ from toymill.fitting.batching import block_size
 from toymill.models.base import Model
 from toymill.results.plan import EnsemblePlan, Plan
 from toymill.study.model import checked_model
+from toymill.study.profile_intervals import interval_chunks
 from toymill.study.shards import fit_chunks
 
 SECONDS = 180.0
@@ -21,6 +23,9 @@ SECONDS = 180.0
 OVERHEAD = 0.05
 """The part of a job's time that its start may take."""
 
+Chunks = Callable[[Study, Model, str, Shard], Iterator[object]]
+"""What is measured: the work on some toys of an ensemble, in chunks."""
+
 MEASURED = 2.0
 """Seconds of the fits that the rate is taken from, at least, if there are as many toys."""
 
@@ -28,19 +33,21 @@ MEASURED = 2.0
 def plan_study(study: Study) -> Plan:
     """Measure how fast toys are fitted, and choose the shards.
 
-    Ensembles whose toys fluctuate in the same way, with as many test points, are fitted by the same programs: of those
-    the first is measured.
+    Ensembles whose toys fluctuate in the same way, with as many test points and the same profile intervals, are fitted by
+    the same programs: of those the first is measured.
     """
     model = checked_model(study)
     start = time.time() - psutil.Process().create_time()
-    rates: dict[tuple[str, int], float] = {}
+    rates: dict[tuple[object, ...], float] = {}
     compiling = 0.0
     ensembles = {}
     for name, ensemble in study.ensembles.items():
-        alike = ensemble.throw, len({*ensemble.tests, ensemble.truth[str(model.poi)]})
+        alike = ensemble.throw, len({*ensemble.tests, ensemble.truth[str(model.poi)]}), *ensemble.profile_intervals
         if alike not in rates:
-            rates[alike], compiled = seconds_a_toy(study, model, name)
-            compiling += compiled
+            jobs: list[Chunks] = [fit_chunks, *([interval_chunks] if ensemble.profile_intervals else [])]
+            measured = [seconds_a_toy(study, model, name, job) for job in jobs]
+            rates[alike] = max(seconds for seconds, _ in measured)
+            compiling += sum(compiled for _, compiled in measured)
         size = planned_size(study, name, rates[alike], start)
         ensembles[name] = EnsemblePlan(shard=size, seconds_a_toy=rates[alike])
     return Plan(
@@ -69,14 +76,14 @@ def round_number(value: float) -> int:
     return max(factor * power for factor in (1, 2, 5) if factor * power <= value)
 
 
-def seconds_a_toy(study: Study, model: Model, ensemble: str) -> tuple[float, float]:
+def seconds_a_toy(study: Study, model: Model, ensemble: str, chunks: Chunks = fit_chunks) -> tuple[float, float]:
     """Seconds of the fits of a toy, from lots of toys that grow until they take long enough; and of compilation."""
     toys = study.ensembles[ensemble].toys
     count = min(block_size(model), toys)
 
     def seconds(number: int) -> float:
         begin = time.perf_counter()
-        for _ in fit_chunks(study, model, ensemble, Shard("", 0, number)):
+        for _ in chunks(study, model, ensemble, Shard("", 0, number)):
             pass
         return time.perf_counter() - begin
 

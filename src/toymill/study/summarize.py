@@ -17,14 +17,17 @@ from toymill.config.study import Study
 from toymill.fitting.status import CERTIFIED_STATUSES, Status
 from toymill.inference.agreement import LEVELS, compare_quantile, histogram, verdict, zeros
 from toymill.inference.asymptotics import CDF, asymptotic_cdf
-from toymill.inference.counting import bias_in_rms, moments_of_sums
+from toymill.inference.counting import Distribution, bias_in_rms, moments_of_sums, quantile
 from toymill.inference.covariance import covariance_of_sums, efficiencies
 from toymill.inference.coverage import coverage
 from toymill.inference.discovery import discovery
+from toymill.inference.interval_ends import ProfileIntervals
+from toymill.results import cells
 from toymill.results.answers import Answers
 from toymill.results.description import Description, EnsembleDescription
 from toymill.results.store import Part, read_part
 from toymill.results.summary import (
+    QUANTILES,
     Comparison,
     ComparisonSummary,
     EnsembleComparison,
@@ -36,6 +39,7 @@ from toymill.results.summary import (
     ObservedMatrices,
     ParameterSummary,
     PullHistogram,
+    SampleQuantiles,
     Summary,
     Tail,
     TailToy,
@@ -45,6 +49,7 @@ from toymill.results.tally import PULL_EDGES, TAIL, Tally
 from toymill.study.collect import Collected, collect, counted, part_key
 from toymill.study.headline import headline
 from toymill.study.model import derived_of_study
+from toymill.study.profile_intervals import summarize_intervals
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -58,6 +63,7 @@ def summarize(
     files: Mapping[str, Sequence[str | Path]],
     tallies: Mapping[str, Sequence[str | Path]] = MappingProxyType({}),
     answers: Answers | None = None,
+    intervals: Mapping[str, Sequence[str | Path]] = MappingProxyType({}),
 ) -> Summary:
     """The summary of a study.
 
@@ -67,6 +73,7 @@ def summarize(
         files: the shards' files of each ensemble.
         tallies: of ensembles whose parts are counted already, the file of each part.
         answers: the answers to its sections.
+        intervals: the files of the shards' profile intervals, of each ensemble that asks for them.
 
     Raises:
         ToymillError: a shard that is missing, damaged or of another study, by name.
@@ -80,7 +87,13 @@ def summarize(
         return (read_part(path, part_key(study, description, name, int(Path(path).stem))) for path in ordered)
 
     ensembles = {
-        name: _ensemble(study, description, name, collect(study, description, name, parts(name), derived))
+        name: _ensemble(
+            study,
+            description,
+            name,
+            collect(study, description, name, parts(name), derived),
+            summarize_intervals(study, description, name, intervals.get(name, ())),
+        )
         for name in study.ensembles
     }
     return Summary(
@@ -135,7 +148,9 @@ def _observed(description: Description) -> ObservedMatrices | None:
     )
 
 
-def _ensemble(study: Study, description: Description, name: str, found: Collected) -> EnsembleSummary:
+def _ensemble(
+    study: Study, description: Description, name: str, found: Collected, intervals: dict[str, ProfileIntervals]
+) -> EnsembleSummary:
     """One ensemble's part of the summary. A toy is certified if its free and all its conditional fits are."""
     about = description.ensembles[name]
     poi, truth = description.poi, about.truth[description.poi]
@@ -156,6 +171,7 @@ def _ensemble(study: Study, description: Description, name: str, found: Collecte
         throw=about.throw,
         thrown_from=about.thrown_from,
         truth=about.known,
+        why_no_quantiles=_why_no_quantiles(tally),
         parameters={
             item.name: _parameter(tally, i, known=item.name in about.known)
             for i, item in sorted(enumerate(description.parameters), key=lambda pair: pair[1].name != poi)
@@ -179,6 +195,7 @@ def _ensemble(study: Study, description: Description, name: str, found: Collecte
             ),
             profile=coverage(study.levels, tally.profile.tolist(), certified=certified, failed=failed, without=0),
         ),
+        profile_intervals=intervals,
         tests=[_test(description, name, k, found) for k in range(len(about.tests))],
         discovery=discovery(tally.one_sided(about.tests.index(0.0), above=True), failed=failed) if truth == 0 else None,
         tail=_tail(tally, about.tests.index(truth), place),
@@ -191,6 +208,10 @@ def _parameter(tally: Tally, i: int, *, known: bool) -> ParameterSummary:
     sums = np.array([tally.sums[i], tally.products[i, i], tally.products_21[i, i], tally.products_22[i, i]])
     away = int(tally.certified), sums
     pull = moments_of_sums(int(tally.pulls[i]) if known else 0, tally.pull_sums[i])
+    estimates = pulls = None
+    if _why_no_quantiles(tally) is None:
+        estimates = _quantiles(cells.distribution(tally.estimates, i, float(tally.truth[i])))
+        pulls = _quantiles(cells.distribution(tally.pull_cells, i)) if pull.size else None
     return ParameterSummary(
         **dict(_location(*away, float(tally.truth[i]), known=known)),
         pulls=pull.size,
@@ -200,6 +221,28 @@ def _parameter(tally: Tally, i: int, *, known: bool) -> ParameterSummary:
         pull_width_error=pull.rms_error,
         at_bound=int(tally.certified - tally.pulls[i]),
         at_bound_share=float(1 - tally.pulls[i] / tally.certified) if tally.certified else math.nan,
+        estimate_quantiles=estimates,
+        pull_quantiles=pulls,
+    )
+
+
+def _why_no_quantiles(tally: Tally) -> str | None:
+    """Why the cells of the estimates do not tell their quantiles; None where they do."""
+    if not tally.certified:
+        return "no toy is certified"
+    if tally.estimates[:, 1].sum() != tally.certified * len(tally.truth):
+        return "some shards that keep a summary were written by a toymill that did not count estimates in cells"
+    return None
+
+
+def _quantiles(sample: Distribution) -> SampleQuantiles:
+    """Quantiles of estimates or pulls, each with its Monte Carlo interval and the width of its cell."""
+    found = [quantile(sample, level) for level in QUANTILES]
+    return SampleQuantiles(
+        value=[item.value for item in found],
+        low=[item.low for item in found],
+        high=[item.high for item in found],
+        binning=[sample.width(level) for level in QUANTILES],
     )
 
 

@@ -1,0 +1,108 @@
+"""``toymill check``: what a study is, and what it will take, before it is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from toymill.cli.console import amount, console, cores_here, duration, table
+from toymill.cli.engine import ready
+from toymill.cli.studies import checked
+from toymill.config.designed import designed, planned
+from toymill.config.inspection import Facts, facts_of
+from toymill.config.model import is_file
+from toymill.config.scan import grid_of
+from toymill.config.sections import SECTIONS, needs, rounds
+from toymill.config.study import Study, values_tested
+from toymill.study.expected import Expected, expected
+from toymill.study.ownership import Directory
+from toymill.study.ownership import check as check_directory
+
+MOST = 40
+"""Truth points that are shown."""
+
+
+def show_check(path: Path, *, pilot: bool) -> None:
+    """Check a study and print what it is; with a pilot also what it will take.
+
+    Raises:
+        ToymillError: a study that cannot be run.
+    """
+    stated = checked(path)
+    study = planned(stated)
+    check_directory(Directory(study, Path(f"results/{study.study}")))
+    out = console()
+    asked = [name for name in SECTIONS if getattr(stated, name)]
+    about = f", which asks for {', '.join(asked)}" if asked else ""
+    out.print(f"study {study.study}{about}: its results are to be in results/{study.study}", style="bold", markup=False)
+    fetched = all(is_file(item) for item in stated.model.inputs)
+    if not fetched:
+        out.print("The model is downloaded when the study runs: it cannot be checked before.", markup=False)
+        show_ensembles(out, study, "")
+        return
+    facts = facts_of(stated.model)
+    show_model(out, facts)
+    takes = None
+    if pilot and stated.kind == "toys" and study.ensembles:
+        study, takes = piloted(stated, facts)
+    show_ensembles(out, study, str(facts.poi))
+    if takes:
+        show_expected(out, stated, takes)
+    if stated.scan:
+        grid, scan = grid_of(stated.scan), stated.scan
+        words = f"scan: {len(grid.points)} signals, each fitted to {scan.toys + scan.signal_toys} toys"
+        out.print(f"{words}; their time is not among what was estimated", markup=False)
+    out.print(f"No mistake found. Next: toymill run {path}", style="bold", markup=False)
+
+
+def piloted(stated: Study, facts: Facts) -> tuple[Study, Expected]:
+    """A study with the truth points that its sections choose, and what it will take."""
+    ready()
+    from toymill.study.design import design_study
+    from toymill.study.model import checked_model
+    from toymill.study.pilot import plan_study
+
+    study = designed(stated, design_study(stated)) if needs(stated) else stated
+    data = len(checked_model(stated).data_names)
+    return study, expected(study, plan_study(study), str(facts.poi), len(facts.parameters), data)
+
+
+def show_model(out: Console, facts: Facts) -> None:
+    """Print what is known of the model."""
+    parameters = facts.parameters
+    i = parameters.index(str(facts.poi))
+    low, high = parameters.bounds[i]
+    out.print(f"model: {len(parameters)} parameters; data {', '.join(facts.main)}", markup=False)
+    out.print(
+        f"parameter of interest: {facts.poi}, {parameters.init[i]:g} at first, within [{low:g}, {high:g}]; "
+        f"{'with' if facts.observed else 'no'} observed data",
+        markup=False,
+    )
+
+
+def show_ensembles(out: Console, study: Study, poi: str) -> None:
+    """Print the truth points; of those that sections choose only the toys, before they are chosen."""
+    rows = []
+    for name, item in list(study.ensembles.items())[:MOST]:
+        known = poi in item.truth
+        truth = f"{item.truth[poi]:.4g}" if known else "chosen later"
+        tests = ", ".join(f"{value:.4g}" for value in values_tested(item, poi)) if known else ""
+        rows.append((name, truth, tests if len(tests) < 60 else f"{len(item.tests)} values", f"{item.toys:,}"))
+    out.print(table("Truth points", ("ensemble", f"true {poi}", "tested", "toys"), rows, left=1))
+    if len(study.ensembles) > MOST:
+        out.print(f"{len(study.ensembles) - MOST} more truth points", markup=False)
+
+
+def show_expected(out: Console, stated: Study, takes: Expected) -> None:
+    """Print what a study will take."""
+    cores = cores_here()
+    toys = duration(takes.core_seconds)
+    out.print(
+        f"expected: {takes.jobs} jobs that fit, {toys} of one core with the audits; about "
+        f"{duration(takes.seconds(cores))} on the {cores} cores here, and some minutes for answers and figures; "
+        f"{amount(takes.bytes)} of disk",
+        markup=False,
+    )
+    if rounds(stated):
+        out.print("limit.precision: rounds that add toys are not among what was estimated", markup=False)

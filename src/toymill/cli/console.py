@@ -1,0 +1,94 @@
+"""Printing: tables and lines, as wide as the terminal, or as they are where the output is a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+FINEST = 5
+"""Digits after the point, of smaller numbers powers of ten."""
+
+WIDE = 200
+"""Columns where the output is no terminal."""
+
+
+def console() -> Console:
+    """Where a command prints to: the present stdout."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> Table:
+    """A table of texts, which are not read for markup.
+
+    Args:
+        title: what stands above it.
+        columns: the heads of its columns.
+        rows: its rows.
+        left: how many columns, from the first, are aligned to the left; the others are numbers.
+    """
+    made = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    for number, column in enumerate(columns):
+        made.add_column(Text(column), justify="left" if number < left else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(str(cell)) for cell in row))
+    return made
+
+
+def with_error(value: float | None, error: float | None) -> str:
+    """A number and its error, with two digits of the error.
+
+    Example:
+        >>> with_error(1.39812, 0.01532), with_error(12.0, None), with_error(None, None)
+        ('1.398 ± 0.015', '12', '–')
+        >>> with_error(2.8712e-7, 6.2e-8)
+        '2.87e-07 ± 6.2e-08'
+    """
+    if value is None:
+        return "–"
+    if not error:
+        return f"{value:.4g}"
+    digits = max(0, 1 - _exponent(error))
+    if digits > FINEST:
+        return f"{value:.{max(0, _exponent(value) - _exponent(error) + 1)}e} ± {error:.1e}"
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def _exponent(value: float) -> int:
+    return int(f"{abs(value):e}".partition("e")[2])
+
+
+def duration(seconds: float) -> str:
+    """A time in words, with two digits.
+
+    Example:
+        >>> duration(0.2), duration(75), duration(7200)
+        ('1 s', '1.2 min', '2.0 h')
+    """
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.2g} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def amount(size: float) -> str:
+    """Bytes in words.
+
+    Example:
+        >>> amount(512), amount(1.5e6)
+        ('512 B', '1.5 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def cores_here() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

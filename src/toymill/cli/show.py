@@ -1,0 +1,195 @@
+"""``toymill show``: the answers and the verdicts of a study in the terminal, from ``summary.json`` alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.table import Table
+
+from toymill.cli.console import console, table, with_error
+from toymill.cli.studies import results_folder
+from toymill.errors import ToymillError
+from toymill.inference.limit_records import Limit
+from toymill.inference.neyman import End
+from toymill.results.answers import Answers, ImpactsAnswer, LimitAnswer
+from toymill.results.scan import ScanAnswer
+from toymill.results.summary import ComparisonSummary, Summary, read_summary
+from toymill.study.remarks import remarks
+
+MOST = 10
+"""Impacts and signals that are shown, where not all are asked for."""
+
+
+def show_summary(results: Path, *, every: bool) -> None:
+    """Print the answers and the verdicts of a study.
+
+    Args:
+        results: its results directory.
+        every: whether the ensembles of sections are shown too, and all impacts and signals.
+
+    Raises:
+        ToymillError: no results directory, or no summary in it yet.
+    """
+    folder = results_folder(results)
+    path = folder / "summary.json"
+    if not path.exists():
+        msg = f"There is no {path} yet: the study is not finished. Look how far it is: toymill watch {folder}"
+        raise ToymillError(msg)
+    summary = read_summary(path)
+    out = console()
+    if isinstance(summary, ComparisonSummary):
+        for made in compared(summary):
+            out.print(made)
+        return
+    head = summary.headline
+    out.print(f"{summary.study}: {', '.join(head.model)}", style="bold", markup=False)
+    out.print(f"{head.data}; {head.toys:,} toys, {head.certified:,} certified, {head.failed:,} failed", markup=False)
+    for sentence in head.answers:
+        out.print(f"- {sentence}", markup=False)
+    if summary.answers is not None:
+        for made in answered(summary.answers, every=every):
+            out.print(made)
+    shown = {name: item for name, item in summary.ensembles.items() if every or not item.sections}
+    if shown:
+        out.print(ensembles(summary, list(shown)))
+    if head.verdicts:
+        rows = [(item.ensemble, f"{item.poi:g}", item.sentence) for item in head.verdicts]
+        out.print(table("Asymptotic formulae", ("ensemble", f"tested {summary.poi}", "verdict"), rows, left=3))
+    for line in remarks(summary, {}):
+        out.print(f"Look at: {line}", markup=False)
+    if (folder / "report.html").exists():
+        out.print(f"More: {folder / 'report.html'}", markup=False)
+
+
+def answered(answers: Answers, *, every: bool) -> Iterator[Table]:
+    """The answers to a study's sections, as tables."""
+    if answers.limit is not None:
+        yield limits(answers.limit)
+    if answers.interval is not None:
+        rows = [
+            (level, _with_all_errors(item.low), _with_all_errors(item.high))
+            for level, item in answers.interval.toys.intervals.items()
+        ]
+        yield table("Intervals", ("level", "lower end", "upper end"), rows)
+    if answers.discovery is not None:
+        tails = [*([answers.discovery.observed] if answers.discovery.observed else []), *answers.discovery.tail]
+        rows = [
+            (f"{item.q_0:.4g}", with_error(item.weighted.value, item.weighted.error), f"{item.asymptotic:.3g}")
+            for item in tails
+        ]
+        yield table("Discovery: P(q_0) without a signal", ("q_0", "p-value by toys", "asymptotic"), rows)
+    if answers.goodness_of_fit is not None:
+        made = [
+            (name, f"{item.observed:.4g}", _p_value(item.p_value.value), _p_value(item.asymptotic))
+            for name, item in answers.goodness_of_fit.statistics.items()
+        ]
+        yield table("Goodness of fit", ("statistic", "observed", "p-value by toys", "asymptotic"), made)
+    if answers.impacts is not None:
+        yield impacts(answers.impacts, every=every)
+    if answers.scan is not None:
+        yield scan(answers.scan, every=every)
+
+
+def limits(answer: LimitAnswer) -> Table:
+    """The observed and the expected limits, by toys and by the asymptotic formulae."""
+    asymptotic = answer.asymptotic
+    rows = []
+
+    def add(name: str, found: Limit, other: float | None) -> None:
+        value = _with_all_errors(found) if found.value is not None else found.outside or "–"
+        rows.append((name, value, with_error(other, None)))
+
+    if answer.toys.observed is not None:
+        other = asymptotic.observed if asymptotic else None
+        add("observed", answer.toys.observed, other.value if other else None)
+    for sigma, found in answer.toys.expected.items():
+        other = asymptotic.expected.get(sigma) if asymptotic else None
+        add(
+            "expected, median" if sigma == "0" else f"expected, {int(sigma):+d} σ",
+            found,
+            other.value if other else None,
+        )
+    for sigma, found in (answer.injected or {}).items():
+        add(f"with the injected signal, {int(sigma):+d} σ", found, None)
+    title = f"Upper limit, {100 * answer.toys.level:g} % {answer.toys.method}"
+    return table(title, ("limit", "by toys", "asymptotic"), rows)
+
+
+def impacts(answer: ImpactsAnswer, *, every: bool) -> Table:
+    """The largest impacts."""
+    rows = [
+        (item.parameter, with_error(item.pull, None), with_error(item.global_toys, item.global_toys_error))
+        for item in answer.impacts[: None if every else MOST]
+    ]
+    more = len(answer.impacts) - len(rows)
+    title = f"Impacts{f', the largest {len(rows)} of {len(answer.impacts)}' if more else ''}"
+    return table(title, ("parameter", "pull", "impact by toys"), rows)
+
+
+def scan(answer: ScanAnswer, *, every: bool) -> Table:
+    """The signals of a scan, the largest excess first."""
+    ordered = sorted(answer.points, key=lambda point: -(point.q_0 if point.q_0 is not None else -1.0))
+    rows = [
+        (
+            point.name,
+            with_error(point.estimate, None),
+            with_error(point.q_0, None),
+            _p_value(point.p_value.value if point.p_value else None),
+            point.failed,
+        )
+        for point in ordered[: None if every else MOST]
+    ]
+    return table("Signals", ("signal", f"estimate of {answer.poi}", "q_0", "local p-value", "failed toys"), rows)
+
+
+def ensembles(summary: Summary, names: list[str]) -> Table:
+    """Bias, pulls and coverage of the truth points."""
+    rows = []
+    levels = list(dict.fromkeys(level for name in names for level in summary.ensembles[name].intervals.profile))
+    for name in names:
+        item = summary.ensembles[name]
+        poi = item.parameters[summary.poi]
+        covered = [item.intervals.profile.get(level) for level in levels]
+        rows.append(
+            (
+                name,
+                with_error(poi.truth, None),
+                f"{item.toys:,}",
+                f"{item.toys - item.certified:,}",
+                with_error(poi.bias, poi.bias_error),
+                with_error(poi.rms, poi.rms_error),
+                with_error(poi.pull_width, poi.pull_width_error),
+                *(
+                    _coverage(found.coverage, found.coverage_low, found.coverage_high) if found else "–"
+                    for found in covered
+                ),
+            )
+        )
+    columns = ("ensemble", f"true {summary.poi}", "toys", "failed", "bias", "spread", "pull width")
+    return table("Truth points", (*columns, *(f"coverage at {level}" for level in levels)), rows)
+
+
+def compared(summary: ComparisonSummary) -> Iterator[Table]:
+    """The optimisers on each ensemble."""
+    for name, item in summary.ensembles.items():
+        rows = [
+            (method, found.toys, found.success, found.reached, found.false_success, f"{found.seconds_a_toy:.3g}")
+            for method, found in item.methods.items()
+        ]
+        columns = ("optimiser", "toys", "says converged", "at the best minimum", "false success", "seconds a toy")
+        yield table(f"{summary.study}: {name}", columns, rows)
+
+
+def _with_all_errors(found: Limit | End) -> str:
+    """A limit or an end of an interval, with the errors of the toys and of the interpolation in quadrature."""
+    return with_error(found.value, found.error and math.hypot(found.error, found.interpolation or 0.0))
+
+
+def _coverage(value: float | None, low: float, high: float) -> str:
+    return with_error(value, (high - low) / 2)
+
+
+def _p_value(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

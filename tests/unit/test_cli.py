@@ -1,0 +1,242 @@
+"""The command ``toymill``: what its commands do before a study runs, and what each says of a mistake, in a line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import toymill
+from toymill.cli import check, doctor, main, run, studies
+from toymill.cli.app import app
+from toymill.config.study import read_study
+from toymill.results.plan import EnsemblePlan, Plan
+from toymill.study.expected import expected
+
+COMMANDS = ("new", "check", "run", "watch", "show", "replay", "inspect", "doctor", "init")
+LIGHT = ["--help", "run --help", "new {ws} --force", "show {empty}", "watch {empty} --once", "inspect {ws}"]
+
+
+@pytest.fixture
+def toy_mill(capsys):
+    """Runs a command in this process: ``toy_mill(*words)`` returns its exit code, stdout and stderr."""
+
+    def call(*words):
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def here(root, tmp_path, monkeypatch):
+    """An empty folder with a workspace, to work in."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ws.json").write_text((root / "tests/data/onoff.json").read_text())
+    return tmp_path
+
+
+def write_study(folder, **changes):
+    content = {"study": "small", "model": "ws.json", "ensembles": {"one": {"truth": {"mu": 1.0}, "toys": 140}}}
+    (folder / "small.yaml").write_text(yaml.safe_dump(content | changes))
+    return folder / "small.yaml"
+
+
+def failed(result, code=1):
+    """The one line that a command says of a mistake."""
+    assert result[0] == code
+    assert result[2].startswith("toymill: ")
+    assert result[2].count("\n") == 1
+    return result[2]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name):
+    told = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "120"})
+    assert told.exit_code == 0
+    assert f"Example: toymill {name}" in told.output
+
+
+def test_the_command_lists_its_commands(toy_mill):
+    listed = CliRunner().invoke(app, ["--help"]).output
+    assert all(f" {name} " in listed for name in COMMANDS)
+    assert toy_mill("--version")[1] == f"toymill {toymill.__version__}\n"
+
+
+def test_light_commands_import_no_jax(here):
+    """Help imports no more than the command-line library; others no JAX, which takes seconds to start."""
+    (here / "results/empty").mkdir(parents=True)
+    (here / "results/empty/study.json").touch()
+    code = "import sys; from toymill.cli import main\nfor words in WORDS: main(words.split())\nprint(*sys.modules)"
+    words = [item.format(ws="ws.json", empty="results/empty") for item in LIGHT]
+    for several, heavy in ((words[:2], ("jax", "numpy", "scipy")), (words, ("jax",))):
+        done = subprocess.run(
+            [sys.executable, "-c", f"WORDS = {several}\n{code}"], capture_output=True, text=True, check=True
+        )
+        assert not set(heavy) & set(done.stdout.splitlines()[-1].split())
+
+
+def test_what_is_no_command(toy_mill):
+    assert "Did you mean 'show'" in failed(toy_mill("shw"), 2)
+    assert "toymill new --help" in failed(toy_mill("new"), 2)
+
+
+@pytest.mark.parametrize("words", [(), ("--limit", "--discovery", "--interval", "--goodness-of-fit", "--impacts")])
+def test_new_writes_a_study_that_can_be_run(toy_mill, here, words):
+    """Without a question it has truth points; its comments are keys with their defaults."""
+    code, out, _ = toy_mill("new", "ws.json", "--name", "mine", *words)
+    assert (code, out.split()[:2]) == (0, ["Written:", "mine.yaml."])
+    study = studies.checked(here / "mine.yaml")
+    text = (here / "mine.yaml").read_text()
+    asked = [name for name in ("limit", "discovery", "interval") if getattr(study, name)]
+    assert bool(asked) == bool(words) != bool(study.ensembles)
+    assert "# parameter of interest: mu" in text
+    uncommented = "\n".join(line.replace("# ", "", 1) if ": " in line else line for line in text.splitlines()[2:])
+    assert "seed: 0" in uncommented
+
+
+def test_every_commented_key_of_a_new_study_is_its_default(toy_mill, here):
+    toy_mill("new", "ws.json", "--limit", "-o", "mine.yaml")
+    lines = (here / "mine.yaml").read_text().splitlines()
+    opened = [
+        line.replace("# ", "", 1) if line.startswith(("  # level", "  # toys", "# seed")) else line for line in lines
+    ]
+    assert opened != lines
+    assert read_study(yaml.safe_load("\n".join(opened))) == studies.stated(here / "mine.yaml")
+
+
+def test_mistakes_of_new(toy_mill, here):
+    assert "no file 'was.json'" in failed(toy_mill("new", "was.json"))
+    (here / "ws.yaml").touch()
+    assert "ws.yaml is there already" in failed(toy_mill("new", "ws.json"))
+    assert "study: expected letters" in toy_mill("new", "ws.json", "--name", "a b", "-o", "b.yaml")[2]
+    assert "Did you mean 'mu'" in failed(toy_mill("new", "ws.json", "--poi", "nu", "-o", "c.yaml"))
+    (here / "set.json").write_text(json.dumps({"patches": []}))
+    assert "set.json" in failed(toy_mill("new", "ws.json", "--signal", "set.json:a", "-o", "d.yaml"))
+    assert not (here / "c.yaml").exists()
+
+
+def test_inspect_tells_what_a_workspace_holds(toy_mill, root):
+    code, out, _ = toy_mill("inspect", root / "config/workspaces/hww.json")
+    assert code == 0
+    assert "1 channel of 20 bins, 29 parameters: 28 with a constraint" in out
+    assert "parameter of interest: mu, 1 at first, within [-5, 10]" in out
+    assert all(word in out for word in ("classifier", "Zgamma", "mcstat[17]"))
+    assert "JSON" in failed(toy_mill("inspect", root / "README.md"))
+
+
+def test_check_without_a_pilot(toy_mill, here):
+    path = write_study(here, limit={"points": 5, "toys": 200})
+    code, out, _ = toy_mill("check", path, "--no-pilot")
+    assert code == 0
+    assert "which asks for limit" in out
+    assert "signal-05" in out
+    assert f"Next: toymill run {path}" in out
+
+
+def test_what_a_study_will_take():
+    content = {"study": "s", "model": {"kind": "onoff"}, "ensembles": {"a": {"truth": {"s": 1.0}, "toys": 1000}}}
+    plan = Plan(
+        toymill="",
+        study="s",
+        start_seconds=2.0,
+        compile_seconds=9.0,
+        ensembles={"a": EnsemblePlan(shard=300, seconds_a_toy=0.01)},
+    )
+    takes = expected(read_study(content), plan, "s", parameters=2, data=2)
+    assert takes.jobs == 4
+    assert takes.core_seconds == pytest.approx(1000 * 0.01 * 1.1 + 4 * 2)
+    assert takes.seconds(100) == takes.longest == pytest.approx(5.0)
+    assert takes.bytes == 1000 * 2 * (21 + 16 * 2)
+    assert expected(read_study(content | {"keep": "poi", "keep_toys": True}), plan, "s", 2, 2).bytes == 1000 * (
+        2 * 37 + 16
+    )
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_mistake_in_a_study_is_told_before_anything_runs(toy_mill, here, monkeypatch, command):
+    monkeypatch.setattr(run, "become", None)
+    assert "no file 'smal.yaml'" in failed(toy_mill(command, "smal.yaml"))
+    (here / "bad.yaml").write_text("study: [")
+    assert "bad.yaml, line 1" in failed(toy_mill(command, "bad.yaml"))
+    code, _, told = toy_mill(command, write_study(here, sed=1))
+    assert code == 1
+    assert "  - sed: unknown key. Did you mean 'seed' or" in told
+    assert "Did you mean 'mu'" in failed(toy_mill(command, write_study(here, ensembles={"a": {"truth": {"nu": 1.0}}})))
+    assert "there is no file 'was.json'" in failed(toy_mill(command, write_study(here, model="was.json")))
+
+
+def test_run_becomes_snakemake(toy_mill, here, root, monkeypatch):
+    """With the workflow of the clone, the profile's folder, and all arguments that it does not know."""
+    became = []
+    monkeypatch.setattr(run, "become", lambda command, variables: became.append((command, variables)))
+    path = write_study(here)
+    assert toy_mill("run", path, "--cores", "3", "-n", "--workflow-profile", "slurm", "--quiet=all")[0] == 0
+    (command, variables), *_ = became
+    profile = root / "workflow/profiles/slurm"
+    expected = ["--snakefile", str(root / "Snakefile"), "--configfile", str(path), "--workflow-profile", str(profile)]
+    assert command == [sys.executable, "-m", "snakemake", *expected, "--cores", "3", "-n", "--quiet=all"]
+    assert "XDG_CACHE_HOME" in variables
+    assert "Did you mean 'slurm'" in failed(toy_mill("run", path, "--workflow-profile", "slrm"))
+    (here / "results").touch()
+    assert "results is a file" in failed(toy_mill("run", path))
+    toy_mill("run", path, "--config", "study=other")
+    assert len(became) == 2  # what other options change is checked by the workflow
+
+
+def test_the_exit_code_of_run_is_that_of_snakemake(here):
+    path = write_study(here)
+    done = subprocess.run(
+        [sys.executable, "-m", "toymill", "run", path, "--no-such-option"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "--no-such-option" in done.stderr
+
+
+def test_init_writes_the_workflow_into_an_empty_folder(toy_mill, here, root, monkeypatch):
+    assert toy_mill("init", "mine")[0] == 0
+    assert (here / "mine/workflow/Snakefile").read_text() == (root / "workflow/Snakefile").read_text()
+    assert not list((here / "mine").rglob("__pycache__"))
+    assert studies.workflow_folder() == root
+    monkeypatch.chdir(here / "mine")
+    assert studies.workflow_folder() == here / "mine"
+    assert studies.checked(here / "mine/config/config.yaml").study == "hww"
+    assert "is not empty" in failed(toy_mill("init"))
+    assert "is a file" in failed(toy_mill("init", here / "ws.json"))
+
+
+def test_a_package_without_the_workflow_says_so(monkeypatch):
+    monkeypatch.setattr(studies, "PARTS", ("no-such-file",))
+    with pytest.raises(toymill.ToymillError, match="Install toymill again"):
+        studies.packed_workflow()
+
+
+def test_the_doctor_looks_at_everything(toy_mill, monkeypatch):
+    code, out, _ = toy_mill("doctor")
+    assert code == 0
+    assert all(word in out for word in ("Python", "JAX", "float64", "cpu", "disk", "Snakemake", "profile slurm"))
+    monkeypatch.setattr(doctor, "of_jax", lambda: [doctor.Finding("JAX", "missing", "not there")])
+    assert toy_mill("doctor")[0] == 1
+
+
+def test_check_asks_the_pilot_what_a_study_takes(toy_mill, here, monkeypatch):
+    takes = expected(
+        studies.stated(write_study(here)),
+        Plan(
+            toymill="",
+            study="",
+            start_seconds=60.0,
+            compile_seconds=0.0,
+            ensembles={"one": EnsemblePlan(shard=140, seconds_a_toy=1.0)},
+        ),
+        "mu",
+        2,
+        3,
+    )
+    monkeypatch.setattr(check, "piloted", lambda stated, _: (stated, takes))
+    code, out, _ = toy_mill("check", "small.yaml")
+    assert code == 0
+    assert "expected: 1 jobs that fit, 3.6 min of one core" in out
+    assert "14.8 kB of disk" in out

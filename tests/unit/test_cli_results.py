@@ -1,0 +1,188 @@
+"""The command ``toymill`` on a results directory: how far a study is, its answers, one toy again."""
+
+import os
+import shutil
+import time
+
+import h5py
+import pytest
+from asked import finish, stated
+
+from toymill.cli import main
+from toymill.results.files import write_record, write_yaml
+from toymill.results.summary import read_summary, write_summary
+from toymill.study import remarks as module
+from toymill.study.ownership import Directory, release, take
+from toymill.study.progress import Watcher
+from toymill.study.remarks import remarks, remarks_on
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory):
+    """The results directory of a small study, as the workflow leaves it but for figures and audits."""
+    folder = tmp_path_factory.mktemp("results") / "results/asked"
+    before = stated(
+        root,
+        ensembles={"one": {"truth": {"mu": 1.0}, "toys": 60, "tests": [0.0]}},
+        limit={"points": 4, "toys": 100, "background_toys": 100},
+        shard=100,
+    )
+    _, design, summary = finish(before, folder)
+    write_yaml(folder / "config.yaml", before.model_dump(mode="json"))
+    write_record(folder / "design.json", design)
+    write_summary(folder / "summary.json", folder / "summary.h5", summary)
+    return folder, before
+
+
+@pytest.fixture
+def results(finished, tmp_path):
+    """A copy of it, to change."""
+    folder = tmp_path / "results/asked"
+    shutil.copytree(finished[0], folder)
+    return folder
+
+
+@pytest.fixture
+def toy_mill(capsys):
+    def call(*words):
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def failed(result):
+    assert result[0] == 1
+    assert result[2].startswith("toymill: ")
+    assert result[2].count("\n") == 1
+    return result[2]
+
+
+def test_show_has_the_numbers_of_the_summary(toy_mill, results):
+    code, out, _ = toy_mill("show", results)
+    assert code == 0
+    summary = read_summary(results / "summary.json")
+    assert all(sentence in out for sentence in (*summary.headline.answers, summary.headline.verdicts[0].sentence))
+    bias = summary.ensembles["one"].parameters["mu"]
+    assert f"{bias.bias:.3f} ± {bias.bias_error:.3f}" in out
+    assert "expected, median" in out
+    assert "signal-01" not in out
+    assert "signal-01" in toy_mill("show", results / "summary.json", "--all")[1]
+
+
+def test_what_cannot_be_shown(toy_mill, results, tmp_path):
+    assert "is no folder" in failed(toy_mill("show", "results/none"))
+    assert "has no results of a study" in failed(toy_mill("watch", tmp_path, "--once"))
+    (results / "summary.json").write_text("{")
+    assert "cannot be read as JSON" in failed(toy_mill("show", results))
+    (results / "summary.json").unlink()
+    assert "toymill watch" in failed(toy_mill("show", results))
+
+
+def test_watch_tells_how_far_a_study_is(toy_mill, results):
+    """From the files alone: first no truth points, then some of the toys, then all, and that it is finished."""
+    code, out, _ = toy_mill("watch", results, "--once")
+    assert code == 0
+    assert "60/60" in out
+    assert "560/560" in out
+    assert "is not finished, and no run is at work" in out
+    assert toy_mill("watch", results)[0] == 1
+    (results / "provenance.json").touch()
+    code, out, _ = toy_mill("watch", results)
+    assert code == 0
+    assert "asked is finished." in out
+    shutil.rmtree(results / "fits/one")
+    state = Watcher(results).look()
+    assert (state.toys, state.done, state.failed, state.finished) == (560, 500, 0, False)
+    for name in ("config.yaml", "design.json"):
+        (results / name).unlink()
+    assert "truth points are not known yet" in toy_mill("watch", results, "--once")[1]
+
+
+def test_a_run_has_a_rate_and_a_time_left(results, finished, monkeypatch):
+    monkeypatch.chdir(results.parents[1])
+    shutil.rmtree(results / "fits/background")
+    directory = Directory(finished[1], results)
+    take(directory, [], [])
+    began = time.time() - 10
+    os.utime(results / ".lock", (began, began))
+    os.utime(results / "design.json", (began, began))
+    new = results / "fits/one/000000000-000000059.h5"
+    for path in results.glob("fits/*/*.h5"):
+        os.utime(path, (began + (5 if path == new else -5),) * 2)
+    state = Watcher(results).look()
+    release(directory)
+    assert state.run.pid == os.getpid()
+    assert state.rate == pytest.approx(60 / 5, rel=0.01)
+    assert state.left == pytest.approx(100 / 12, rel=0.01)
+
+
+def test_failed_toys_are_counted(toy_mill, results):
+    with h5py.File(results / "fits/one/000000000-000000059.h5", "r+") as file:
+        file["free/status"][:3] = 4
+        file["tests/000/status"][2:5] = 6
+    assert "5 failed" in toy_mill("watch", results, "--once")[1]
+    (results / "fits/one/000000000-000000059.h5").write_bytes(b"")
+    assert "is damaged" in failed(toy_mill("watch", results, "--once"))
+
+
+def test_replay_finds_the_fits_that_are_stored(toy_mill, results):
+    plot = results / "toy.svg"
+    code, out, _ = toy_mill("replay", results, "one/7", "--plot", plot)
+    assert code == 0
+    assert "As stored." in out
+    assert "iminuit finds no lower minimum." in out
+    assert all(word in out for word in ("free", "mu = 0", "mu = 1"))
+    assert plot.read_text().startswith("<?xml")
+    assert "toy 9 of signal-02" in toy_mill("replay", results, "signal-02/9")[1]
+
+
+def test_replay_tells_what_is_not_as_stored(toy_mill, results):
+    """A stored fit that was changed, though its file says that it is whole; a toy that is not stored."""
+    from toymill.results.hdf5 import _seal
+
+    path = results / "fits/one/000000000-000000059.h5"
+    with h5py.File(path, "r+") as file:
+        file["free/nll"][7] += 0.5
+    _seal(path)
+    code, out, _ = toy_mill("replay", results, "one/7")
+    assert code == 1
+    assert "NOT as stored." in out
+    path.unlink()
+    code, out, _ = toy_mill("replay", results, "one/7")
+    assert (code, "its fits are not stored" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("toy", "said"),
+    [
+        ("one", "expected ENSEMBLE/INDEX"),
+        ("one/x", "expected ENSEMBLE/INDEX"),
+        ("on/1", "Did you mean 'one'"),
+        ("one/60", "has the toys 0 to 59; got 60"),
+    ],
+)
+def test_toys_that_are_none(toy_mill, results, toy, said):
+    assert said in failed(toy_mill("replay", results, toy))
+
+
+def test_replay_refuses_another_picture(toy_mill, results):
+    assert ".svg, .pdf, .png" in failed(toy_mill("replay", results, "one/7", "--plot", "toy.gif"))
+
+
+def test_remarks_are_of_what_is_to_be_looked_at(results, monkeypatch):
+    """Nothing of a sound ensemble; of another its failed toys, its pulls, and the bounds that it reaches."""
+    summary = read_summary(results / "summary.json")
+    sound = summary.ensembles["one"]
+    assert remarks_on(results) == []
+    far = sound.parameters["mu"].model_copy(update={"pull_mean": 0.5, "pull_mean_error": 0.05, "at_bound_share": 0.25})
+    changes = {"parameters": {"mu": far}, "toys": 62, "failed": {"not_converged": 2}}
+    bad = summary.model_copy(update={"ensembles": {"one": sound.model_copy(update=changes)}})
+    assert list(remarks(bad, {})) == [
+        "one: 2 of 62 toys failed (2 not_converged)",
+        "one: the mean pull of mu is 0.500, 10.0 σ from 0",
+        "mu: at a bound in 25.0 % of the toys of one, where it has no pull",
+    ]
+    monkeypatch.setattr(module, "MOST", 1)
+    write_summary(results / "summary.json", results / "summary.h5", bad)
+    assert remarks_on(results)[1:] == [f"2 more: toymill show {results}"]
