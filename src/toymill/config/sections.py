@@ -139,6 +139,34 @@ class IntervalConfig(Strict):
         return self.points if self.values is None else len(self.values)
 
 
+class RegionConfig(Strict):
+    """A joint confidence region of two parameters by the Neyman construction (Feldman and Cousins), on a grid of points."""
+
+    parameters: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
+    """The two parameters; null takes that of interest and the one most correlated with it."""
+    ranges: (
+        Annotated[list[Annotated[list[Number], Field(min_length=2, max_length=2)]], Field(min_length=2, max_length=2)]
+        | None
+    ) = None
+    """The range of each on the grid, as `[[0, 2], [-1, 1]]`; null reaches beyond the asymptotic region."""
+    points: Annotated[int, Field(ge=3, le=25, strict=True)] = 7
+    """Values of each parameter on the grid: 7 make 49 points."""
+    levels: Annotated[list[Annotated[Number, Field(ge=0.5, lt=1)]], Field(min_length=1)] = [0.6827, 0.95]
+    """The confidence levels."""
+    toys: Toys = 2000
+    """Toys at each point of the grid."""
+
+    _differ = field_validator("levels", "parameters")(_once)
+
+    @field_validator("ranges")
+    @classmethod
+    def _rise(cls, ranges: list[list[float]] | None) -> list[list[float]] | None:
+        if any(low >= high for low, high in ranges or []):
+            msg = "a range does not ascend"
+            raise ValueError(msg)
+        return ranges
+
+
 class DiscoveryConfig(Strict):
     """The p-value of the hypothesis without a signal, out to far tails."""
 
@@ -168,6 +196,7 @@ class ImpactsConfig(Strict):
 SECTIONS: dict[str, type[Strict]] = {
     "limit": LimitConfig,
     "interval": IntervalConfig,
+    "region": RegionConfig,
     "discovery": DiscoveryConfig,
     "goodness_of_fit": GoodnessOfFitConfig,
     "impacts": ImpactsConfig,
@@ -185,6 +214,7 @@ class Asking(Protocol):
 
     limit: LimitConfig | Literal[False]
     interval: IntervalConfig | Literal[False]
+    region: RegionConfig | Literal[False]
     discovery: DiscoveryConfig | Literal[False]
     goodness_of_fit: GoodnessOfFitConfig | Literal[False]
     impacts: ImpactsConfig | Literal[False]
@@ -232,6 +262,11 @@ def at_tested(study: Asking) -> list[str]:
     return [known.get(value, name) for name, value in zip(own, study.interval.values, strict=True)]
 
 
+def region_ensembles(study: Asking) -> list[str]:
+    """Names of the ensembles at the points of the grid of a region."""
+    return [f"region-{number:03d}" for number in range(1, study.region.points**2 + 1)] if study.region else []
+
+
 def at_set(study: Asking, number: int) -> list[str]:
     """Names of the ensembles at points of the nuisance parameters' set, of a tested value of the interval, from 1."""
     settings = study.interval and study.interval.berger_boos
@@ -270,6 +305,9 @@ def needs(study: Asking) -> Mapping[str, Need]:
         for number, name in enumerate(at_tested(study), 1):
             for each in (name, *at_set(study, number)):
                 need(each, study.interval.toys, "interval")
+    if study.region:
+        for name in region_ensembles(study):
+            need(name, study.region.toys, "region")
     if study.discovery:
         need(BACKGROUND, study.discovery.toys, "discovery")
         for number in range(1, TILTS + 1):

@@ -36,6 +36,7 @@ from toymill.config.sections import (
     ImpactsConfig,
     IntervalConfig,
     LimitConfig,
+    RegionConfig,
     Section,
     needs,
 )
@@ -94,6 +95,8 @@ class Study(Strict):
     """An upper limit on the parameter of interest, observed and expected. `limit: {}` takes every default."""
     interval: Section[IntervalConfig] = False
     """Confidence intervals of the parameter of interest, by the Neyman construction of Feldman and Cousins."""
+    region: Section[RegionConfig] = False
+    """A joint confidence region of two parameters, by the same construction."""
     discovery: Section[DiscoveryConfig] = False
     """The p-value of the observed data without a signal, its significance, and the tail of q_0."""
     goodness_of_fit: Section[GoodnessOfFitConfig] = False
@@ -285,6 +288,7 @@ def check_sections(study: Study, facts: Facts) -> None:
     poi = str(facts.poi)
     for key, needed in (
         ("interval", bool(study.interval)),
+        ("region", bool(study.region)),
         ("goodness_of_fit", bool(study.goodness_of_fit)),
         ("impacts", bool(study.impacts)),
         ("nuisances: 'conditional'", study.nuisances == "conditional" and bool(asked)),
@@ -315,9 +319,22 @@ def check_sections(study: Study, facts: Facts) -> None:
         except ToymillError as error:
             msg = f"{key}: {error}"
             raise ToymillError(msg) from None
+    free = [key for key, fixed in zip(facts.parameters.names, facts.parameters.fixed, strict=True) if not fixed]
+    for name in study.region.parameters or [] if study.region else []:
+        if name not in free:
+            msg = f"region.parameters: {name!r} is no free parameter. {nearest(name, free)}"
+            raise ToymillError(msg)
+    if study.region and study.region.parameters and study.region.ranges:
+        for k in (0, 1):
+            try:
+                facts.parameters.values(
+                    {name: ends[k] for name, ends in zip(study.region.parameters, study.region.ranges, strict=True)}
+                )
+            except ToymillError as error:
+                msg = f"region.ranges: {error}"
+                raise ToymillError(msg) from None
     of_set = study.interval and study.interval.berger_boos
     for name in of_set.parameters or [] if of_set else []:
-        free = [key for key, fixed in zip(facts.parameters.names, facts.parameters.fixed, strict=True) if not fixed]
         if name not in free or name == poi:
             msg = f"interval.berger_boos.parameters: {name!r} is no free nuisance parameter. {nearest(name, sorted({*free} - {poi}))}"
             raise ToymillError(msg)

@@ -15,6 +15,7 @@ from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
 from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain, with_error
 from toymill.report.of_interval import draw_interval
+from toymill.report.of_region import region_figure
 from toymill.report.of_scan import scan_figure
 from toymill.results.answers import Answers, LimitAnswer
 from toymill.results.audit import Audit
@@ -233,6 +234,7 @@ def _impacts(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
 FIGURES: dict[str, Callable[[Summary, Mapping[str, Audit]], Figure]] = {
     "limit": _limit,
     "interval": _interval,
+    "region": region_figure,
     "discovery": _discovery,
     "goodness_of_fit": _goodness_of_fit,
     "impacts": _impacts,

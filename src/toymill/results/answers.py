@@ -17,6 +17,7 @@ from toymill.inference.limit_records import Limit, UpperLimit
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.neyman_records import NeymanIntervals
 from toymill.inference.p_values import PValue
+from toymill.inference.regions import NeymanRegions, RegionVerdict
 from toymill.inference.verdicts import AsymptoticVerdict
 from toymill.record import FileRecord, LevelText, Record, SigmaText
 from toymill.results.design import Round
@@ -98,6 +99,21 @@ class IntervalAnswer(Record):
     """The precision that was asked for; null without one."""
 
 
+class RegionAnswer(Record):
+    """A joint confidence region of two parameters."""
+
+    parameters: list[str]
+    """The two parameters."""
+    values: list[list[float]]
+    """The values of each on the grid, ascending; of the points, the second runs fastest."""
+    best: list[float]
+    """Their best fit to the observed data."""
+    toys: NeymanRegions
+    """The region from toys."""
+    verdicts: dict[LevelText, RegionVerdict]
+    """Where the asymptotic region of each level differs."""
+
+
 class TailAnswer(Record):
     """The p-value of the hypothesis without a signal beyond one value of q_0."""
 
@@ -155,6 +171,8 @@ class Answers(Record):
     """Of the section ``limit``."""
     interval: IntervalAnswer | None = None
     """Of the section ``interval``."""
+    region: RegionAnswer | None = None
+    """Of the section ``region``."""
     discovery: DiscoveryAnswer | None = None
     """Of the section ``discovery``."""
     goodness_of_fit: GoodnessOfFitAnswer | None = None

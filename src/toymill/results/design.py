@@ -70,6 +70,17 @@ class DesignedInterval(Record):
     """The rounds in which toys are added for the precision that is asked for, as far as they are done."""
 
 
+class DesignedRegion(Record):
+    """What the section ``region`` tests."""
+
+    parameters: list[str]
+    """The two parameters."""
+    values: list[list[float]]
+    """The values of each, ascending, whose combinations are tested; the second runs fastest."""
+    best: list[float]
+    """Their best fit to the observed data."""
+
+
 class Design(FileRecord):
     """The ensembles of a study's sections."""
 
@@ -83,6 +94,8 @@ class Design(FileRecord):
     """What the section ``limit`` tests; null without it."""
     interval: DesignedInterval | None
     """What the section ``interval`` tests; null without it."""
+    region: DesignedRegion | None
+    """What the section ``region`` tests; null without it."""
     ensembles: dict[EnsembleName, DesignedEnsemble]
     """The ensembles, by name."""
 

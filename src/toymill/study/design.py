@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import jax
@@ -22,6 +23,7 @@ from toymill.config.sections import (
     at_set,
     at_tested,
     needs,
+    region_ensembles,
     signal,
     tilted,
 )
@@ -39,6 +41,7 @@ from toymill.study.confidence_set import parameters_of_set, points_of_set
 from toymill.study.interval_points import asymptotic_intervals, can_fit, interval_points, physical
 from toymill.study.limit_points import NO_FORMULA, asymptotic_limits, limit_points
 from toymill.study.model import checked_model, observed_point, poi_of
+from toymill.study.region_points import designed_region, grid_of
 from toymill.toys import throw
 
 if TYPE_CHECKING:
@@ -89,6 +92,9 @@ def design_study(study: Study) -> Design:
             points = points_of_set(study.interval.berger_boos, model, interval.nuisances, interval.values)
             for number, several in enumerate(points, 1):
                 truths |= {name: (point, tests) for name, point in zip(at_set(study, number), several, strict=True)}
+    region = designed_region(study.region, model) if study.region else None
+    for name, at in zip(region_ensembles(study), grid_of(region) if region else [], strict=True):
+        truths[name] = _grid_truth(study, model, at), []
     if BEST_FIT in needs(study):
         truths[BEST_FIT] = observed_point(model, {}, "The fit to the observed data with all parameters free"), []
     told = ~model.parameters.fixed
@@ -101,6 +107,7 @@ def design_study(study: Study) -> Design:
         nuisances=study.nuisances if study.nuisances == "hybrid" else "conditional" if conditional else "nominal",
         limit=limit,
         interval=interval,
+        region=region,
         ensembles={
             name: DesignedEnsemble(
                 truth={key: float(truths[name][0][i]) for i, key in enumerate(model.parameters.names) if told[i]},
@@ -154,6 +161,20 @@ def hypothesis(study: Study, model: Model, value: float) -> Point:
     if not stands_at_data(study, model):
         return nominal
     return observed_point(model, {poi: value}, f"The fit to the observed data with {poi} held at {value:g}")
+
+
+def _grid_truth(study: Study, model: Model, at: Mapping[str, float]) -> Point:
+    """The truth point with two parameters at a point of a region's grid, (P,); the others as ``nuisances`` says.
+
+    Raises:
+        ToymillError: a conditional fit that is not certified.
+    """
+    if not stands_at_data(study, model):
+        return model.parameters.values(at)
+    place = " and ".join(f"{name} = {value:.4g}" for name, value in at.items())
+    return observed_point(
+        model, at, f"region.ranges: leave out {place}, if you can: the fit to the observed data there"
+    )
 
 
 def tilt(model: Model, null: Point, bound: Float[np.ndarray, "free free"], significance: float) -> Point:
