@@ -31,11 +31,13 @@ from toymill.config.scan import ScanConfig, ScanPatch, grid_of
 from toymill.config.sections import (
     HYBRID,
     SECTIONS,
+    BergerBoosConfig,
     DiscoveryConfig,
     GoodnessOfFitConfig,
     ImpactsConfig,
     IntervalConfig,
     LimitConfig,
+    RegionConfig,
     Section,
     needs,
 )
@@ -95,6 +97,8 @@ class Study(Strict):
     """An upper limit on the parameter of interest, observed and expected. `limit: {}` takes every default."""
     interval: Section[IntervalConfig] = False
     """Confidence intervals of the parameter of interest, by the Neyman construction of Feldman and Cousins."""
+    region: Section[RegionConfig] = False
+    """A joint confidence region of two parameters, by the same construction."""
     discovery: Section[DiscoveryConfig] = False
     """The p-value of the observed data without a signal, its significance, and the tail of q_0."""
     goodness_of_fit: Section[GoodnessOfFitConfig] = False
@@ -178,6 +182,9 @@ class Study(Strict):
         weighted = [name for name in asked if name not in HYBRID]
         if weighted and self.nuisances == "hybrid":
             msg = f"nuisances: hybrid is for {' and '.join(HYBRID)}; {weighted[0]} needs toys that fluctuate as the data do"
+            raise ValueError(msg)
+        if self.interval and self.interval.berger_boos and self.nuisances == "hybrid":
+            msg = "interval.berger_boos: needs toys at fixed nuisance parameters, and nuisances: hybrid draws them. Choose one"
             raise ValueError(msg)
         taken = {name.lower() for name in self.ensembles} & needs(self).keys()
         if taken:
@@ -283,6 +290,7 @@ def check_sections(study: Study, facts: Facts) -> None:
     poi = str(facts.poi)
     for key, needed in (
         ("interval", bool(study.interval)),
+        ("region", bool(study.region)),
         ("goodness_of_fit", bool(study.goodness_of_fit)),
         ("impacts", bool(study.impacts)),
         ("nuisances: 'conditional'", study.nuisances == "conditional" and bool(asked)),
@@ -313,6 +321,25 @@ def check_sections(study: Study, facts: Facts) -> None:
         except ToymillError as error:
             msg = f"{key}: {error}"
             raise ToymillError(msg) from None
+    free = [key for key, fixed in zip(facts.parameters.names, facts.parameters.fixed, strict=True) if not fixed]
+    for name in study.region.parameters or [] if study.region else []:
+        if name not in free:
+            msg = f"region.parameters: {name!r} is no free parameter. {nearest(name, free)}"
+            raise ToymillError(msg)
+    if study.region and study.region.parameters and study.region.ranges:
+        for k in (0, 1):
+            try:
+                facts.parameters.values(
+                    {name: ends[k] for name, ends in zip(study.region.parameters, study.region.ranges, strict=True)}
+                )
+            except ToymillError as error:
+                msg = f"region.ranges: {error}"
+                raise ToymillError(msg) from None
+    of_set = study.interval and study.interval.berger_boos
+    for name in of_set.parameters or [] if of_set else []:
+        if name not in free or name == poi:
+            msg = f"interval.berger_boos.parameters: {name!r} is no free nuisance parameter. {nearest(name, sorted({*free} - {poi}))}"
+            raise ToymillError(msg)
     for value in study.interval.values or [] if study.interval else []:
         if value < 0 and study.interval and study.interval.statistic == "ttilde":
             msg = f"interval.values: {value:g} is negative, which ttilde does not allow. Test others, or choose t."
@@ -447,6 +474,8 @@ def _known_keys(location: list[str], kind: str) -> list[str]:
         classes = inside[location[1]]
     elif location[0] == "scan" and len(location) > 1:
         classes = [ScanPatch, Remote]
+    elif location[0] == "interval" and len(location) > 1:
+        classes = [BergerBoosConfig]
     else:
         classes = [sections[location[0]]]
     return [key for item in classes for key in item.model_fields]
