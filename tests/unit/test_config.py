@@ -16,6 +16,7 @@ from toymill.config.model import KINDS, NamedPatch, Remote
 from toymill.config.scan import ScanPatch
 from toymill.config.schema import SCHEMA_FILE, schema_text
 from toymill.config.sections import SECTIONS as QUESTIONS
+from toymill.config.sections import BergerBoosConfig
 from toymill.config.study import (
     Ensemble,
     FitConfig,
@@ -38,6 +39,7 @@ SECTIONS: list[type[BaseModel]] = [
     Remote,
     NamedPatch,
     ScanPatch,
+    BergerBoosConfig,
     ModifierSettings,
     Prune,
     Rename,

@@ -46,6 +46,13 @@ try:
     for path in workflow.overwrite_configfiles or workflow.configfiles:
         check_yaml(path)
     STATED = read_study(config)
+    if workflow.is_main_process and STATED.scan and STATED.scan.missing:
+        # The patches of a scan tell which jobs there are.
+        from toymill.study.fetch import fetch
+
+        for remote in STATED.scan.missing:
+            fetch(remote, remote.local)
+        STATED = read_study(config)
     if workflow.is_main_process:
         check_inputs(STATED)
 except ToymillError as error:
@@ -260,8 +267,9 @@ def tell_remarks():
     """What is to be looked at in the finished study, before its report is named."""
     from toymill.study.remarks import remarks_on
 
-    for line in remarks_on(Path(RESULTS)):
-        sys.stderr.write(f"Look at: {line}\n")
+    if Path(f"{RESULTS}/provenance.json").exists():
+        for line in remarks_on(Path(RESULTS)):
+            sys.stderr.write(f"Look at: {line}\n")
 
 
 def tell_report():

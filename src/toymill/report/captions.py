@@ -10,6 +10,7 @@ from toymill.results.summary import ComparisonSummary, EnsembleSummary, Summary
 TITLES = {
     "limit": "Upper limit",
     "interval": "Confidence intervals",
+    "region": "Confidence region of two parameters",
     "discovery": "Tail of q_0",
     "goodness_of_fit": "Goodness of fit",
     "impacts": "Impacts",
@@ -32,6 +33,11 @@ LOOK = {
         "Intervals by the Neyman construction. Left: the critical value of the likelihood ratio at each tested value, with "
         "Monte Carlo errors, beside the χ² quantile; a value is accepted where that of the data lies below. Right: the "
         "accepted values, with the Monte Carlo errors of their ends, beside the asymptotic interval."
+    ),
+    "region": (
+        "Joint confidence region of two parameters by the Neyman construction. Points of the grid that toys accept, reject, or "
+        "do not decide by three standard deviations; the contour of their p-values, and the asymptotic one. Look where the two "
+        "contours part, and whether the region ends inside of the grid."
     ),
     "discovery": (
         "The p-value of the hypothesis without a signal beyond q_0. Weighted toys of several truth points reach far tails; "

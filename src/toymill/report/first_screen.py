@@ -21,7 +21,14 @@ from toymill.report.numbers import (
     with_error,
 )
 from toymill.report.parts import Verdict
-from toymill.results.answers import Answers, DiscoveryAnswer, GoodnessOfFitAnswer, IntervalAnswer, LimitAnswer
+from toymill.results.answers import (
+    Answers,
+    DiscoveryAnswer,
+    GoodnessOfFitAnswer,
+    IntervalAnswer,
+    LimitAnswer,
+    RegionAnswer,
+)
 from toymill.results.scan import ScanAnswer
 from toymill.results.summary import EnsembleSummary, Summary, TestSummary
 
@@ -114,6 +121,8 @@ def _of_answers(answers: Answers) -> Iterator[Line]:
         yield _discovery(answers.discovery)
     if answers.interval:
         yield from _intervals(answers.interval)
+    if answers.region:
+        yield from _regions(answers.region)
     if answers.goodness_of_fit:
         yield from _goodness(answers.goodness_of_fit)
     if answers.impacts:
@@ -203,6 +212,18 @@ def _intervals(found: IntervalAnswer) -> Iterator[Line]:
         asymptotic = f"{number(formula.low)} to {number(formula.high)}"
         what = f"{100 * float(level):.4g} % interval"
         yield Line(what, " to ".join(shown), asymptotic, difference, verdict, words)
+
+
+def _regions(found: RegionAnswer) -> Iterator[Line]:
+    names = " and ".join(map(_name, found.parameters))
+    for level, item in found.toys.regions.items():
+        verdict = found.verdicts[level]
+        other = len(verdict.accepted_by_toys) + len(verdict.rejected_by_toys)
+        shown = f"{len(item.accepted)} of {counted(len(found.toys.points), 'point')}, {len(item.undecided)} undecided"
+        formula = counted(len(verdict.asymptotic), "point")
+        what = f"{100 * float(level):.4g} % region of {names}"
+        usable, words = _usable(False if other else None if item.undecided else True)
+        yield Line(what, shown, formula, counted(other, "point"), usable, words)
 
 
 def _goodness(found: GoodnessOfFitAnswer) -> Iterator[Line]:

@@ -16,6 +16,7 @@ from toymill.inference.p_values import PValue
 from toymill.report.drawing import BLUE, GREY, ONE_SIGMA, ORANGE, RED, TWO_SIGMA, column, plain, plain_log
 from toymill.report.numbers import whole_error, with_error
 from toymill.report.of_interval import draw_interval
+from toymill.report.of_region import region_figure
 from toymill.report.of_scan import scan_figure
 from toymill.results.answers import Answers, LimitAnswer
 from toymill.results.summary import Summary
@@ -252,6 +253,7 @@ def _impacts(summary: Summary) -> Figure:
 FIGURES: dict[str, Callable[[Summary], Figure]] = {
     "limit": _limit,
     "interval": _interval,
+    "region": region_figure,
     "discovery": _discovery,
     "goodness_of_fit": _goodness_of_fit,
     "impacts": _impacts,

@@ -41,7 +41,7 @@ BESIDE = {"explore.html": "explore", "summary.json": "numbers (JSON)"}
 MOST_REMARKS = 5
 """What is to be looked at: lines on the first screen."""
 
-_OF_STUDY = ("limit", "discovery", "interval", "goodness_of_fit", "impacts", "scan", "coverage")
+_OF_STUDY = ("limit", "discovery", "interval", "region", "goodness_of_fit", "impacts", "scan", "coverage")
 _OF_ENSEMBLE = ("t_mu", "pull", "parameters")
 _NARROW = ("discovery", "goodness_of_fit", "pull")
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}  # of two files of a figure the latter is shown
