@@ -104,7 +104,11 @@ def unified_onoff(mu, on, off, tau):
 
 def unified_onoff_p(mu, on, off, tau, most=120):
     """Its exact p-value with b at its conditional estimate, by enumeration."""
-    b = onoff_background(mu, on, off, tau)
+    return unified_onoff_p_at(mu, onoff_background(mu, on, off, tau), on, off, tau, most)
+
+
+def unified_onoff_p_at(mu, b, on, off, tau, most=120):
+    """The same with b given."""
     n_on, n_off = np.meshgrid(np.arange(most), np.arange(most), indexing="ij")
     probability = scipy.stats.poisson.pmf(n_on, mu + b) * scipy.stats.poisson.pmf(n_off, tau * b)
     return float(np.sum(probability[unified_onoff(mu, n_on, n_off, tau) >= unified_onoff(mu, on, off, tau) - 1e-9]))

@@ -10,8 +10,10 @@ from toymill.config.sections import IntervalConfig
 from toymill.errors import ToymillError
 from toymill.inference.acceptance import acceptance, decide
 from toymill.inference.berger_boos import berger_boos
+from toymill.inference.interval_coverage import coverage_of_halves, coverage_verdict, coverage_within
 from toymill.inference.interval_verdicts import AsymptoticInterval, end_verdict
-from toymill.inference.neyman import End, neyman_intervals, root_of
+from toymill.inference.neyman import neyman_intervals, root_of
+from toymill.inference.neyman_records import End
 from toymill.inference.p_values import counted
 from toymill.inference.regions import neyman_regions
 from toymill.study.interval_points import interval_points
@@ -348,10 +350,118 @@ def test_berger_and_boos_cover_for_every_background():
     assert worst <= alpha
 
 
+def test_asymptotic_critical_values_and_coverage_near_a_bound():
+    """A normal measurement of a μ ≥ 0: eq. 44 is exact, and its interval covers; that of χ² covers too often."""
+    rng, points = np.random.default_rng(11), np.array([0.0, 0.5, 1.0, 1.5, 2.5])
+    toys = [exact.unified_gauss(mu, rng.normal(mu, 1, 40_000)) for mu in points]
+    t = exact.unified_gauss(points, 0.4)
+    found = neyman_intervals(points, toys, t, levels=[0.68, 0.95], bounds=(0.0, np.inf), distances=points.tolist())
+    for item in found.points:
+        for level, critical in item.test.critical.items():
+            assert critical.asymptotic < critical.high + 2 * (critical.high - critical.low)
+            assert critical.asymptotic > critical.low - 2 * (critical.high - critical.low)
+            error = np.sqrt(float(level) * (1 - float(level)) / 40_000)
+            assert abs(item.asymptotic_coverage[level].coverage - float(level)) < 4 * error
+            assert abs(item.coverage[level].coverage - float(level)) < 4 * 2 * error
+    plain = neyman_intervals(points, toys, t, levels=[0.68, 0.95], bounds=(0.0, np.inf))
+    assert plain.points[0].asymptotic_coverage["0.95"].coverage > 0.97
+
+
+def test_too_small_a_coverage_is_told_beyond_its_error():
+    """A third of the toys lie inside, where 95 % should; and toys of χ² do."""
+    rng = np.random.default_rng(12)
+    n = rng.poisson(0.4, 4000)
+    t = 2 * (0.4 - n + scipy.special.xlogy(n, n / 0.4))
+    t = np.where(n == 0, 10.0, t)
+    right, wrong = coverage_within(rng.chisquare(1, 4000), {0.95: 3.8415}), coverage_within(t, {0.95: 3.8415})
+    found = coverage_verdict(
+        [(1.0, right["0.95"]), (0.4, wrong["0.95"])], [4000, 4000], what="The asymptotic interval at 95 %"
+    )
+    assert (found.below, found.least_at) == ([0.4], 0.4)
+    assert found.sentence.startswith(
+        "The asymptotic interval at 95 % covers too rarely at 1 of 2 tested values; least at"
+    )
+    assert coverage_verdict([(1.0, right["0.95"])], [4000], what="It").below == []
+    halves = coverage_of_halves(np.where(np.arange(4000) % 2, t, np.nan), [0.95])
+    assert halves == {}  # the first half has no certified toy
+
+
+def test_a_few_points_of_the_likelihoods_set_cover_for_every_background():
+    """As a study has them: four even places of the set where 2 Δ nll ≤ χ², and the fit. The profiled p alone does not."""
+    s, tau, beta, alpha, most = 1.0, 0.5, 0.002, 0.05, 40
+    n_on, n_off = (item.ravel() for item in np.meshgrid(np.arange(most), np.arange(most), indexing="ij"))
+    t = exact.unified_onoff(s, n_on, n_off, tau)
+
+    def nll(b, on, off):
+        return s + b - scipy.special.xlogy(on, s + b) + tau * b - scipy.special.xlogy(off, tau * b)
+
+    def probability(b):
+        return scipy.stats.poisson.pmf(n_on, s + b) * scipy.stats.poisson.pmf(n_off, tau * b)
+
+    def largest(k):
+        on, off = n_on[k], n_off[k]
+        best = exact.onoff_background(s, on, off, tau)
+        rises = lambda b: 2 * (nll(b, on, off) - nll(best, on, off)) - scipy.stats.chi2.isf(beta, 1)  # noqa: E731
+        low = scipy.optimize.brentq(rises, 1e-9, best) if best > 1e-9 and rises(1e-9) > 0 else 0.0
+        high = scipy.optimize.brentq(rises, best, best + 100.0)
+        beyond = t >= t[k] - 1e-9
+        return [probability(b)[beyond].sum() for b in (best, *np.linspace(low, high, 4))]
+
+    counted_on = np.flatnonzero((n_on < 25) & (n_off < 12))
+    every = np.array([largest(k) for k in counted_on])
+
+    def worst(p):
+        return max(probability(b)[counted_on[p <= alpha]].sum() for b in (0.1, 0.3, 1.0, 2.0, 3.0, 5.0))
+
+    assert worst(every.max(axis=1) + beta) <= alpha < worst(every[:, 0])
+
+
+def test_an_interval_over_a_set_takes_the_largest_p_of_each_tested_value():
+    """n_on = 4, n_off = 10, τ = 2 at three backgrounds: the end is where the largest enumerated p, plus β, crosses."""
+    rng, beta = np.random.default_rng(8), 0.005
+    points, backgrounds = np.linspace(2.0, 8.0, 13), (5.0, 3.0, 8.0)
+    thrown = [
+        [exact.unified_onoff(mu, rng.poisson(mu + b, 4000), rng.poisson(2 * b, 4000), 2.0) for b in backgrounds]
+        for mu in points
+    ]
+    on, off = np.meshgrid(np.arange(60), np.arange(60), indexing="ij")
+
+    def largest(mu):
+        beyond = exact.unified_onoff(mu, on, off, 2.0) >= exact.unified_onoff(mu, 4, 10, 2.0) - 1e-9
+        every = [scipy.stats.poisson.pmf(on, mu + b) * scipy.stats.poisson.pmf(off, 2 * b) for b in backgrounds]
+        return max(item[beyond].sum() for item in every) + beta
+
+    t = exact.unified_onoff(points, 4, 10, 2.0)
+    profiled, further = [item[0] for item in thrown], [item[1:] for item in thrown]
+    found = neyman_intervals(points, profiled, t, levels=[0.9], tolerance=1e-9, over_set=further, beta=beta)
+    right = np.array([largest(mu) for mu in points])
+    for item, p in zip(found.points, right, strict=True):
+        assert item.largest.surely_low <= p <= item.largest.surely_high
+        assert item.deciding.value + beta == item.largest.value
+        assert len(item.over_set) == 2
+    r = root_of(right)
+    k = int(np.flatnonzero(r < root_of(0.1))[-1])
+    crossing = points[k] + (r[k] - root_of(0.1)) / (r[k] - r[k + 1]) * (points[k + 1] - points[k])
+    end = found.intervals["0.9"].high
+    assert abs(end.value - crossing) < 4 * end.error
+    alone = neyman_intervals(points, profiled, t, levels=[0.9], tolerance=1e-9).intervals["0.9"].high
+    assert alone.value < end.value
+
+
+def test_the_interval_of_the_largest_p_value_holds_it():
+    """Of eight equal p-values the largest estimate lies high: its interval holds p in 68.27 % of all cases at least."""
+    rng, p, runs = np.random.default_rng(9), 0.05, 400
+    found = [berger_boos([counted(int(n), 2000, 0) for n in rng.binomial(2000, p, 8)], 0.0) for _ in range(runs)]
+    assert np.mean([item.low <= p <= item.high for item in found]) >= 0.6827
+    assert np.mean([item.value > p for item in found]) > 0.95
+    assert np.mean([item.surely_low <= p <= item.surely_high for item in found]) > 0.99
+
+
 def test_the_largest_p_value_keeps_its_interval():
     values = [counted(40, 1000, 0), counted(60, 1000, 10), counted(0, 0, 5)]
     found = berger_boos(values[:2], 0.001)
-    assert (found.value, found.low, found.high) == (0.061, values[1].low + 0.001, values[1].high + 0.001)
+    assert (found.value, found.high) == (0.061, values[1].high + 0.001)
+    assert found.low < values[1].low + 0.001
     assert found.surely_low < found.low < found.high < found.surely_high
     assert found.decision(0.95) == "undecided"
     assert berger_boos(values, 0.001).value == 1.0

@@ -125,7 +125,8 @@ def of_interval(design):
             name: DesignedEnsemble(truth={"mu": value}, tests=[], toys=toys, sections=["interval"])
             for name, value in zip(names, points.tolist(), strict=True)
         }
-        interval = DesignedInterval(values=points.tolist(), asymptotic=asymptotic, rounds=[])
+        fields = {"values": points.tolist(), "asymptotic": asymptotic, "distances": None, "nuisances": [], "rounds": []}
+        interval = DesignedInterval(**fields)
         update = {"interval": interval, "ensembles": {**own, **design.ensembles}}
         return design.model_copy(update=update), {name: item.truth["mu"] for name, item in own.items()}
 
@@ -150,6 +151,19 @@ def test_toys_of_an_interval_go_next_to_its_ends(of_interval):
         assert 0.016 < interval.high.error / interval.high.value < 0.021
     assert interval_precision(again, ensembles, design, 0.021).reached
     assert not interval_precision(found, ensembles, design, 0.02).reached
+
+
+def test_ensembles_of_one_value_grow_alike(of_interval):
+    """Those of a set of nuisance parameters share the variance of their value: each has as many toys as one would."""
+    design, ensembles = of_interval()
+    found = normal_intervals([400] * 17)
+    alone = more_toys(interval_wants(found, ensembles, design, 0.02), design)
+    further = {f"{name}-1": value for name, value in ensembles.items()}
+    more = {name: design.ensembles[name.removesuffix("-1")] for name in further}
+    both = design.model_copy(update={"ensembles": {**design.ensembles, **more}})
+    counts = more_toys(interval_wants(found, {**ensembles, **further}, both, 0.02), both)
+    for name in further:
+        assert counts[name] == counts[name.removesuffix("-1")] == alone[name.removesuffix("-1")]
 
 
 def test_values_that_are_not_decided_double_their_toys(of_interval):

@@ -14,9 +14,13 @@ from toymill.config.designed import designed, planned
 from toymill.config.sections import at_tested, audited, needs
 from toymill.config.study import read_study
 from toymill.errors import ToymillError
+from toymill.inference.asymptotics import critical_value
 from toymill.inference.likelihood_ratios import q_0, qtilde_mu, t_mu
 from toymill.inference.neyman import root_of
+from toymill.report import captions
 from toymill.report.draw import draw
+from toymill.report.first_screen import groups
+from toymill.report.tables import tables
 from toymill.study.design import design_study
 from toymill.study.model import checked_model
 
@@ -177,16 +181,22 @@ def test_truths_stand_at_the_fits_to_the_observed_data(finished, exact):
     assert design.ensembles["background"].tests == [0.0, *design.limit.values]
 
 
-def test_every_section_has_a_figure_and_a_sentence(finished, root, tmp_path):
+def test_every_section_has_a_figure_and_a_sentence(finished, tmp_path):
     summary = finished[2]
     draw(summary, {name: tmp_path / f"{name}.svg" for name in SECTIONS})
     assert all((tmp_path / f"{name}.svg").read_bytes().startswith(b"<?xml") for name in SECTIONS)
-    assert all((root / f"workflow/report/{name}.rst").exists() for name in SECTIONS)  # the captions
+    assert SECTIONS.keys() <= captions.LOOK.keys()
+    (answers,) = groups(summary)
+    assert {"upper limit, observed", "significance", "95 % interval", "goodness of fit, p-value"} <= {
+        line.what for line in answers.lines
+    }
+    keys = {table.key for table in tables(summary, {})}
+    assert {"limits", "limit-points", "interval-points", "tail", "goodness-of-fit", "impacts", "truth-points"} <= keys
     told = summary.headline.answers
     assert [line.partition(":")[0] for line in told] == [
         "limit",
         "limit",
-        *["interval"] * 6,
+        *["interval"] * 8,
         "discovery",
         "goodness of fit",
         "impacts",
@@ -352,8 +362,18 @@ def test_a_design_of_other_sections_is_refused(root):
         ({"limit": {"level": 0.3}}, "limit.level: input should be greater than 0.5; got 0.3"),
         ({"limit": 3}, "limit: expected a mapping"),
         ({"interval": {"values": [1.0, 1.0]}}, "interval.values: they do not ascend"),
-        ({"interval": {"levels": [0.9, 0.95, 0.9]}}, "interval.levels: 0.9 is there twice; name each level once"),
+        ({"interval": {"levels": [0.9, 0.95, 0.9]}}, "interval.levels: 0.9 is there twice; name each once"),
         ({"interval": {"levels": [68]}}, "interval.levels.0: input should be less than 1; got 68"),
+        (
+            {"interval": {"berger_boos": {"beta": 0.05}}},
+            "interval: berger_boos.beta is 0.05, and is to be less than 1 - 0.95",
+        ),
+        ({"interval": {"berger_boos": {"bet": 0.01}}}, "interval.berger_boos.bet: unknown key. Did you mean 'beta'"),
+        ({"interval": {"berger_boos": {"parameters": ["b", "b"]}}}, "parameters: b is there twice; name each once"),
+        (
+            {"interval": {"berger_boos": {}}, "nuisances": "hybrid"},
+            "interval.berger_boos: needs toys at fixed nuisance",
+        ),
         ({"interval": {"statistic": "q"}}, "interval.statistic: input should be 't' or 'ttilde'"),
         ({"limit": {}, "keep": "poi"}, "keep: poi stores too little for limit"),
         ({"discovery": {}, "kind": "optimisers"}, "discovery: is for a study of kind toys"),
@@ -379,6 +399,8 @@ def test_a_section_that_does_not_fit_the_model_is_refused(root):
         checked_model(read_study({"study": "asked", "model": counts, "interval": {}}))
     with pytest.raises(ToymillError, match=r"interval.values: Parameter 'mu' cannot be -3"):
         checked_model(stated(root, interval={"values": [-3.0, 1.0]}))
+    with pytest.raises(ToymillError, match=r"berger_boos.parameters: 'mu' is no free nuisance parameter. Allowed: b"):
+        checked_model(stated(root, interval={"berger_boos": {"parameters": ["mu"]}}))
     observed = {**counts, "observed": [12, 10]}
     with pytest.raises(ToymillError, match=r"interval.values: -1 is negative, which ttilde does not allow"):
         checked_model(
@@ -389,20 +411,42 @@ def test_a_section_that_does_not_fit_the_model_is_refused(root):
     assert design_study(read_study({"study": "asked", "model": counts, "limit": {}})).nuisances == "nominal"
 
 
+def _onoff_nll(s, b):
+    """Of n_on = 4 and n_off = 10 with τ = 2."""
+    return s + b - 4 * np.log(s + b) + 2 * b - 10 * np.log(2 * b)
+
+
 def test_an_interval_that_is_not_negative(tmp_path):
-    """n_on = 4, n_off = 10, τ = 2: μ̂ = -1, and t̃_μ takes 0 for it. The p-values are the enumerated ones."""
+    """n_on = 4, n_off = 10, τ = 2: μ̂ = -1, and t̃_μ takes 0 for it. The p-values are the enumerated ones,
+    also at the ends of the set of backgrounds."""
     model = {"kind": "onoff", "tau": 2.0, "observed": [4, 10]}
-    asked = {"statistic": "ttilde", "levels": [0.9], "values": [0.0, 3.0, 4.0, 5.0], "toys": 2000}
+    of_set = {"beta": 0.01, "points": 2}
+    asked = {"statistic": "ttilde", "levels": [0.9], "values": [0.0, 3.0, 5.0], "toys": 2000, "berger_boos": of_set}
     _, design, summary = finish(read_study({"study": "asked", "model": model, "interval": asked}), tmp_path)
-    assert [item.tests for item in design.ensembles.values()] == [[0.0]] * 4
+    assert [item.tests for item in design.ensembles.values()] == [[0.0]] * 9
+    assert design.interval.nuisances == ["b"]
     found = summary.answers.interval
-    for item in found.toys.points:
+    assert found.over_set == "Each p-value is the largest over a 99 % confidence set of b, plus 0.01 (Berger and Boos)."
+    for k, item in enumerate(found.toys.points, 1):
         p = exact_counts.unified_onoff_p(item.poi, 4, 10, 2.0)
         assert item.test.t == pytest.approx(exact_counts.unified_onoff(item.poi, 4, 10, 2.0), abs=1e-6)
         assert abs(item.test.p_value.value - p) < 4 * np.sqrt(p * (1 - p) / 2000) + 1e-9
+        assert item.largest.value == min(max(p.value for p in [item.test.p_value, *item.over_set]) + 0.01, 1.0)
+        best = exact_counts.onoff_background(item.poi, 4, 10, 2.0)
+        for place, found_there in enumerate(item.over_set, 1):
+            b = design.ensembles[f"interval-{k:02d}-{place}"].truth["b"]
+            rise = 2 * (_onoff_nll(item.poi, b) - _onoff_nll(item.poi, best))
+            assert rise == pytest.approx(scipy.stats.chi2.isf(0.01, 1), rel=1e-4)
+            p = min(exact_counts.unified_onoff_p_at(item.poi, b, 4, 10, 2.0), 1.0)
+            assert abs(found_there.value - p) < 4 * np.sqrt(p * (1 - p) / 2000) + 1e-3
     asymptotic, interval = found.asymptotic["0.9"], found.toys.intervals["0.9"]
     assert (asymptotic.best, asymptotic.low, asymptotic.low_at_bound, interval.low.value) == (0.0, 0.0, True, 0.0)
     t = exact_counts.unified_onoff(asymptotic.high, 4, 10, 2.0)
-    assert t == pytest.approx(scipy.stats.chi2.ppf(0.9, 1), abs=1e-5)
+    distance = np.sqrt(exact_counts.unified_onoff(asymptotic.high, 14 / 3, 28 / 3, 2.0))  # of the Asimov data at 0
+    assert t == pytest.approx(critical_value(0.9, distance), abs=1e-4)
+    assert t < 0.99 * scipy.stats.chi2.ppf(0.9, 1)
+    assert found.toys.points[0].test.critical["0.9"].asymptotic == pytest.approx(scipy.stats.norm.ppf(0.9) ** 2)
+    assert not found.coverage["0.9"].toys.below
+    assert found.coverage["0.9"].toys.least.coverage > 0.87
     assert 3.0 < interval.high.value < 5.0
     assert found.verdicts["0.9"].low.usable

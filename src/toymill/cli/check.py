@@ -38,7 +38,7 @@ def show_check(path: Path, *, pilot: bool) -> None:
     asked = [name for name in SECTIONS if getattr(stated, name)]
     about = f", which asks for {', '.join(asked)}" if asked else ""
     out.print(f"study {study.study}{about}: its results are to be in results/{study.study}", style="bold", markup=False)
-    fetched = all(is_file(item) for item in stated.model.inputs)
+    fetched = all(is_file(item) for item in stated.model.inputs) and not (stated.scan and stated.scan.missing)
     if not fetched:
         out.print("The model is downloaded when the study runs: it cannot be checked before.", markup=False)
         show_ensembles(out, study, "")

@@ -12,7 +12,7 @@ from toymill.cli.console import console, table, with_error
 from toymill.cli.studies import results_folder
 from toymill.errors import ToymillError
 from toymill.inference.limit_records import Limit
-from toymill.inference.neyman import End
+from toymill.inference.neyman_records import End
 from toymill.results.answers import Answers, ImpactsAnswer, LimitAnswer
 from toymill.results.scan import ScanAnswer
 from toymill.results.summary import ComparisonSummary, Summary, read_summary

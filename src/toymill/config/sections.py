@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple, Protocol, TypeVar
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from toymill.config.model import Number, Strict
 from toymill.config.scan import ScanConfig
@@ -14,17 +14,19 @@ from toymill.config.scan import ScanConfig
 MOST_POINTS = 99
 """Tested values of one section."""
 
+_ROUNDING = 1e-9
+
 BACKGROUND, INJECTED, BEST_FIT = "background", "injected", "best-fit"
 """Names of the ensembles without a signal, with the injected one, and at the best fit to the observed data."""
 
 
-def _once(levels: list[float]) -> list[float]:
-    """Refuse a level that is given twice."""
-    twice = [level for k, level in enumerate(levels) if level in levels[:k]]
+def _once(items: list[Item] | None) -> list[Item] | None:
+    """Refuse an item that is given twice."""
+    twice = [item for k, item in enumerate(items or []) if items and item in items[:k]]
     if twice:
-        msg = f"{twice[0]:g} is there twice; name each level once"
+        msg = f"{twice[0]} is there twice; name each once"
         raise ValueError(msg)
-    return levels
+    return items
 
 
 def _ascending(values: list[float] | None) -> list[float] | None:
@@ -34,6 +36,16 @@ def _ascending(values: list[float] | None) -> list[float] | None:
         raise ValueError(msg)
     return values
 
+
+Asked = TypeVar("Asked")
+Item = TypeVar("Item")
+
+Section = Annotated[
+    Annotated[Asked, Tag("section")] | Annotated[Literal[False], Tag("off")],
+    Discriminator(lambda value: "off" if value is False else "section"),
+    BeforeValidator(lambda value: {} if value is None or value is True else value),
+]
+"""A section, or false where a study has none; its key alone, or true, takes every default."""
 
 Toys = Annotated[int, Field(ge=100, le=10**10, strict=True)]
 
@@ -71,6 +83,24 @@ class LimitConfig(Strict):
         return self.points if self.values is None else len(self.values)
 
 
+class BergerBoosConfig(Strict):
+    """p-values that hold whatever the nuisance parameters are: the largest over a confidence set of them, plus beta."""
+
+    beta: Annotated[Number, Field(gt=0, le=0.1)] = 0.001
+    """1 - the confidence level of the set; it is added to the largest p-value."""
+    parameters: Annotated[list[str], Field(min_length=1, max_length=9)] | None = None
+    """The nuisance parameters that the set is of; null takes the one most correlated with the parameter of interest."""
+    points: Annotated[int, Field(ge=2, le=9, strict=True)] = 4
+    """Points along each of them, evenly from end to end of the set, at which toys are thrown beside those at the fit."""
+
+    _differ = field_validator("parameters")(_once)
+
+    @property
+    def count(self) -> int:
+        """Points of the set at each tested value."""
+        return self.points * len(self.parameters or [""])
+
+
 class IntervalConfig(Strict):
     """Confidence intervals of the parameter of interest by the Neyman construction (Feldman and Cousins)."""
 
@@ -89,13 +119,52 @@ class IntervalConfig(Strict):
     """Monte Carlo error of each end, relative to its distance from the best fit, for which toys are added at the tested
     values next to the ends and at undecided ones, in up to four rounds; null adds none."""
 
+    berger_boos: Section[BergerBoosConfig] = False
+    """p-values that hold whatever the nuisance parameters are, by the method of Berger and Boos; `berger_boos: {}` takes
+    every default."""
+
     _differ = field_validator("levels")(_once)
     _ascend = field_validator("values")(_ascending)
+
+    @model_validator(mode="after")
+    def _rejects_something(self) -> IntervalConfig:
+        if self.berger_boos and self.berger_boos.beta >= (1 - max(self.levels)) * (1 - _ROUNDING):
+            msg = f"berger_boos.beta is {self.berger_boos.beta:g}, and is to be less than 1 - {max(self.levels):g}, the level"
+            raise ValueError(msg)
+        return self
 
     @property
     def count(self) -> int:
         """Number of tested values."""
         return self.points if self.values is None else len(self.values)
+
+
+class RegionConfig(Strict):
+    """A joint confidence region of two parameters by the Neyman construction (Feldman and Cousins), on a grid of points."""
+
+    parameters: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
+    """The two parameters; null takes that of interest and the one most correlated with it."""
+    ranges: (
+        Annotated[list[Annotated[list[Number], Field(min_length=2, max_length=2)]], Field(min_length=2, max_length=2)]
+        | None
+    ) = None
+    """The range of each on the grid, as `[[0, 2], [-1, 1]]`; null reaches beyond the asymptotic region."""
+    points: Annotated[int, Field(ge=3, le=25, strict=True)] = 7
+    """Values of each parameter on the grid: 7 make 49 points."""
+    levels: Annotated[list[Annotated[Number, Field(ge=0.5, lt=1)]], Field(min_length=1)] = [0.6827, 0.95]
+    """The confidence levels."""
+    toys: Toys = 2000
+    """Toys at each point of the grid."""
+
+    _differ = field_validator("levels", "parameters")(_once)
+
+    @field_validator("ranges")
+    @classmethod
+    def _rise(cls, ranges: list[list[float]] | None) -> list[list[float]] | None:
+        if any(low >= high for low, high in ranges or []):
+            msg = "a range does not ascend"
+            raise ValueError(msg)
+        return ranges
 
 
 class DiscoveryConfig(Strict):
@@ -124,18 +193,10 @@ class ImpactsConfig(Strict):
     """Toys at the best fit to the observed data, whose estimates vary with what is thrown."""
 
 
-Asked = TypeVar("Asked")
-
-Section = Annotated[
-    Annotated[Asked, Tag("section")] | Annotated[Literal[False], Tag("off")],
-    Discriminator(lambda value: "off" if value is False else "section"),
-    BeforeValidator(lambda value: {} if value is None or value is True else value),
-]
-"""A section, or false where a study has none; its key alone, or true, takes every default."""
-
 SECTIONS: dict[str, type[Strict]] = {
     "limit": LimitConfig,
     "interval": IntervalConfig,
+    "region": RegionConfig,
     "discovery": DiscoveryConfig,
     "goodness_of_fit": GoodnessOfFitConfig,
     "impacts": ImpactsConfig,
@@ -153,6 +214,7 @@ class Asking(Protocol):
 
     limit: LimitConfig | Literal[False]
     interval: IntervalConfig | Literal[False]
+    region: RegionConfig | Literal[False]
     discovery: DiscoveryConfig | Literal[False]
     goodness_of_fit: GoodnessOfFitConfig | Literal[False]
     impacts: ImpactsConfig | Literal[False]
@@ -200,6 +262,17 @@ def at_tested(study: Asking) -> list[str]:
     return [known.get(value, name) for name, value in zip(own, study.interval.values, strict=True)]
 
 
+def region_ensembles(study: Asking) -> list[str]:
+    """Names of the ensembles at the points of the grid of a region."""
+    return [f"region-{number:03d}" for number in range(1, study.region.points**2 + 1)] if study.region else []
+
+
+def at_set(study: Asking, number: int) -> list[str]:
+    """Names of the ensembles at points of the nuisance parameters' set, of a tested value of the interval, from 1."""
+    settings = study.interval and study.interval.berger_boos
+    return [f"interval-{number:02d}-{k}" for k in range(1, settings.count + 1)] if settings else []
+
+
 def tilted(number: int) -> str:
     """Name of an ensemble that reaches the tail of q_0, by its number from 1."""
     return f"tilted-{number}"
@@ -211,7 +284,7 @@ TILTS = 2
 
 def audited(study: Asking) -> list[str]:
     """The ensembles of sections of which toys are fitted again with iminuit: one of each kind."""
-    return list({name.rpartition("-")[0] or name: name for name in needs(study)}.values())
+    return list({name.partition("-")[0]: name for name in needs(study)}.values())
 
 
 def needs(study: Asking) -> Mapping[str, Need]:
@@ -229,8 +302,12 @@ def needs(study: Asking) -> Mapping[str, Need]:
         if study.limit.injected is not None:
             need(INJECTED, study.limit.background_toys, "limit")
     if study.interval:
-        for name in at_tested(study):
-            need(name, study.interval.toys, "interval")
+        for number, name in enumerate(at_tested(study), 1):
+            for each in (name, *at_set(study, number)):
+                need(each, study.interval.toys, "interval")
+    if study.region:
+        for name in region_ensembles(study):
+            need(name, study.region.toys, "region")
     if study.discovery:
         need(BACKGROUND, study.discovery.toys, "discovery")
         for number in range(1, TILTS + 1):

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 
 from toymill.config.ensemble import Ensemble, check_ensemble, check_thrown, path_alone
+from toymill.config.figures import FiguresConfig
 from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import (
     KINDS,
@@ -30,11 +31,13 @@ from toymill.config.scan import ScanConfig, ScanPatch, grid_of
 from toymill.config.sections import (
     HYBRID,
     SECTIONS,
+    BergerBoosConfig,
     DiscoveryConfig,
     GoodnessOfFitConfig,
     ImpactsConfig,
     IntervalConfig,
     LimitConfig,
+    RegionConfig,
     Section,
     needs,
 )
@@ -55,7 +58,8 @@ class FitConfig(Strict):
     """Largest estimated distance to the minimum of a certified fit, in units of the negative log-likelihood."""
     audit: Literal["auto"] | Annotated[int, Field(ge=0, strict=True)] = "auto"
     """Toys of each ensemble that are fitted again with iminuit, once its fits are done: a number, or `auto` for as many
-    as take a tenth of the time of the fits, and 5 at least. Of the ensembles of questions, one of each kind."""
+    as take a tenth of the time of the fits, and 5 at least. Of the ensembles of questions, one of each kind; of a scan,
+    the first, the middle and the last point."""
     audit_tolerance: Annotated[Number, Field(gt=0)] = 1e-4
     """A fit of ours has missed the minimum if iminuit's negative log-likelihood lies lower by more than this."""
     max_failed: Annotated[Number, Field(ge=0, le=1)] = 0.001
@@ -93,6 +97,8 @@ class Study(Strict):
     """An upper limit on the parameter of interest, observed and expected. `limit: {}` takes every default."""
     interval: Section[IntervalConfig] = False
     """Confidence intervals of the parameter of interest, by the Neyman construction of Feldman and Cousins."""
+    region: Section[RegionConfig] = False
+    """A joint confidence region of two parameters, by the same construction."""
     discovery: Section[DiscoveryConfig] = False
     """The p-value of the observed data without a signal, its significance, and the tail of q_0."""
     goodness_of_fit: Section[GoodnessOfFitConfig] = False
@@ -117,6 +123,8 @@ class Study(Strict):
     """How toys are fitted."""
     optimisers: OptimisersConfig = OptimisersConfig()
     """What a study of kind `optimisers` compares."""
+    figures: FiguresConfig = FiguresConfig()
+    """How figures are drawn."""
     keep: Literal["all", "poi", "summary"] = "all"
     """What is stored of the fits: `all` parameters of every toy, those of the parameter of interest (`poi`), or no toy
     by itself but a `summary`: counts, sums and histograms, with the toys of the tail and the failed ones."""
@@ -135,10 +143,6 @@ class Study(Strict):
         if len(set(folded)) < len(folded):
             msg = "two names differ only in case, and some file systems would mix their files"
             raise ValueError(msg)
-        tables = [name for name in value if f"table_{name}" in value]
-        if tables:
-            msg = f"{tables[0]} and table_{tables[0]} are both names, and figures of the two would have one file"
-            raise ValueError(msg)
         return value
 
     @property
@@ -150,7 +154,9 @@ class Study(Strict):
     @property
     def remotes(self) -> list[Remote]:
         """What has to be downloaded for any of them, each once."""
-        return list({str(item.local): item for model in self.models.values() for item in model.remotes}.values())
+        every = [item for model in self.models.values() for item in model.remotes]
+        every += self.scan.remotes if self.scan else []
+        return list({str(item.local): item for item in every}.values())
 
     @property
     def contents(self) -> dict[str, list[str]]:
@@ -176,6 +182,9 @@ class Study(Strict):
         weighted = [name for name in asked if name not in HYBRID]
         if weighted and self.nuisances == "hybrid":
             msg = f"nuisances: hybrid is for {' and '.join(HYBRID)}; {weighted[0]} needs toys that fluctuate as the data do"
+            raise ValueError(msg)
+        if self.interval and self.interval.berger_boos and self.nuisances == "hybrid":
+            msg = "interval.berger_boos: needs toys at fixed nuisance parameters, and nuisances: hybrid draws them. Choose one"
             raise ValueError(msg)
         taken = {name.lower() for name in self.ensembles} & needs(self).keys()
         if taken:
@@ -281,6 +290,7 @@ def check_sections(study: Study, facts: Facts) -> None:
     poi = str(facts.poi)
     for key, needed in (
         ("interval", bool(study.interval)),
+        ("region", bool(study.region)),
         ("goodness_of_fit", bool(study.goodness_of_fit)),
         ("impacts", bool(study.impacts)),
         ("nuisances: 'conditional'", study.nuisances == "conditional" and bool(asked)),
@@ -311,6 +321,25 @@ def check_sections(study: Study, facts: Facts) -> None:
         except ToymillError as error:
             msg = f"{key}: {error}"
             raise ToymillError(msg) from None
+    free = [key for key, fixed in zip(facts.parameters.names, facts.parameters.fixed, strict=True) if not fixed]
+    for name in study.region.parameters or [] if study.region else []:
+        if name not in free:
+            msg = f"region.parameters: {name!r} is no free parameter. {nearest(name, free)}"
+            raise ToymillError(msg)
+    if study.region and study.region.parameters and study.region.ranges:
+        for k in (0, 1):
+            try:
+                facts.parameters.values(
+                    {name: ends[k] for name, ends in zip(study.region.parameters, study.region.ranges, strict=True)}
+                )
+            except ToymillError as error:
+                msg = f"region.ranges: {error}"
+                raise ToymillError(msg) from None
+    of_set = study.interval and study.interval.berger_boos
+    for name in of_set.parameters or [] if of_set else []:
+        if name not in free or name == poi:
+            msg = f"interval.berger_boos.parameters: {name!r} is no free nuisance parameter. {nearest(name, sorted({*free} - {poi}))}"
+            raise ToymillError(msg)
     for value in study.interval.values or [] if study.interval else []:
         if value < 0 and study.interval and study.interval.statistic == "ttilde":
             msg = f"interval.values: {value:g} is negative, which ttilde does not allow. Test others, or choose t."
@@ -330,11 +359,13 @@ def check_inputs(study: Study) -> None:
                 download = "" if isinstance(model, PythonConfig) else " A download is a mapping of url and sha256."
                 msg = f"{place}.{key}: there is no file {item!r} in {Path.cwd()}.{download}"
                 raise ToymillError(msg)
-        for remote in model.remotes:
-            if is_file(remote.local) and not remote.is_as_fetched():
-                msg = f"{place}: {remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
-                raise ToymillError(msg)
+    for remote in study.remotes:
+        if is_file(remote.local) and not remote.is_as_fetched():
+            msg = f"{remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
+            raise ToymillError(msg)
     if study.scan:
+        if study.scan.missing:
+            return
         grid_of(study.scan)
     known = {
         place: facts_of(model, place)
@@ -399,7 +430,7 @@ def _explain(error: ErrorDetails) -> str:
     steps = list(error["loc"])
     at = 1 if steps[:1] == ["model"] else 3 if steps[2:3] == ["thrown_from"] else len(steps)
     kind = steps.pop(at) if len(steps) > at and steps[at] in KINDS else "workspace"
-    tags = {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch"}
+    tags = {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch", "[source]"}
     location = [str(step) for step in steps if step not in tags]
     key = ".".join(location)
     got = json.dumps(error["input"], default=str)
@@ -442,7 +473,9 @@ def _known_keys(location: list[str], kind: str) -> list[str]:
     elif location[0] == "model" and len(location) > 1:
         classes = inside[location[1]]
     elif location[0] == "scan" and len(location) > 1:
-        classes = [ScanPatch]
+        classes = [ScanPatch, Remote]
+    elif location[0] == "interval" and len(location) > 1:
+        classes = [BergerBoosConfig]
     else:
         classes = [sections[location[0]]]
     return [key for item in classes for key in item.model_fields]

@@ -83,15 +83,16 @@ def fit_more_tests(
 ) -> tuple[Fits, list[Fits]]:
     """A conditional fit at further test points, of datasets whose free and other conditional fits are known.
 
-    A fit starts where the straight line through the free fit and the farthest known one leads. As in ``fit_tests``, a
+    A fit starts where the straight line through the free fit and the farthest known one leads; of several parameters, or
+    without a known one, at the free fit with these at their values. As in ``fit_tests``, a
     free fit that ended above a conditional one is repeated from there.
 
     Args:
         model: the model.
         data: main and auxiliary data, shape (n, D).
-        tests: the one parameter that each conditional fit holds, by name.
+        tests: the parameters that each conditional fit holds, by name.
         free: the free fits.
-        known: conditional fits that hold the same parameter, at least one.
+        known: conditional fits that hold the same parameter, if there are any.
         first: index of the first toy in its ensemble.
         tolerance: the largest estimated distance to the minimum of a certified fit.
 
@@ -131,6 +132,11 @@ def _continued(
     model: Model, free: Fits, known: Sequence[Fits], test: Mapping[str, float]
 ) -> Float[np.ndarray, "toy parameter"]:
     """Where conditional fits start: on the line from the free fit through the known one that is farthest from it."""
+    if len(test) > 1 or not known:
+        start = np.where(np.isfinite(free.parameters), free.parameters, model.parameters.init)
+        for name, value in test.items():
+            start[:, model.parameters.index(name)] = value
+        return start
     ((name, value),) = test.items()
     i = model.parameters.index(name)
     away = np.stack([fits.parameters[:, i] - free.parameters[:, i] for fits in known])

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.stats
 
 from toymill.errors import ToymillError
+from toymill.inference.asymptotics import critical_value
 from toymill.inference.counting import ONE_SIGMA, fraction
 from toymill.inference.p_values import PValue, tail
 from toymill.record import LevelText, NumberOrNone, Record
@@ -41,7 +42,7 @@ class CriticalValue(Record):
     high: NumberOrNone
     """Upper end of it; null where too few toys lie beyond to tell."""
     asymptotic: float
-    """The quantile of the χ² distribution, of as many degrees of freedom as there are tested parameters."""
+    """The asymptotic one: the quantile of χ² of as many degrees of freedom as parameters are tested; less near a bound."""
 
 
 class Acceptance(Record):
@@ -66,6 +67,7 @@ def acceptance(
     *,
     parameters: int = 1,
     tolerance: float = 0.0,
+    distance: float = math.inf,
 ) -> Acceptance:
     """Test one value: it is accepted where p = P(t ≥ t_obs) > 1 - level, which is where t_obs ≤ t_c.
 
@@ -78,6 +80,7 @@ def acceptance(
         levels: confidence levels.
         parameters: how many parameters are tested.
         tolerance: values of t that differ by less are ties; see ``p_values.tie_tolerance``.
+        distance: of a single parameter, how many standard deviations the value lies above a bound of its estimate.
 
     Raises:
         ToymillError: a level outside of 0 to 1.
@@ -103,8 +106,7 @@ def acceptance(
         p_value=p_value,
         ties=float(np.mean(np.abs(ordered - observed) <= tolerance)) if len(ordered) and p_value else None,
         critical={
-            repr(float(level)): _critical(ordered, level, float(scipy.stats.chi2.ppf(level, parameters)))
-            for level in levels
+            repr(float(level)): _critical(ordered, level, _asymptotic(level, parameters, distance)) for level in levels
         },
         decision={repr(float(level)): decide(p_value, level) for level in levels},
     )
@@ -118,13 +120,24 @@ def decide(p_value: PValue | None, level: float) -> Decision:
     return "rejected" if high <= 1 - level else "undecided"
 
 
-def three_sigma(p_value: PValue | None) -> tuple[float, float]:
-    """The Clopper-Pearson interval of a p-value at three standard deviations, whatever failed toys count as."""
+def three_sigma(p_value: PValue | None, several: int = 1) -> tuple[float, float]:
+    """The Clopper-Pearson interval of a p-value at three standard deviations, whatever failed toys count as.
+
+    Args:
+        p_value: the p-value.
+        several: of how many it is one, of which none may lie outside.
+    """
     if p_value is None:
         return 0.0, 1.0
+    level = 1 - (1 - THREE_SIGMA) / several
     everything = p_value.toys + p_value.failed
-    low = fraction(p_value.beyond, everything, THREE_SIGMA).low
-    return low, fraction(p_value.beyond + p_value.failed, everything, THREE_SIGMA).high
+    low = fraction(p_value.beyond, everything, level).low
+    return low, fraction(p_value.beyond + p_value.failed, everything, level).high
+
+
+def _asymptotic(level: float, parameters: int, distance: float) -> float:
+    """The asymptotic critical value."""
+    return critical_value(level, distance) if parameters == 1 else float(scipy.stats.chi2.ppf(level, parameters))
 
 
 def _critical(ordered: Float[np.ndarray, " toy"], level: float, asymptotic: float) -> CriticalValue:

@@ -68,6 +68,28 @@ def asymptotic_quantile(level: float, cdf: CDF) -> float:
     return float(scipy.optimize.brentq(lambda value: float(cdf(value)) - level, 0.0, high, xtol=1e-10))
 
 
+def critical_value(level: float, distance: float = np.inf) -> float:
+    """The value that t_μ of data of the truth μ exceeds with probability 1 - ``level``, with a lower bound on μ̂ (CCGV eq. 44).
+
+    Args:
+        level: the confidence level.
+        distance: (μ - L)/σ, of μ from the bound L; infinite without one, for the quantile of χ².
+
+    Example:
+        At the bound, one standard deviation from it, and without one:
+
+        >>> [round(critical_value(0.95, distance), 3) for distance in (0.0, 1.0, np.inf)]
+        [2.706, 3.31, 3.841]
+    """
+    if not np.isfinite(distance):
+        return float(scipy.special.chdtri(1, 1 - level))
+
+    def cdf(t: ArrayLike) -> Float[np.ndarray, "*shape"]:
+        return asymptotic_cdf(t, noncentrality=0.0, mu=distance, truth=distance, sigma=1.0, lower=0.0)
+
+    return asymptotic_quantile(level, cdf)
+
+
 def expected_counts(total: int, edges: Float[np.ndarray, " edge"], cdf: CDF) -> list[float]:
     """Asymptotic counts of ``total`` toys in each bin; the first bin from 0 holds the toys at exactly 0."""
     from_below = np.where(edges == 0, -1.0, edges)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from toymill.errors import ToymillError
 from toymill.inference.acceptance import Decision, three_sigma
+from toymill.inference.counting import ONE_SIGMA, fraction
 from toymill.inference.p_values import PValue
 from toymill.record import Record
 
@@ -16,9 +17,9 @@ class LargestPValue(Record):
     value: float
     """The p-value, at most 1."""
     low: float
-    """Lower end of its Monte Carlo interval."""
+    """Lower end of its Monte Carlo interval, of which all of the p-values are taken into account."""
     high: float
-    """Upper end of its Monte Carlo interval. The largest of several noisy p-values is too large rather than too small."""
+    """Upper end of its Monte Carlo interval."""
     surely_low: float
     """Lower end at three standard deviations, whatever failed toys count as."""
     surely_high: float
@@ -37,6 +38,11 @@ class LargestPValue(Record):
 
 def berger_boos(p_values: Sequence[PValue], beta: float) -> LargestPValue:
     """p = sup over C_β of p(θ), plus β (Berger and Boos, J. Am. Stat. Assoc. 89 (1994) 1012).
+
+    The largest of several noisy p-values is too large rather than too small: of m points, the lower end is the largest of
+    Clopper-Pearson limits of which each fails with a probability m times smaller, so that none of them lies above its p
+    with that of one (Bonferroni). The upper end is the largest of limits at the usual probability: it is enough that the
+    one of the largest p holds. So the interval holds the largest p with 68.27 % at least.
 
     With C_β a confidence set of the nuisance parameters θ of level 1 - β, P(p ≤ α) ≤ α for every θ. The supremum is taken
     over the points that are given: they should reach the corners of C_β, where p is largest as a rule.
@@ -58,17 +64,20 @@ def berger_boos(p_values: Sequence[PValue], beta: float) -> LargestPValue:
         msg = f"There are {len(p_values)} p-values and beta is {beta}; expected one at least, and beta from 0 to 1."
         raise ToymillError(msg)
     values = [1.0 if item.value is None else item.value for item in p_values]
-    surely = [three_sigma(item) for item in p_values]
+    several = len(p_values)
 
-    def largest(each: Sequence[float]) -> float:
+    def largest(each: Iterable[float]) -> float:
         return min(max(each) + beta, 1.0)
+
+    def lowest(item: PValue, outside: float) -> float:
+        return fraction(item.beyond, item.toys, 1 - outside / several).low if item.toys else 0.0
 
     return LargestPValue(
         value=largest(values),
-        low=largest([item.low for item in p_values]),
-        high=largest([item.high for item in p_values]),
-        surely_low=largest([low for low, _ in surely]),
-        surely_high=largest([high for _, high in surely]),
+        low=largest(lowest(item, 1 - ONE_SIGMA) for item in p_values),
+        high=largest(item.high for item in p_values),
+        surely_low=largest(three_sigma(item, several)[0] for item in p_values),
+        surely_high=largest(three_sigma(item)[1] for item in p_values),
         at=values.index(max(values)),
         beta=beta,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from toymill.inference.neyman import End, with_error
+from toymill.inference.neyman import with_error
+from toymill.inference.neyman_records import End
 from toymill.inference.verdicts import USABLE
 from toymill.record import NumberOrNone, Record
 
@@ -13,7 +14,7 @@ _MOST = 100  # times the toys, beyond which no number of toys is proposed
 
 
 class AsymptoticInterval(Record):
-    """A profile likelihood interval: where t of the observed data is at most a quantile of χ²."""
+    """A profile likelihood interval: where t of the observed data is at most a quantile of χ², or less near a bound."""
 
     level: float
     """The confidence level."""

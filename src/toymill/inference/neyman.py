@@ -13,8 +13,11 @@ import scipy.special
 
 from toymill.errors import ToymillError
 from toymill.inference.acceptance import Acceptance, Decision, acceptance, three_sigma
+from toymill.inference.berger_boos import berger_boos
 from toymill.inference.crossing import EMPTY
-from toymill.record import LevelText, NumberOrNone, Record
+from toymill.inference.interval_coverage import coverage_of_halves, coverage_within
+from toymill.inference.neyman_records import ConfidenceInterval, End, NeymanIntervals, Region, TestedValue
+from toymill.inference.p_values import tail
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -22,85 +25,6 @@ if TYPE_CHECKING:
 _NOISY = 0.15  # of the fall of r between two tested values: above it, its slope is taken over further ones
 _TIES = 0.01  # of the toys have the data's t, above which p is taken to jump
 _JUMP = 3.0  # times the steepest slope beside, above which p is taken to jump between two tested values
-
-
-class End(Record):
-    """One end of an interval."""
-
-    value: NumberOrNone
-    """The end: where p crosses 1 - level, or the parameter's bound; null where it is not among the tested values."""
-    error: NumberOrNone
-    """Its Monte Carlo error; null at the parameter's bound."""
-    variance: list[float]
-    """What the toys at each tested value add to the square of the error; empty where there is no error."""
-    low: NumberOrNone
-    """Lower end of its Monte Carlo interval; null where that lies outside of the tested values."""
-    high: NumberOrNone
-    """Upper end of its Monte Carlo interval, likewise."""
-    undecided_low: NumberOrNone
-    """The same at three standard deviations of every p, whatever failed toys count as: it holds undecided values."""
-    undecided_high: NumberOrNone
-    """Upper end of that wider interval, likewise."""
-    interpolation: NumberOrNone
-    """How far the curvature of p may move it, or half the distance of the tested values next to it where p jumps."""
-    if_failed_low: NumberOrNone
-    """The end if failed toys counted such that it is lowest; null where that lies outside of the tested values."""
-    if_failed_high: NumberOrNone
-    """The end if failed toys counted such that it is highest, likewise."""
-    at_bound: bool
-    """Whether it is the parameter's bound, which is accepted."""
-    outside: Literal["below", "above", "failed"] | None
-    """Where it lies if not among the tested values; ``failed`` where none is accepted, or fewer than two are known."""
-    crossings: int
-    """How often p crosses 1 - level on the way from the rejected values to the accepted ones; 0 at a bound."""
-    sentence: str
-    """The end in words, with its Monte Carlo error and that of the interpolation in quadrature."""
-
-
-class Region(Record):
-    """A stretch of accepted values."""
-
-    low: NumberOrNone
-    """Its lower end; null where that is not among the tested values."""
-    high: NumberOrNone
-    """Its upper end, likewise."""
-
-
-class ConfidenceInterval(Record):
-    """The interval of one level."""
-
-    level: float
-    """The confidence level."""
-    low: End
-    """The lower end, of the lowest accepted values."""
-    high: End
-    """The upper end, of the highest accepted values."""
-    regions: list[Region]
-    """The stretches of accepted values, ascending; more than one where rejected values lie between accepted ones."""
-    undecided: list[float]
-    """Tested values that are neither accepted nor rejected by three standard deviations."""
-    sentence: str
-    """The interval in words, with the errors of its ends, of the toys and of the interpolation."""
-
-
-class TestedValue(Record):
-    """A tested value of the parameter."""
-
-    __test__ = False  # pytest would collect it where it is imported
-
-    poi: float
-    """The value."""
-    test: Acceptance
-    """Its test."""
-
-
-class NeymanIntervals(Record):
-    """The confidence intervals from toys."""
-
-    points: list[TestedValue]
-    """The tested values, ascending: the belt of critical values, and what the data say."""
-    intervals: dict[LevelText, ConfidenceInterval]
-    """The interval of each level."""
 
 
 def neyman_intervals(
@@ -111,6 +35,9 @@ def neyman_intervals(
     levels: Sequence[float] = (0.6827, 0.95),
     bounds: tuple[float, float] = (-math.inf, math.inf),
     tolerance: float = 0.0,
+    over_set: Sequence[Sequence[Float[np.ndarray, " toy"]]] = (),
+    beta: float = 0.0,
+    distances: Sequence[float] | None = None,
 ) -> NeymanIntervals:
     """The values μ that the data do not reject: p(μ) = P(t_μ ≥ t_obs(μ) | μ) > 1 - level (physics/9711021).
 
@@ -128,6 +55,11 @@ def neyman_intervals(
         levels: confidence levels.
         bounds: the parameter's bounds; an interval that reaches a tested bound ends there.
         tolerance: values of t that differ by less are ties; see ``p_values.tie_tolerance``.
+        over_set: the same of toys thrown there at points of a confidence set of nuisance parameters, several arrays for
+            each tested value: p is then the largest, plus ``beta``; see ``berger_boos``.
+        beta: 1 - the level of that set.
+        distances: of each tested value from a bound of the estimates, in standard deviations, for the asymptotic critical
+            values (CCGV eq. 44); None without a bound.
 
     Raises:
         ToymillError: points that do not ascend, arrays that do not fit them, a level outside of 0 to 1.
@@ -155,12 +87,41 @@ def neyman_intervals(
         )
         raise ToymillError(msg)
     tests = [
-        acceptance(thrown, float(t), levels, tolerance=tolerance) for thrown, t in zip(toys, observed, strict=True)
+        acceptance(thrown, float(t), levels, tolerance=tolerance, distance=distance)
+        for thrown, t, distance in zip(toys, observed, distances or [math.inf] * len(points), strict=True)
     ]
-    tested = [TestedValue(poi=float(value), test=test) for value, test in zip(points, tests, strict=True)]
+    tested = [
+        _tested(float(value), test, thrown, further, tolerance, beta)
+        for value, test, thrown, further in zip(points, tests, toys, over_set or [()] * len(points), strict=True)
+    ]
     return NeymanIntervals(
         points=tested,
         intervals={repr(float(level)): _interval(tested, float(level), bounds) for level in levels},
+    )
+
+
+def _tested(
+    value: float,
+    test: Acceptance,
+    toys: Float[np.ndarray, " toy"],
+    over_set: Sequence[Float[np.ndarray, " toy"]],
+    tolerance: float,
+    beta: float,
+) -> TestedValue:
+    """A tested value, with the p-values over a confidence set of nuisance parameters if there is one."""
+    further, largest = [], None
+    if over_set and test.p_value is not None and test.t is not None:
+        further = [tail(thrown, test.t, tolerance) for thrown in over_set]
+        largest = berger_boos([test.p_value, *further], beta)
+    by_level = {float(key): item.asymptotic for key, item in test.critical.items()}
+    return TestedValue(
+        poi=value,
+        toys=len(toys),
+        test=test,
+        over_set=further,
+        largest=largest,
+        coverage=coverage_of_halves(toys, list(by_level), tolerance),
+        asymptotic_coverage=coverage_within(toys, by_level, tolerance),
     )
 
 
@@ -201,25 +162,32 @@ class _Curve:
     @classmethod
     def of(cls, tested: Sequence[TestedValue], level: float, bounds: tuple[float, float]) -> _Curve:
         """The curve of the tested values with certified toys and a known p."""
-        places = [k for k, item in enumerate(tested) if item.test.p_value is not None and item.test.p_value.toys]
-        known = [tested[k] for k in places]
-        values = [item.test.p_value for item in known if item.test.p_value is not None]
+        every = [item.deciding for item in tested]
+        places = [k for k, item in enumerate(every) if item is not None and item.toys]
+        known, values = [tested[k] for k in places], [item for item in every if item is not None and item.toys]
+        of_set = [item.largest for item in known]
+        beta = np.array([item.beta if item else 0.0 for item in of_set])
         size = np.array([item.toys for item in values])
         counted = np.maximum([item.beyond for item in values], EMPTY)
         p = counted / size
         shown = np.maximum(counted, 1) / size  # of an empty tail: as of a single toy
+        one = [(of.low, of.high) if of else (item.low, item.high) for of, item in zip(of_set, values, strict=True)]
+        three = [
+            (of.surely_low, of.surely_high) if of else three_sigma(item)
+            for of, item in zip(of_set, values, strict=True)
+        ]
         everything = np.array([item.toys + item.failed for item in values])
         lost = np.array([item.failed for item in values])
         return cls(
             x=np.array([item.poi for item in known]),
             places=np.array(places, dtype=int),
             count=len(tested),
-            decisions=[item.test.decision[repr(level)] for item in known],
-            p=p,
+            decisions=[item.decision(level) for item in known],
+            p=np.minimum(p + beta, 1.0),
             variance=shown * (1 - p) / size,
-            one_sigma=np.maximum(np.array([[item.low, item.high] for item in values]).T, EMPTY / size),
-            three_sigma=np.maximum(np.array([three_sigma(item) for item in values]).T, EMPTY / size),
-            failed=np.stack([counted, counted + lost]) / everything,
+            one_sigma=np.maximum(np.array(one).reshape(-1, 2).T, EMPTY / size),
+            three_sigma=np.maximum(np.array(three).reshape(-1, 2).T, EMPTY / size),
+            failed=np.minimum(np.stack([counted, counted + lost]) / everything + beta, 1.0),
             filled=np.array([item.beyond > 0 for item in values]),
             discrete=np.array([(item.test.ties or 0.0) > _TIES for item in known]),
             alpha=1 - level,

@@ -48,6 +48,19 @@ class NeymanRegions(Record):
     """The region of each level."""
 
 
+class RegionVerdict(Record):
+    """The asymptotic region of one level beside that of toys."""
+
+    asymptotic: list[int]
+    """The points that the asymptotic formula accepts, counted from 0."""
+    accepted_by_toys: list[int]
+    """The points that toys accept, by three standard deviations, and the formula does not."""
+    rejected_by_toys: list[int]
+    """The points that toys reject, likewise, and the formula accepts."""
+    sentence: str
+    """The verdict in words."""
+
+
 def neyman_regions(
     points: Float[np.ndarray, "test parameter"],
     toys: Sequence[Float[np.ndarray, " toy"]],
@@ -97,6 +110,32 @@ def neyman_regions(
         for point, thrown, t in zip(points, toys, observed, strict=True)
     ]
     return NeymanRegions(points=tested, regions={repr(float(level)): _region(tested, float(level)) for level in levels})
+
+
+def region_verdict(found: NeymanRegions, key: str) -> RegionVerdict:
+    """Where the asymptotic region differs: t of the data is at most the quantile of χ² of as many degrees of freedom.
+
+    Args:
+        found: the regions.
+        key: the level, as a key of ``regions``.
+
+    Example:
+        >>> points = np.array([[0.0, 0.0], [2.0, 2.0]])
+        >>> toys = [np.random.default_rng(1).chisquare(2, 1000) for _ in points]
+        >>> region_verdict(neyman_regions(points, toys, np.array([0.0, 8.0])), "0.95").sentence
+        'The asymptotic 95 % region has 1 of 2 tested points: toys decide no other way at any of them.'
+    """
+    tests = [item.test for item in found.points]
+    inside = [k for k, test in enumerate(tests) if test.t is not None and test.t <= test.critical[key].asymptotic]
+    decided = [test.decision[key] for test in tests]
+    more = [k for k, item in enumerate(decided) if item == "accepted" and k not in inside]
+    less = [k for k in inside if decided[k] == "rejected"]
+    differs = f"toys accept {len(more)} more, and reject {len(less)} of them"
+    sentence = (
+        f"The asymptotic {100 * float(key):.4g} % region has {len(inside)} of {len(tests)} tested points: "
+        f"{differs if more or less else 'toys decide no other way at any of them'}."
+    )
+    return RegionVerdict(asymptotic=inside, accepted_by_toys=more, rejected_by_toys=less, sentence=sentence)
 
 
 def _region(tested: Sequence[TestedPoint], level: float) -> ConfidenceRegion:

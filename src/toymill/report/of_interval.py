@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toymill.inference.interval_verdicts import AsymptoticInterval
-from toymill.inference.neyman import ConfidenceInterval
+from toymill.inference.neyman_records import ConfidenceInterval
 from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain
 from toymill.results.answers import IntervalAnswer
 from toymill.results.summary import Summary
@@ -26,7 +26,8 @@ def draw_interval(summary: Summary, found: IntervalAnswer) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.8), gridspec_kw={"width_ratios": [3, 2]})
     _belt(left, summary, found)
     _intervals(right, summary, found)
-    figure.suptitle(f"{summary.study}: confidence intervals of {plain(summary.poi)}", fontsize=12)
+    title = f"{summary.study}: confidence intervals of {plain(summary.poi)}"
+    figure.suptitle(f"{title}\n{plain(found.over_set, 140)}" if found.over_set else title, fontsize=12)
     figure.tight_layout()
     return figure
 
@@ -48,12 +49,13 @@ def _belt(axes: Axes, summary: Summary, found: IntervalAnswer) -> None:
             color=colour,
             label=f"critical {name}, {100 * float(level):.4g} %",
         )
-        axes.axhline(critical[0].asymptotic, color=colour, linestyle="--", linewidth=1)
-        highest = max(highest, critical[0].asymptotic, float(np.nanmax(value, initial=0.0)))
+        asymptotic = [item.asymptotic for item in critical]
+        axes.plot(points, asymptotic, "--", color=colour, linewidth=1)
+        highest = max(highest, *asymptotic, float(np.nanmax(value, initial=0.0)))
         for region in interval.regions:
             ends = (points[0] if region.low is None else region.low, points[-1] if region.high is None else region.high)
             axes.axvspan(*ends, color=colour, alpha=0.12, linewidth=0)
-    axes.plot([], [], "--", color=GREY, label="χ² quantiles")
+    axes.plot([], [], "--", color=GREY, label="asymptotic")
     axes.plot(*_of_data(found), "-", color="black", label=f"{name} of the data")
     margin = 0.02 * (points[-1] - points[0])
     axes.set_xlim(points[0] - margin, points[-1] + margin)

@@ -11,11 +11,13 @@ from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
 from toymill.inference.channel_compatibility import ChannelCompatibility
 from toymill.inference.goodness_of_fit import GoodnessOfFit
 from toymill.inference.impacts import Decomposition, Impact
+from toymill.inference.interval_coverage import CoverageVerdict
 from toymill.inference.interval_verdicts import AsymptoticInterval, EndVerdict
 from toymill.inference.limit_records import Limit, UpperLimit
 from toymill.inference.mixture import MixtureTail
-from toymill.inference.neyman import NeymanIntervals
+from toymill.inference.neyman_records import NeymanIntervals
 from toymill.inference.p_values import PValue
+from toymill.inference.regions import NeymanRegions, RegionVerdict
 from toymill.inference.verdicts import AsymptoticVerdict
 from toymill.record import FileRecord, LevelText, Record, SigmaText
 from toymill.results.design import Round
@@ -69,19 +71,47 @@ class EndVerdicts(Record):
     """The upper end."""
 
 
+class CoverageVerdicts(Record):
+    """Whether the intervals of one level hold the truth often enough, over the tested values."""
+
+    toys: CoverageVerdict | None
+    """The interval from toys, by halves of them; null with too few."""
+    asymptotic: CoverageVerdict | None
+    """The asymptotic one; null without certified toys."""
+
+
 class IntervalAnswer(Record):
     """Confidence intervals of the parameter of interest."""
 
     statistic: str
     """What orders the data: t or ttilde."""
+    over_set: str | None
+    """What p-values are the largest over, in words; null where they are of toys at the fits to the observed data alone."""
     toys: NeymanIntervals
     """The intervals from toys."""
     asymptotic: dict[LevelText, AsymptoticInterval]
     """The asymptotic interval of each level."""
     verdicts: dict[LevelText, EndVerdicts]
     """Whether the asymptotic interval of each level may be used."""
+    coverage: dict[LevelText, CoverageVerdicts]
+    """Whether the intervals of each level cover."""
     precision: Precision | None
     """The precision that was asked for; null without one."""
+
+
+class RegionAnswer(Record):
+    """A joint confidence region of two parameters."""
+
+    parameters: list[str]
+    """The two parameters."""
+    values: list[list[float]]
+    """The values of each on the grid, ascending; of the points, the second runs fastest."""
+    best: list[float]
+    """Their best fit to the observed data."""
+    toys: NeymanRegions
+    """The region from toys."""
+    verdicts: dict[LevelText, RegionVerdict]
+    """Where the asymptotic region of each level differs."""
 
 
 class TailAnswer(Record):
@@ -141,6 +171,8 @@ class Answers(Record):
     """Of the section ``limit``."""
     interval: IntervalAnswer | None = None
     """Of the section ``interval``."""
+    region: RegionAnswer | None = None
+    """Of the section ``region``."""
     discovery: DiscoveryAnswer | None = None
     """Of the section ``discovery``."""
     goodness_of_fit: GoodnessOfFitAnswer | None = None

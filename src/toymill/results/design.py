@@ -62,8 +62,23 @@ class DesignedInterval(Record):
     """The tested values, ascending."""
     asymptotic: dict[LevelText, AsymptoticInterval]
     """The asymptotic interval of each level, by which they were placed."""
+    distances: list[float] | None
+    """(μ - L)/σ of each tested value from a lower bound L that the data are near to; null where they are near to none."""
+    nuisances: list[str]
+    """The nuisance parameters of a confidence set, over which p-values are the largest; empty without one."""
     rounds: list[Round]
     """The rounds in which toys are added for the precision that is asked for, as far as they are done."""
+
+
+class DesignedRegion(Record):
+    """What the section ``region`` tests."""
+
+    parameters: list[str]
+    """The two parameters."""
+    values: list[list[float]]
+    """The values of each, ascending, whose combinations are tested; the second runs fastest."""
+    best: list[float]
+    """Their best fit to the observed data."""
 
 
 class Design(FileRecord):
@@ -79,6 +94,8 @@ class Design(FileRecord):
     """What the section ``limit`` tests; null without it."""
     interval: DesignedInterval | None
     """What the section ``interval`` tests; null without it."""
+    region: DesignedRegion | None
+    """What the section ``region`` tests; null without it."""
     ensembles: dict[EnsembleName, DesignedEnsemble]
     """The ensembles, by name."""
 

@@ -36,6 +36,7 @@ from toymill.study.finished import Files, Stored, held_at
 from toymill.study.interval_answer import interval_answer
 from toymill.study.limit_answer import limit_answer
 from toymill.study.model import checked_model, truth_point
+from toymill.study.region_answer import region_answer
 
 _ROUNDING = 1e-6  # of the spread, below which a part of it is none
 
@@ -59,6 +60,7 @@ def answer(study: Study, description: Description, design: Design, files: Files)
     return Answers(
         limit=limit_answer(stored) if study.limit else None,
         interval=interval_answer(stored) if study.interval else None,
+        region=region_answer(stored) if study.region else None,
         discovery=_discovery(stored, study.discovery.reach) if study.discovery else None,
         goodness_of_fit=_goodness_of_fit(stored) if study.goodness_of_fit else None,
         impacts=_impacts(stored) if study.impacts else None,

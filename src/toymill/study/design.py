@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import jax
@@ -19,8 +20,10 @@ from toymill.config.sections import (
     TILTS,
     DiscoveryConfig,
     IntervalConfig,
+    at_set,
     at_tested,
     needs,
+    region_ensembles,
     signal,
     tilted,
 )
@@ -32,10 +35,13 @@ from toymill.inference.information import cramer_rao, expected_information
 from toymill.inference.likelihood_ratios import q_0
 from toymill.models.base import Model
 from toymill.results.design import Design, DesignedEnsemble, DesignedInterval, DesignedLimit
+from toymill.study.bounded_asymptotics import Bounded, knows_bound
 from toymill.study.channel_compatibility import split_by_channel
+from toymill.study.confidence_set import parameters_of_set, points_of_set
 from toymill.study.interval_points import asymptotic_intervals, can_fit, interval_points, physical
 from toymill.study.limit_points import NO_FORMULA, asymptotic_limits, limit_points
 from toymill.study.model import checked_model, observed_point, poi_of
+from toymill.study.region_points import designed_region, grid_of
 from toymill.toys import throw
 
 if TYPE_CHECKING:
@@ -77,11 +83,18 @@ def design_study(study: Study) -> Design:
             bound, reach = _bound(model, null, study.seed), _reach(study.discovery, model)
             for number in range(1, TILTS + 1):
                 truths[tilted(number)] = tilt(model, null, bound, reach * number / TILTS), [0.0]
-    interval = _interval(study.interval, model) if study.interval else None
-    for name, value in zip(at_tested(study), interval.values if interval else [], strict=True):
-        if name not in truths:
-            tilde = study.interval and study.interval.statistic == "ttilde"
-            truths[name] = hypothesis(study, model, value), with_zero if tilde else []
+    interval = _interval(study, study.interval, model) if study.interval else None
+    if study.interval and interval:
+        tests = with_zero if study.interval.statistic == "ttilde" else []
+        for name, value in zip(at_tested(study), interval.values, strict=True):
+            truths.setdefault(name, (hypothesis(study, model, value), tests))
+        if study.interval.berger_boos:
+            points = points_of_set(study.interval.berger_boos, model, interval.nuisances, interval.values)
+            for number, several in enumerate(points, 1):
+                truths |= {name: (point, tests) for name, point in zip(at_set(study, number), several, strict=True)}
+    region = designed_region(study.region, model) if study.region else None
+    for name, at in zip(region_ensembles(study), grid_of(region) if region else [], strict=True):
+        truths[name] = _grid_truth(study, model, at), []
     if BEST_FIT in needs(study):
         truths[BEST_FIT] = observed_point(model, {}, "The fit to the observed data with all parameters free"), []
     told = ~model.parameters.fixed
@@ -94,6 +107,7 @@ def design_study(study: Study) -> Design:
         nuisances=study.nuisances if study.nuisances == "hybrid" else "conditional" if conditional else "nominal",
         limit=limit,
         interval=interval,
+        region=region,
         ensembles={
             name: DesignedEnsemble(
                 truth={key: float(truths[name][0][i]) for i, key in enumerate(model.parameters.names) if told[i]},
@@ -147,6 +161,20 @@ def hypothesis(study: Study, model: Model, value: float) -> Point:
     if not stands_at_data(study, model):
         return nominal
     return observed_point(model, {poi: value}, f"The fit to the observed data with {poi} held at {value:g}")
+
+
+def _grid_truth(study: Study, model: Model, at: Mapping[str, float]) -> Point:
+    """The truth point with two parameters at a point of a region's grid, (P,); the others as ``nuisances`` says.
+
+    Raises:
+        ToymillError: a conditional fit that is not certified.
+    """
+    if not stands_at_data(study, model):
+        return model.parameters.values(at)
+    place = " and ".join(f"{name} = {value:.4g}" for name, value in at.items())
+    return observed_point(
+        model, at, f"region.ranges: leave out {place}, if you can: the fit to the observed data there"
+    )
 
 
 def tilt(model: Model, null: Point, bound: Float[np.ndarray, "free free"], significance: float) -> Point:
@@ -268,11 +296,17 @@ def _reach(settings: DiscoveryConfig, model: Model) -> float:
     return settings.reach if math.isnan(found) else max(settings.reach, min(math.sqrt(max(found, 0.0)), _FARTHEST))
 
 
-def _interval(settings: IntervalConfig, model: Model) -> DesignedInterval:
-    """The asymptotic intervals and the values to test."""
-    asymptotic = asymptotic_intervals(settings, model)
-    values = interval_points(settings, asymptotic, physical(settings, model), functools.partial(can_fit, model))
-    return DesignedInterval(values=values, asymptotic=asymptotic, rounds=[])
+def _interval(study: Study, settings: IntervalConfig, model: Model) -> DesignedInterval:
+    """The values to test, placed by the intervals of the quantiles of χ², and the asymptotic intervals."""
+    asymptotic, bounds = asymptotic_intervals(settings, model), physical(settings, model)
+    values = interval_points(settings, asymptotic, bounds, functools.partial(can_fit, model))
+    distances = None
+    if knows_bound(model, bounds[0], settings.levels):
+        bounded = Bounded.of(model, bounds[0], hypothesis(study, model, bounds[0]))
+        asymptotic = {key: bounded.interval(item) for key, item in asymptotic.items()}
+        distances = [bounded.distance(value) for value in values]
+    nuisances = parameters_of_set(settings.berger_boos, model) if settings.berger_boos else []
+    return DesignedInterval(values=values, asymptotic=asymptotic, distances=distances, nuisances=nuisances, rounds=[])
 
 
 def _root_q_0(model: Model, point: Point) -> float:

@@ -58,9 +58,14 @@ def answers_in_words(answers: Answers, poi: str, ensembles: Mapping[str, Ensembl
     if answers.interval is not None:
         for key, item in answers.interval.toys.intervals.items():
             ends = answers.interval.verdicts[key]
-            lines += [f"interval: {one.sentence}" for one in (item, ends.low, ends.high)]
-        if answers.interval.precision is not None:
-            lines.append(f"interval: {answers.interval.precision.sentence}")
+            covers = answers.interval.coverage[key]
+            told = [covers.asymptotic, covers.toys if covers.toys and covers.toys.below else None]
+            lines += [f"interval: {one.sentence}" for one in (item, ends.low, ends.high, *told) if one]
+        more = [answers.interval.over_set, answers.interval.precision and answers.interval.precision.sentence]
+        lines += [f"interval: {sentence}" for sentence in more if sentence]
+    if answers.region is not None:
+        for key, region in answers.region.toys.regions.items():
+            lines += [f"region: {sentence}" for sentence in (region.sentence, answers.region.verdicts[key].sentence)]
     if answers.discovery is not None:
         lines.append(f"discovery: {_discovered(answers.discovery)}")
     if answers.goodness_of_fit is not None:

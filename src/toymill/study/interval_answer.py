@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from toymill.config.sections import at_tested
+from toymill.config.sections import at_set, at_tested
 from toymill.fitting.results import Fits
+from toymill.inference.interval_coverage import CoverageVerdict, coverage_verdict
 from toymill.inference.interval_verdicts import EndVerdict, end_verdict
 from toymill.inference.likelihood_ratios import t_mu, ttilde_mu
-from toymill.inference.neyman import NeymanIntervals, neyman_intervals
+from toymill.inference.neyman import neyman_intervals
+from toymill.inference.neyman_records import NeymanIntervals
 from toymill.inference.p_values import tie_tolerance
-from toymill.results.answers import EndVerdicts, IntervalAnswer
+from toymill.results.answers import CoverageVerdicts, EndVerdicts, IntervalAnswer
 from toymill.study.finished import Stored, held_at, statistic_of
 from toymill.study.interval_points import physical
 from toymill.study.interval_rounds import interval_precision
@@ -25,9 +27,11 @@ if TYPE_CHECKING:
 
 
 def interval_ensembles(stored: Stored) -> dict[str, float]:
-    """The ensemble at each tested value, with that value."""
+    """The ensembles at the tested values, each with its value: first those at the fits to the observed data."""
     assert stored.design.interval is not None
-    return dict(zip(at_tested(stored.study), stored.design.interval.values, strict=True))
+    values = stored.design.interval.values
+    further = {name: mu for number, mu in enumerate(values, 1) for name in at_set(stored.study, number)}
+    return dict(zip(at_tested(stored.study), values, strict=True)) | further
 
 
 def intervals(stored: Stored) -> NeymanIntervals:
@@ -44,15 +48,20 @@ def intervals(stored: Stored) -> NeymanIntervals:
         rows = [ttilde_mu(free, at[mu], zero) if tilde and zero is not None else t_mu(free, at[mu]) for mu in tested]
         return np.array(rows)
 
-    toys = [
-        statistic_of(stored, name, partial(values, tested=[mu]))[0] for name, mu in interval_ensembles(stored).items()
-    ]
+    toys = {
+        name: statistic_of(stored, name, partial(values, tested=[mu]))[0]
+        for name, mu in interval_ensembles(stored).items()
+    }
+    names = at_tested(stored.study)
     bounds = physical(settings, stored.model)
     free, tests = stored.observed_fits(sorted({*([0.0] if tilde and bounds[0] == 0 else []), *designed.values}))
     return neyman_intervals(
         np.array(designed.values),
-        toys,
+        [toys[name] for name in names],
         values(free, tests, designed.values)[:, 0],
+        over_set=[[toys[name] for name in at_set(stored.study, k)] for k in range(1, len(names) + 1)],
+        beta=settings.berger_boos.beta if settings.berger_boos else 0.0,
+        distances=designed.distances,
         levels=settings.levels,
         bounds=bounds,
         tolerance=tie_tolerance(float(free.nll[0]), stored.study.fit.edm_tolerance),
@@ -72,12 +81,37 @@ def interval_answer(stored: Stored) -> IntervalAnswer:
         what = f"The {'lower' if side == 'low' else 'upper'} end at {100 * asymptotic.level:.4g} %"
         return end_verdict(getattr(asymptotic, side), end, asymptotic.best, count=count, what=what)
 
+    over_set = None
+    if settings.berger_boos:
+        over_set = (
+            f"Each p-value is the largest over a {100 * (1 - settings.berger_boos.beta):.4g} % confidence set of "
+            f"{', '.join(designed.nuisances)}, plus {settings.berger_boos.beta:g} (Berger and Boos)."
+        )
     return IntervalAnswer(
         statistic=settings.statistic,
+        over_set=over_set,
         toys=found,
         asymptotic=designed.asymptotic,
         verdicts={key: EndVerdicts(low=verdict(key, "low"), high=verdict(key, "high")) for key in designed.asymptotic},
+        coverage={key: _coverage(found, key) for key in designed.asymptotic},
         precision=interval_precision(found, ensembles, stored.design, settings.precision)
         if settings.precision
         else None,
+    )
+
+
+def _coverage(found: NeymanIntervals, key: str) -> CoverageVerdicts:
+    """Whether the intervals of a level hold the truth often enough, over the tested values."""
+
+    def verdict(kind: Literal["coverage", "asymptotic_coverage"], what: str, share: int) -> CoverageVerdict | None:
+        known = [item for item in found.points if key in getattr(item, kind)]
+        if not known:
+            return None
+        counts = [item.toys // share for item in known]
+        pairs = [(item.poi, getattr(item, kind)[key]) for item in known]
+        words = f"The {what} interval at {100 * float(key):.4g} %"
+        return coverage_verdict(pairs, counts, what=words, halves=share == 2)
+
+    return CoverageVerdicts(
+        toys=verdict("coverage", "toys'", 2), asymptotic=verdict("asymptotic_coverage", "asymptotic", 1)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from toymill.inference.neyman import ConfidenceInterval, End, NeymanIntervals
+from toymill.inference.neyman_records import ConfidenceInterval, End, NeymanIntervals
 from toymill.results.answers import Precision
 from toymill.results.design import Design
 from toymill.study.rounds import SURER, Wanted, precision, toys_of
@@ -41,17 +41,20 @@ def interval_wants(found: NeymanIntervals, ensembles: dict[str, float], design: 
 
     Args:
         found: the intervals from the toys until now.
-        ensembles: the ensemble of each tested value, with that value.
+        ensembles: the ensembles at the tested values, each with its value; several of one value share its variance, so
+            that they have equally many toys.
         design: the design of the round before.
         asked: the relative error that is asked for.
     """
+    tested = [item.poi for item in found.points]
+    places = [tested.index(value) for value in ensembles.values()]
     ends = list(_ends(found, design))
     exact = [item for item in ends if item.end.variance and item.distance]
     undecided = {value for key, item in found.intervals.items() for value in _unsettled(key, item, ends, asked)}
     return Wanted(
         ensembles=ensembles,
         errors={f"{item.key} {item.side}": item.error for item in ends if item.wanted},
-        variances=[item.end.variance for item in exact],
+        variances=[[item.end.variance[k] / places.count(k) for k in places] for item in exact],
         targets=[(SURER * asked * item.distance) ** 2 for item in exact],
         doubled=[name for name, value in ensembles.items() if value in undecided],
     )

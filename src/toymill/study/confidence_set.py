@@ -1,0 +1,120 @@
+"""Points of a confidence set of nuisance parameters, at which toys of an interval by Berger and Boos are thrown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.stats
+
+from toymill.config.sections import BergerBoosConfig
+from toymill.errors import ToymillError
+from toymill.fitting.fit import fit
+from toymill.fitting.results import Fits
+from toymill.fitting.status import Status
+from toymill.models.base import Model
+from toymill.study.model import poi_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+_DOUBLINGS, _HALVINGS = 30, 30  # of the search for an end of the set
+
+
+def parameters_of_set(settings: BergerBoosConfig, model: Model) -> list[str]:
+    """The nuisance parameters of the set: those that are named, or the one most correlated with that of interest.
+
+    Raises:
+        ToymillError: a model without nuisance parameters.
+    """
+    if settings.parameters is not None:
+        return list(settings.parameters)
+    others = [i for i in np.flatnonzero(~model.parameters.fixed).tolist() if i != model.poi_index]
+    if not others:
+        msg = "interval.berger_boos: the model has no nuisance parameter. Leave it out."
+        raise ToymillError(msg)
+    covariance = _fitted(model, {}, 1, covariance=True).covariance
+    assert covariance is not None
+    column = covariance[0][others, model.poi_index] ** 2 / np.diagonal(covariance[0])[others]
+    return [model.parameters.names[others[int(np.argmax(column))]]]
+
+
+def points_of_set(
+    settings: BergerBoosConfig, model: Model, names: Sequence[str], tested: Sequence[float]
+) -> Float[np.ndarray, "test place parameter"]:
+    """Points of C_β at each tested value of the parameter of interest, (K, J, P).
+
+    C_β is where 2 (nll at μ and θ - nll of the fit with μ held) is at most the quantile of χ² at 1 - β, of as many degrees
+    of freedom as there are parameters. Along each of these, the points lie evenly from end to end of the set, with all
+    other nuisance parameters at their fit.
+
+    Args:
+        settings: the section of the configuration.
+        model: a model with observed data.
+        names: the parameters of the set.
+        tested: the tested values, K of them.
+
+    Raises:
+        ToymillError: a fit to the observed data that is not certified.
+    """
+    quantile = float(scipy.stats.chi2.isf(settings.beta, len(names)))
+    held = {poi_of(model): np.asarray(tested, dtype=float)}
+    centre = _fitted(model, held, len(tested))
+    found = []
+    for name in names:
+        ends = [_end(model, held, centre, name, quantile, upwards=upwards) for upwards in (False, True)]
+        for share in np.linspace(0, 1, settings.points):
+            place = {**held, name: (1 - share) * ends[0] + share * ends[1]}
+            found.append(_fitted(model, place, len(tested)).parameters)
+    return np.stack(found, axis=1)
+
+
+def _end(
+    model: Model, held: dict[str, np.ndarray], centre: Fits, name: str, quantile: float, *, upwards: bool
+) -> Float[np.ndarray, " test"]:
+    """Where the set ends along a parameter, one way, at each tested value; its bound where that is inside."""
+    best, bound = centre.parameter(name), float(model.parameters.bounds[model.parameters.index(name), int(upwards)])
+    room = np.abs(bound - best)
+
+    def inside(distance: Float[np.ndarray, " test"]) -> np.ndarray:
+        value = np.where(distance >= room, bound, best + (distance if upwards else -distance))
+        fits = fit(model, _data(model, len(best)), {**held, name: value}, covariance=False)
+        result: np.ndarray = fits.ok & (2 * (fits.nll - centre.nll) <= quantile)
+        return result
+
+    low, high = np.zeros(len(best)), np.minimum(np.maximum(np.abs(best), 1.0), room)
+    for _ in range(_DOUBLINGS):
+        further = inside(high) & (high < room)
+        if not further.any():
+            break
+        low, high = np.where(further, high, low), np.where(further, np.minimum(2 * high, room), high)
+    whole = inside(high)
+    for _ in range(_HALVINGS):
+        half = (low + high) / 2
+        within = inside(half)
+        low, high = np.where(within, half, low), np.where(within, high, half)
+    distance = np.where(whole, room, low)
+    found: np.ndarray = np.where(distance >= room, bound, best + (distance if upwards else -distance))
+    return found
+
+
+def _data(model: Model, count: int) -> Float[np.ndarray, "test datum"]:
+    assert model.observed is not None
+    return np.repeat(model.observed[None], count, axis=0)
+
+
+def _fitted(model: Model, held: dict[str, np.ndarray], count: int, *, covariance: bool = False) -> Fits:
+    """The fits to the observed data with parameters held, one for each tested value.
+
+    Raises:
+        ToymillError: one that is not certified.
+    """
+    fits = fit(model, _data(model, count), held, covariance=covariance)
+    if not fits.ok.all():
+        first = int(np.argmin(fits.ok))
+        at = ", ".join(f"{name} = {value[first]:.4g}" for name, value in held.items()) or "all parameters free"
+        status = Status(int(fits.status[first]))
+        msg = f"interval.berger_boos: the fit to the observed data with {at} ended as {status.name.lower()}. {status.advice}"
+        raise ToymillError(msg)
+    return fits
