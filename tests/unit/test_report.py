@@ -148,6 +148,14 @@ def test_other_pages_beside_are_linked():
     assert '<a href="explore.html">explore</a>' in page(found)
 
 
+def test_of_two_files_of_a_figure_the_svg_is_shown(tmp_path):
+    files = [tmp_path / f"coverage.{ending}" for ending in ("svg", "pdf", "png")]
+    for path in files:
+        path.write_bytes(b"x")
+    (source,) = [attrs["src"] for tag, attrs in parsed(made_up(figures=files)).found if tag == "img"]
+    assert source.startswith("data:image/svg+xml;base64,")
+
+
 def test_figures_have_formats_a_label_and_a_style(tmp_path):
     """Each format has the same figure; the same bytes each time; a setting that is none is told."""
     summary = made_up().summary

@@ -61,7 +61,8 @@ def draw(
         for name, paths in outputs.items():
             figure = _figure(summary, name, ensemble)
             if look.label:
-                figure.text(0.0, 1.01, plain(look.label, 80), ha="left", va="bottom", weight="bold", style="italic")
+                left = min((axes.get_position().x0 for axes in figure.axes), default=0.0)
+                figure.text(left, 1.0, plain(look.label, 80), ha="left", va="bottom", weight="bold", style="italic")
             for path in [paths] if isinstance(paths, str | Path) else paths:
                 ending = Path(path).suffix[1:]
                 drawn = io.BytesIO()

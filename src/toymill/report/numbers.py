@@ -40,6 +40,20 @@ def _digits(error: float) -> int:
     return min(max(0, 1 - math.floor(math.log10(error))), 20) if error > 0 else 2
 
 
+def with_interval(value: float, low: float, high: float) -> str:
+    """A number and its interval, all to two digits of half its width.
+
+    Example:
+        >>> with_interval(1.0013, 0.99998, 1.0151)
+        '1.0013 (1.0000 to 1.0151)'
+    """
+    half = (high - low) / 2
+    if not 1 / LARGEST_PLAIN <= half < LARGEST_PLAIN or abs(value) >= LARGEST_PLAIN:
+        return f"{value:.4g} ({low:.3g} to {high:.3g})"
+    digits = _digits(half)
+    return f"{_fixed(value, digits)} ({_fixed(low, digits)} to {_fixed(high, digits)})"
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A number without an error; a dash where it is not defined."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"

@@ -147,7 +147,7 @@ def _parameters(summary: Summary, ensemble: str) -> Figure:
             axes.set_xlabel(label, fontsize=11)
             axes.yaxis.set_tick_params(which="both", left=False, right=False, labelleft=k == 0)
             axes.minorticks_off()
-            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.xaxis.set_major_locator(MaxNLocator(4, prune="both"))
             axes.ticklabel_format(axis="x", style="plain", useOffset=False)
             if not np.isfinite(value).any():
                 axes.text(0.5, 0.5, "not known", transform=axes.transAxes, ha="center")

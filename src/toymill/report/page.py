@@ -44,7 +44,7 @@ MOST_REMARKS = 5
 _OF_STUDY = ("limit", "discovery", "interval", "region", "goodness_of_fit", "impacts", "scan", "coverage")
 _OF_ENSEMBLE = ("t_mu", "pull", "parameters")
 _NARROW = ("discovery", "goodness_of_fit", "pull")
-_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
+_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}  # of two files of a figure the latter is shown
 
 
 class Found(NamedTuple):
@@ -277,7 +277,7 @@ def _tables(found: Found) -> list[Table]:
 def _chapters(found: Found) -> Iterator[Chapter]:
     """The figures: of the whole study, then of each truth point that the configuration states."""
     summary = found.summary
-    files = {Path(path).stem: Path(path) for path in found.figures if Path(path).suffix in _TYPES}
+    files = {Path(path).stem: Path(path) for ending in _TYPES for path in found.figures if Path(path).suffix == ending}
     left = [MOST_CONTENT]
     if isinstance(summary, Summary):
         pictures = [

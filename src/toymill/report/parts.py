@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from toymill.report.numbers import interval_error, number, one_line, with_error
+from toymill.report.numbers import interval_error, number, one_line, with_error, with_interval
 
 Verdict = Literal["good", "bad", "open"]
 """How a number is marked: as it should be, not so, or not decided."""
@@ -144,7 +144,7 @@ def interval_cell(value: float | None, low: float | None, high: float | None) ->
     if value is None or error is None or low is None or high is None:
         return Cell("undefined" if value is None else number(value), order=value)
     if not 0.5 < (value - low + 1e-300) / (high - value + 1e-300) < 2:
-        return Cell(f"{number(value)} ({number(low, 3)} to {number(high, 3)})", order=value)
+        return Cell(with_interval(value, low, high), order=value)
     return Cell(with_error(value, error), order=value)
 
 
