@@ -41,7 +41,7 @@ def test_a_dry_run_has_every_job(root, tmp_path, name):
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     command = [sys.executable, "-m", "snakemake", "--snakefile", root / "Snakefile", "--directory", tmp_path]
     command += ["--configfile", tmp_path / "study.yaml", "--workflow-profile", root / "workflow/profiles" / name]
-    done = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "--dry-run", "--quiet", "host"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
     resources = [job.split("resources: ")[1].split("\n")[0] for job in text.split("rule fit:")[1:]]
