@@ -18,7 +18,7 @@ PROFILE ?= default
 LONG ?=
 CUDA ?= $(if $(filter gpu,$(PROFILE)),12)
 WORKERS ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 30
 EXECUTOR := $(shell sed -n 's/^executor: *//p' workflow/profiles/$(PROFILE)/config.yaml)
 LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf.py docs/figures
 

@@ -87,6 +87,8 @@ def show_model(out: Console, facts: Facts) -> None:
 
 def show_ensembles(out: Console, study: Study, poi: str) -> None:
     """Print the truth points; of those that sections choose only the toys, before they are chosen."""
+    if not study.ensembles:
+        return
     rows = []
     for name, item in list(study.ensembles.items())[:MOST]:
         known = poi in item.truth
