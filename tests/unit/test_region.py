@@ -10,6 +10,7 @@ from toymill.config.sections import needs
 from toymill.config.study import read_study
 from toymill.errors import ToymillError
 from toymill.report.draw import draw
+from toymill.report.tables import tables
 from toymill.study.design import design_study
 from toymill.study.model import checked_model
 from toymill.study.region_points import FAR
@@ -51,6 +52,8 @@ def test_the_region_of_two_counts_is_the_enumerated_one(tmp_path):
     assert summary.headline.answers == [f"region: {region.sentence}", f"region: {verdict.sentence}"]
     draw(summary, {"region": tmp_path / "region.svg"})
     assert (tmp_path / "region.svg").read_bytes().startswith(b"<?xml")
+    (table,) = [table for table in tables(summary, {}) if table.key == "region-points"]
+    assert [len(row) for row in table.rows] == [len(table.columns)] * 9
     assert list(needs(study)) == [f"region-00{k}" for k in range(1, 10)]
 
 

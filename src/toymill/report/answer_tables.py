@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from toymill.inference.acceptance import Acceptance
 from toymill.inference.channel_compatibility import ChannelCompatibility
 from toymill.report.numbers import number, one_line, whole_error
 from toymill.report.parts import (
@@ -19,7 +20,7 @@ from toymill.report.parts import (
     verdict_of,
     words_cell,
 )
-from toymill.results.answers import DiscoveryAnswer, ImpactsAnswer, IntervalAnswer, LimitAnswer
+from toymill.results.answers import DiscoveryAnswer, ImpactsAnswer, IntervalAnswer, LimitAnswer, RegionAnswer
 from toymill.results.scan import ScanAnswer
 from toymill.results.summary import Summary
 
@@ -38,6 +39,8 @@ def tables_of_answers(summary: Summary) -> Iterator[Table]:
         yield _limit_points(answers.limit, poi)
     if answers.interval:
         yield _interval_points(answers.interval, poi)
+    if answers.region:
+        yield _region_points(answers.region)
     if answers.discovery:
         yield _tail(answers.discovery)
     if answers.goodness_of_fit:
@@ -137,27 +140,40 @@ def _limit_points(found: LimitAnswer, poi: str) -> Table:
 
 
 def _interval_points(found: IntervalAnswer, poi: str) -> Table:
-    levels = list(found.toys.intervals)
-    columns = [Column("tested", note=f"value of {poi}"), Column("t of the data"), Column("p-value")]
-    for level in levels:
-        columns += [
-            Column(f"critical t, {100 * float(level):.4g} %"),
-            Column(f"at {100 * float(level):.4g} %", "words"),
-        ]
+    points = [([point.poi], point.test) for point in found.toys.points]
+    title = "Tested values of the intervals"
+    return _accepted("interval-points", title, [Column("tested", note=f"value of {poi}")], points, found.toys.intervals)
+
+
+def _region_points(found: RegionAnswer) -> Table:
+    points = [(point.at, point.test) for point in found.toys.points]
+    columns = [Column(one_line(name, 28), note=one_line(name)) for name in found.parameters]
+    return _accepted("region-points", "Tested points of the region", columns, points, found.toys.regions)
+
+
+def _accepted(
+    key: str,
+    title: str,
+    columns: Sequence[Column],
+    points: Sequence[tuple[Sequence[float], Acceptance]],
+    levels: Iterable[str],
+) -> Table:
+    """Tested values of one parameter, or of several, with their test at each level."""
+    every, heads = list(levels), [*columns, Column("t of the data"), Column("p-value")]
+    for level in every:
+        words = f"{100 * float(level):.4g} %"
+        heads += [Column(f"critical t, {words}"), Column(f"at {words}", "words")]
     rows = []
-    for point in found.toys.points:
-        p = point.test.p_value
-        row = [
-            number_cell(point.poi, 6),
-            number_cell(point.test.t),
-            interval_cell(p.value, p.low, p.high) if p else number_cell(None),
-        ]
-        for level in levels:
-            critical = point.test.critical[level]
-            row += [interval_cell(critical.value, critical.low, critical.high), words_cell(point.test.decision[level])]
+    for at, test in points:
+        p = test.p_value
+        row = [*(number_cell(value, 6) for value in at), number_cell(test.t)]
+        row.append(interval_cell(p.value, p.low, p.high) if p else number_cell(None))
+        for level in every:
+            critical = test.critical[level]
+            row += [interval_cell(critical.value, critical.low, critical.high), words_cell(test.decision[level])]
         rows.append(row)
     note = "A value is accepted where t of the data is at most the critical t of the toys thrown there."
-    return Table("interval-points", "Tested values of the intervals", note, columns, rows)
+    return Table(key, title, note, heads, rows)
 
 
 def _tail(found: DiscoveryAnswer) -> Table:

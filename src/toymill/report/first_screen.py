@@ -75,7 +75,7 @@ def groups(summary: Summary) -> list[Group]:
         found.append(Group(f"Answers, of {_name(summary.poi)}{of_limit}", lines))
     stated = {name: item for name, item in summary.ensembles.items() if not item.sections}
     if len(stated) > MOST_SHOWN:
-        title = f"{len(stated)} truth points: the one of each that is farthest from what is expected"
+        title = f"{len(stated)} truth points: of each quantity, the one farthest from what is expected"
         found.append(Group(title, list(_farthest(summary.poi, stated))))
     else:
         for name, item in stated.items():
