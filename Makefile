@@ -4,6 +4,7 @@
 # make test-all: the same, and then the long ones.
 # make test-slurm: studies through a Slurm that is started on this machine (by root), and the profiles of clusters;
 #   LONG=1 with the long ones.
+# make test-browser: the report page in Chromium, which is installed (Debian, by root) if it is not there.
 # make bench: set up the peers in an environment of their own, and time toymill beside them; BENCH="--help" tells more.
 # make docs: set up and build the documentation site in docs/_build, with warnings as errors.
 PYTHON ?= python3
@@ -17,11 +18,11 @@ PROFILE ?= default
 LONG ?=
 CUDA ?= $(if $(filter gpu,$(PROFILE)),12)
 WORKERS ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 30
 EXECUTOR := $(shell sed -n 's/^executor: *//p' workflow/profiles/$(PROFILE)/config.yaml)
 LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf.py docs/figures
 
-.PHONY: study test test-all test-slurm lint bench setup setup-dev lock schema format clean
+.PHONY: study test test-all test-slurm test-browser lint bench setup setup-dev lock schema format clean
 
 study: setup $(EXECUTOR:%=$(VENV)/.%) $(CUDA:%=$(VENV)/.cuda%)
 	$(BIN)/toymill run $(or $(CONFIG),config/config.yaml) --workflow-profile $(PROFILE) $(if $(CORES),--cores $(CORES))
@@ -34,6 +35,10 @@ test-all: test
 
 test-slurm: setup-dev $(VENV)/.slurm $(VENV)/.htcondor $(VENV)/.cluster-generic
 	$(BIN)/python -m pytest tests/slurm $(if $(LONG),,-m "not long")
+
+test-browser: setup-dev
+	tests/browser/chromium.sh install
+	$(BIN)/python -m pytest tests/browser
 
 lint: setup-dev
 	$(BIN)/ruff check $(LINTED)

@@ -3,11 +3,12 @@
 import os
 
 os.environ["MPLCONFIGDIR"] = ".snakemake/toymill/matplotlib"  # a home may be missing, or not writable
+from toymill.config.figures import FiguresConfig
 from toymill.job import reported
 from toymill.report.draw import draw
-from toymill.results.audit import read_audits
 from toymill.results.summary import read_summary
 
 with reported(snakemake.log):
-    summary, audits = read_summary(snakemake.input[0]), read_audits(snakemake.input.get("audits"))
-    draw(summary, dict(snakemake.output.items()), audits, ensemble=snakemake.wildcards.get("ensemble"))
+    ensemble = snakemake.wildcards.get("ensemble")
+    look = FiguresConfig(**snakemake.params.look)
+    draw(read_summary(snakemake.input[0]), dict(snakemake.output.items()), ensemble=ensemble, look=look)

@@ -8,13 +8,28 @@ from toymill.results.tally import PULL_EDGES
 from toymill.study.explored import Explored, ExploredEnsemble, ExploredToys
 
 
-def made_up(names, ensembles=2, toys=400, keep="all", free=None, study="small"):
+def made_up(names, ensembles=2, toys=400, keep="all", free=None, study="small", limit=None):
     """A study whose estimates are normal about truth 1, each parameter correlated by 0.5 with the first."""
     return Explored(
-        summary=SimpleNamespace(study=study, poi=names[0]),
+        summary=SimpleNamespace(study=study, poi=names[0], answers=limit and SimpleNamespace(limit=limit)),
         parameters=tuple(names),
         free=free or len(names),
         ensembles=[_ensemble(names, f"point{number}", toys, keep, number) for number in range(ensembles)],
+    )
+
+
+def made_up_limit():
+    """CLs that falls with the tested value, to 0.05 at 1; at 1.5 it is counted as 0, and there are no weights."""
+    points = [
+        SimpleNamespace(
+            poi=poi, weighted=None, observed=SimpleNamespace(value=value, low=0.8 * value, high=1.2 * value)
+        )
+        for poi, value in ((0.5, 0.4), (1.0, 0.05), (1.5, 0.0))
+    ]
+    expected = {sigma: SimpleNamespace(value=0.9 + 0.1 * float(sigma)) for sigma in ("-2", "-1", "0", "1", "2")}
+    observed = SimpleNamespace(value=1.0, sentence="The observed limit is 1.")
+    return SimpleNamespace(
+        toys=SimpleNamespace(level=0.95, method="CLs", points=points, observed=observed, expected=expected)
     )
 
 

@@ -12,14 +12,15 @@ from toymill.config.study import read_study, shards
 from toymill.fitting.status import Status
 from toymill.report import of_ensemble, of_study
 from toymill.report.draw import draw
-from toymill.report.drawing import RED
+from toymill.report.first_screen import groups
+from toymill.report.tables import tables
 from toymill.results.audit import read_audits
 from toymill.results.files import write_record
 from toymill.results.store import read_shard, write_shard
 from toymill.results.summary import read_summary, write_summary
 from toymill.study.audit import audit_ensemble
 from toymill.study.describe import describe
-from toymill.study.failures import refuse_failures
+from toymill.study.failures import refusals, refuse_failures
 from toymill.study.shards import fit_shard
 from toymill.study.summarize import summarize
 
@@ -142,7 +143,7 @@ def test_audit_agrees_with_iminuit(done, tmp_path, monkeypatch, keep, audit, toy
     assert read_audits([tmp_path / "one.json"])["one"].toys == found.toys
 
 
-def test_a_missed_minimum_refuses_the_study_and_is_shown(done, summary, tmp_path):
+def test_a_missed_minimum_refuses_the_study(done, summary, tmp_path):
     """Fits whose nll is higher than it could be, as those of a search that ends in a higher minimum are."""
     study, _, files = done
     path = files["one"][0]
@@ -154,10 +155,8 @@ def test_a_missed_minimum_refuses_the_study_and_is_shown(done, summary, tmp_path
     assert found.summary.ours_higher_by == pytest.approx(0.5, abs=1e-6)
     with pytest.raises(toymill.ToymillError, match=r"in 2 of 6 audited toys .* below ours .* in toy 2, by 0\.5;"):
         refuse_failures(study, summary, {"one": found})
-    draw(summary, {"overview": tmp_path / "loud.svg"}, {"one": found})
-    draw(summary, {"overview": tmp_path / "quiet.svg"}, {})
-    assert RED in (tmp_path / "loud.svg").read_text()
-    assert RED not in (tmp_path / "quiet.svg").read_text()
+    (line,) = refusals(study, summary, {"one": found})
+    assert line.startswith("ensemble 'one': MISSED MINIMA: in 2 of 6 audited toys")
 
 
 def test_conditional_truth_is_the_fit_to_the_observed_data(done):
@@ -214,6 +213,8 @@ def test_nothing_certified_is_still_a_summary(done, tmp_path):
     assert summary.ensembles["one"].intervals.profile["0.95"].coverage is None
     draw(summary, {name: tmp_path / f"{name}.svg" for name in of_study.FIGURES})
     draw(summary, {name: tmp_path / f"one-{name}.svg" for name in of_ensemble.FIGURES}, ensemble="one")
+    assert [table.key for table in tables(summary, {})][:2] == ["failures", "truth-points"]
+    assert {line.toys for line in groups(summary)[0].lines[:3]} == {"undefined"}
 
 
 def test_a_missing_shard_is_named(done):
@@ -240,8 +241,7 @@ def test_a_shard_of_another_seed_is_named(done):
 def test_figures_are_the_same_bytes_each_time(summary, tmp_path):
     for name in ("a", "b"):
         draw(summary, {"t_mu": tmp_path / f"t_{name}.svg", "pull": tmp_path / f"p_{name}.svg"}, ensemble="one")
-        draw(summary, {"overview": tmp_path / f"o_{name}.svg"})
-    for figure in "tpo":
+    for figure in "tp":
         one, two = (tmp_path / f"{figure}_{name}.svg" for name in ("a", "b"))
         assert one.read_bytes() == two.read_bytes()
         assert b"<svg" in one.read_bytes()

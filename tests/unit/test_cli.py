@@ -127,6 +127,16 @@ def test_inspect_tells_what_a_workspace_holds(toy_mill, root):
     assert "JSON" in failed(toy_mill("inspect", root / "README.md"))
 
 
+@pytest.mark.long
+def test_the_pilot_of_a_study_that_asks_a_question(toy_mill, here):
+    """Its truth points are chosen, and their fits are timed, as in the workflow."""
+    path = write_study(here, limit={"points": 5, "toys": 200, "background_toys": 300})
+    code, out, _ = toy_mill("check", path)
+    assert code == 0
+    assert "chosen later" not in out
+    assert "expected: 7 jobs that fit" in out
+
+
 def test_check_without_a_pilot(toy_mill, here):
     path = write_study(here, limit={"points": 5, "toys": 200})
     code, out, _ = toy_mill("check", path, "--no-pilot")
@@ -158,7 +168,7 @@ def test_what_a_study_will_take():
 @pytest.mark.parametrize("command", ["check", "run"])
 def test_a_mistake_in_a_study_is_told_before_anything_runs(toy_mill, here, monkeypatch, command):
     monkeypatch.setattr(run, "become", None)
-    assert "no file 'smal.yaml'" in failed(toy_mill(command, "smal.yaml"))
+    assert "no file 'none.yaml'" in failed(toy_mill(command, "none.yaml"))
     (here / "bad.yaml").write_text("study: [")
     assert "bad.yaml, line 1" in failed(toy_mill(command, "bad.yaml"))
     code, _, told = toy_mill(command, write_study(here, sed=1))

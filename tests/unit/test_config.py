@@ -11,6 +11,7 @@ from pydantic import BaseModel
 import toymill
 from toymill.config import dependencies, inspection
 from toymill.config.dependencies import comparison_job, fits_digest, fits_job, toys_job
+from toymill.config.figures import FiguresConfig
 from toymill.config.model import KINDS, NamedPatch, Remote
 from toymill.config.scan import ScanPatch
 from toymill.config.schema import SCHEMA_FILE, schema_text
@@ -46,6 +47,7 @@ SECTIONS: list[type[BaseModel]] = [
     Ensemble,
     FitConfig,
     OptimisersConfig,
+    FiguresConfig,
 ]
 
 
@@ -321,6 +323,7 @@ def test_a_job_is_repeated_for_whatever_its_files_depend_on():
         ({"keep": "poi"}, [False, True, False]),
         ({"levels": [0.9]}, [False, False, False]),
         ({"optimisers": {"newton_steps": 3}}, [False, False, True]),
+        ({"figures": {"label": "A"}}, [False, False, False]),
         ({"model": HWW | {"poi": "other"}}, [True, True, True]),
     ]:
         found = [one != two for one, two in zip(jobs(**changes), (toys, fits, comparison), strict=True)]

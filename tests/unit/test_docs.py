@@ -5,11 +5,14 @@
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer.main
 import yaml
 
+from toymill.cli.app import app
 from toymill.config.study import read_study
 from toymill.fitting.status import CERTIFIED_STATUSES, Status
 
@@ -68,6 +71,18 @@ def test_the_blocks_of_a_page_run(root, tmp_path, name):
 def test_every_page_with_python_is_run():
     found = {relative(page) for page in PAGES if re.search(r"^```python\n", page.read_text("utf-8"), re.MULTILINE)}
     assert found == set(WITH_PYTHON)
+
+
+COMMAND = re.compile(r"^ {4}(?:\.venv/bin/)?toymill (?P<words>.+)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if COMMAND.search(page.read_text("utf-8"))], ids=relative)
+def test_commands_are_as_the_command_line_takes_them(page):
+    """Every command that a page tells to run: its name, its options, and how many arguments it has."""
+    command = typer.main.get_command(app)
+    for match in COMMAND.finditer(page.read_text(encoding="utf-8")):
+        name, *words = shlex.split(match["words"])
+        command.commands[name].make_context(name, words)  # raises what cannot be parsed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)

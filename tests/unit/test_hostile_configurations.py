@@ -157,12 +157,6 @@ def test_names_of_studies_and_ensembles_are_names_of_files(name):
             read_study(content)
 
 
-def test_figures_of_two_ensembles_have_two_files():
-    one = SMALL["ensembles"]["one"]
-    with pytest.raises(toymill.ToymillError, match="a and table_a are both names"):
-        read_study(SMALL | {"ensembles": {"a": one, "table_a": one}})
-
-
 @pytest.mark.parametrize("path", ["{shard}.json", "<results>/x.json", "a\nb.json"])
 def test_paths_that_snakemake_would_fill_in(path):
     for model in (path, {"path": "a", "patches": [path]}, {"path": "a", "patches": [{"path": path, "patch": "x"}]}):

@@ -195,6 +195,27 @@ def test_raw_toys(root, copied):
     np.testing.assert_array_equal(frame, toys[[7, 2]])
 
 
+def test_a_scan(copied):
+    """The toys of a signal in the order of their index, from all its files; the observed data once."""
+    from toymill.results.hdf5 import ShardKey
+    from toymill.results.scan_store import GROUPS, PointShard, Tested, write_point
+
+    def tested(first, count):
+        t = np.arange(first, first + count, dtype=float)
+        return Tested(t, t + 0.5, t + 0.25, np.full((count, 3), 1, dtype=np.int8))
+
+    for first, count in ((0, 3), (3, 2)):
+        groups = dict(zip(GROUPS, (tested(first, count), tested(first, 1), tested(7, 1), tested(8, 1)), strict=True))
+        path = copied / f"scan/m1/{first:09}-{first + count - 1:09}.h5"
+        write_point(path, ShardKey("m1", "", "", 0, first, count), PointShard("mu", 1.0, groups))
+    found = toymill.open_results(copied).scan("m1")
+    assert found["background"]["mu"].tolist() == [0, 1, 2, 3, 4]
+    assert found["background"].index.tolist() == [0, 1, 2, 3, 4]
+    assert found["signal"].index.tolist() == [0, 3]
+    assert found["observed"]["q_0"].tolist() == [7.5]
+    assert not found["background"]["failed"].any()
+
+
 def test_a_study_of_optimisers(tmp_path):
     from toymill.results.comparison import Outcome, write_comparison
     from toymill.results.hdf5 import ShardKey

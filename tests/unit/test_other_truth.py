@@ -15,7 +15,7 @@ from toymill.config.dependencies import fits_digest, toys_digest, toys_job
 from toymill.config.study import Shard, check_inputs, read_study, shards
 from toymill.inference.counting import bias_in_rms
 from toymill.models.other_truth import thrown_from
-from toymill.report import of_ensemble, of_study
+from toymill.report import captions, of_ensemble, of_study
 from toymill.report.draw import draw
 from toymill.results.store import read_shard, read_toys
 from toymill.study.audit import audit_ensemble
@@ -113,11 +113,11 @@ def test_bias_and_coverage_of_a_count_are_the_closed_form(counting, name, mu):
 
 def test_the_figures_say_so(counting, tmp_path):
     _, summary, _ = counting
-    draw(summary, {name: tmp_path / f"{name}.svg" for name in of_study.FIGURES}, {})
+    draw(summary, {name: tmp_path / f"{name}.svg" for name in of_study.FIGURES})
     draw(summary, {name: tmp_path / f"{name}.svg" for name in of_ensemble.FIGURES}, ensemble="one")
     assert re.match(
         r"thrown from another model .*; mu is biased by 2\.\d+ ± 0\.0\d+ of its spread\.$",
-        of_study.mismodelled("mu", summary.ensembles["none"]),
+        captions.mismodelled("mu", summary.ensembles["none"]),
     )
 
 
@@ -189,7 +189,7 @@ def test_auxiliary_data_are_those_of_the_fitted_model(tmp_path):
     assert abs(mine.mean) < 1
     assert np.isfinite(item.parameters["slope"].pull_mean)
     draw(summary, {name: tmp_path / f"{name}.svg" for name in of_ensemble.FIGURES}, ensemble="a")
-    assert "Without a truth: mine." in of_study.mismodelled("mu", item)
+    assert "Without a truth: mine." in captions.mismodelled("mu", item)
 
 
 def test_conditional_is_the_fit_of_the_throwing_model(tmp_path):

@@ -10,7 +10,8 @@ from toymill.inference.interval_ends import Ends, profile_intervals, thresholds
 from toymill.results.interval_store import read_ends
 from toymill.study.describe import describe
 from toymill.study.model import checked_model
-from toymill.study.profile_intervals import find_intervals
+from toymill.study.pilot import plan_study
+from toymill.study.profile_intervals import find_intervals, interval_chunks
 from toymill.study.shards import fit_shard, toys_key
 from toymill.study.summarize import summarize
 
@@ -133,3 +134,17 @@ def key_of(study):
     model = checked_model(study)
     (shard,) = shards(study, "one")
     return toys_key(study, model, "one", shard)._replace(digest=intervals_digest(study, "one", model.digest))
+
+
+def test_a_pilot_plans_for_the_slower_of_both_jobs(root, monkeypatch):
+    plain = {"truth": {"mu": 0.3}, "toys": 10**6}
+    study = stated(root, shard="auto", ensembles={"one": plain | {"profile_intervals": ["mu"]}, "plain": plain})
+
+    def measured(_study, _model, _ensemble, chunks):
+        return (2e-3 if chunks is interval_chunks else 1e-3), 0.5
+
+    monkeypatch.setattr("toymill.study.pilot.seconds_a_toy", measured)
+    plan = plan_study(study)
+    assert [item.seconds_a_toy for item in plan.ensembles.values()] == [2e-3, 1e-3]
+    assert plan.ensembles["one"].shard < plan.ensembles["plain"].shard
+    assert plan.compile_seconds == 1.5

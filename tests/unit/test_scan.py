@@ -1,6 +1,7 @@
 """A scan over many signals: shared toys, local and global significance, exclusion."""
 
 import copy
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,16 +11,23 @@ import scipy.stats
 from patch_sets import background, patch_set, write_scan
 
 import toymill
+from toymill.config.dependencies import scan_digest
 from toymill.config.scan import grid_of
 from toymill.config.study import check_inputs, read_study
 from toymill.errors import ToymillError
 from toymill.report.draw import draw
+from toymill.report.first_screen import groups
+from toymill.report.tables import tables
 from toymill.results.answers import Answers
+from toymill.results.audit import read_audits
+from toymill.results.files import write_record
 from toymill.results.scan_store import read_point
 from toymill.study.describe import describe
+from toymill.study.ownership import Directory, tidy
 from toymill.study.scan import background_of, fit_point, null_of, point_model, shared_toys
 from toymill.study.scan_answer import answer_scan, order_of
-from toymill.study.scan_layout import point_key, scan_files, scan_shards
+from toymill.study.scan_audit import audit_point
+from toymill.study.scan_layout import audited_points, point_key, scan_files, scan_shards
 from toymill.study.summarize import summarize
 
 
@@ -108,6 +116,35 @@ def test_a_staterror_that_a_signal_widens_has_its_own_width_and_the_same_fluctua
     assert (data - mean) / widths[0] == pytest.approx((plain - mean) / widths[1], abs=1e-9)
 
 
+@pytest.mark.parametrize(("audit", "toys"), [(4, 4), ("auto", 5)])
+def test_an_audit_agrees_with_iminuit(finished, monkeypatch, tmp_path, audit, toys):
+    """Of the toys that all points share, at 0 and at the tested value; of the first point, the middle one and the last."""
+    study, points, _, _ = finished
+    monkeypatch.setattr("toymill.study.scan_audit.SHARE", 0.0)
+    fit = study.fit.model_copy(update={"audit": audit})
+    assert [point.name for point in audited_points(grid_of(study.scan))] == ["m2", "m5", "m8"]
+    found = audit_point(study.model_copy(update={"fit": fit}), points[4].folder)
+    assert (found.ensemble, found.tests, found.digest) == ("scan/m6", [0.0, 1.0], scan_digest(study, points[4]))
+    assert (found.summary.toys, found.summary.missed, found.summary.minuit_invalid) == (toys, 0, 0)
+    assert found.summary.ours_higher_by < 1e-6
+    write_record(tmp_path / "m6.json", found)
+    assert list(read_audits([tmp_path / "m6.json"])) == ["scan/m6"]
+
+
+def test_points_that_are_scanned_no_more_are_named_and_stay(tmp_path, capsys):
+    study = read_study(write_scan(tmp_path, masses=(2, 4)))
+    folder = tmp_path / "results"
+    present, other = (folder / f"scan/{name}/000000000-000000399.h5" for name in ("m2", "m4"))
+    for path in (present, other):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    tidy(Directory(study, folder), [present, other])
+    assert not capsys.readouterr().err
+    tidy(Directory(study, folder), [present])
+    assert "has points that the study does not scan: m4. Their files are used if" in capsys.readouterr().err
+    assert other.exists()
+
+
 def test_the_largest_excess_is_counted_among_the_largest_of_toys(finished):
     _, points, _, answer = finished
     assert [point.name for point in answer.points] == [point.name for point in points]
@@ -166,8 +203,11 @@ def test_a_scan_alone_has_a_summary_and_figures(finished, tmp_path):
     study, _, _, answer = finished
     summary = summarize(study, describe(study), {}, answers=Answers(scan=answer))
     assert summary.ensembles == {}
-    draw(summary, {name: tmp_path / f"{name}.svg" for name in ("scan", "overview")})
+    draw(summary, {"scan": tmp_path / "scan.svg"})
     assert (tmp_path / "scan.svg").read_bytes().startswith(b"<?xml")
+    assert [table.key for table in tables(summary, {})] == ["scan"]
+    (answers,) = groups(summary)
+    assert answers.lines[-1].what == f"signals excluded at 95 %, of {len(answer.points)}"
     assert summary.headline.answers == [f"scan: {sentence}" for sentence in answer.sentences]
 
 
@@ -237,9 +277,50 @@ def test_patches_may_be_a_set_a_folder_or_files(tmp_path):
     assert grid.points[0].digest == grid_of(read_study(content).scan).points[1].digest
 
 
+def test_patches_may_be_downloads(tmp_path, monkeypatch):
+    """A patch set, and files of one signal each: the points of local files, once they are there."""
+    monkeypatch.chdir(tmp_path)
+    content = write_scan(tmp_path, masses=(1, 2))
+    local = grid_of(read_study(content).scan)
+
+    def remote(name):
+        digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        return {"url": f"https://example.org/{name}", "sha256": digest}
+
+    study = read_study(content | {"scan": {"patches": remote("patchset.json")}})
+    check_inputs(study)  # the rest once they are there
+    with pytest.raises(ToymillError, match=r"https://example\.org/patchset\.json is not downloaded yet to"):
+        grid_of(study.scan)
+    (missing,) = study.scan.missing
+    missing.local.parent.mkdir(parents=True)
+    missing.local.write_bytes((tmp_path / "patchset.json").read_bytes())
+    study = read_study(content | {"scan": {"patches": remote("patchset.json")}})
+    check_inputs(study)
+    assert study.scan.missing == []
+    assert study.remotes == [missing]
+    assert [point._replace(patch="") for point in grid_of(study.scan).points] == [
+        point._replace(patch="") for point in local.points
+    ]
+    assert read_study(study.model_dump(mode="json")) == study
+    missing.local.write_text("{}")
+    with pytest.raises(ToymillError, match=r"is not what https://example\.org/patchset\.json gave\. Remove it"):
+        check_inputs(read_study(content | {"scan": {"patches": remote("patchset.json")}}))
+
+    (tmp_path / "patch.m1.json").write_text(json.dumps(patch_set(background(), {"m1": [1]})["patches"][0]["patch"]))
+    for item in (remote("patch.m1.json"), {"path": remote("patch.m1.json"), "values": [1.0]}):
+        one = read_study(content | {"scan": {"patches": [item]}})
+        (missing,) = one.scan.remotes
+        missing.local.parent.mkdir(parents=True, exist_ok=True)
+        missing.local.write_bytes((tmp_path / "patch.m1.json").read_bytes())
+        (point,) = grid_of(one.scan).points
+        assert (point.name, point.digest) == ("m1", local.points[0].digest)
+        assert point_model(one, point, background_of(one)).poi == "mu"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"scan": {"patches": {"url": "https://x.org/a", "sha": "1"}}}, "sha: unknown key. Did you mean 'sha256'"),
         ({"scan": {"points": ["m22"]}}, "scan.points: there is no patch 'm22' in scan.patches. Did you mean 'm2'"),
         ({"scan": {"patches": "nowhere.json"}}, "scan.patches: there is no file 'nowhere.json'"),
         ({"scan": {"patches": ["nowhere.json"]}}, "scan.patches: there is no file 'nowhere.json'"),

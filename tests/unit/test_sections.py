@@ -17,7 +17,10 @@ from toymill.errors import ToymillError
 from toymill.inference.asymptotics import critical_value
 from toymill.inference.likelihood_ratios import q_0, qtilde_mu, t_mu
 from toymill.inference.neyman import root_of
+from toymill.report import captions
 from toymill.report.draw import draw
+from toymill.report.first_screen import groups
+from toymill.report.tables import tables
 from toymill.study.design import design_study
 from toymill.study.model import checked_model
 
@@ -178,11 +181,17 @@ def test_truths_stand_at_the_fits_to_the_observed_data(finished, exact):
     assert design.ensembles["background"].tests == [0.0, *design.limit.values]
 
 
-def test_every_section_has_a_figure_and_a_sentence(finished, root, tmp_path):
+def test_every_section_has_a_figure_and_a_sentence(finished, tmp_path):
     summary = finished[2]
     draw(summary, {name: tmp_path / f"{name}.svg" for name in SECTIONS})
     assert all((tmp_path / f"{name}.svg").read_bytes().startswith(b"<?xml") for name in SECTIONS)
-    assert all((root / f"workflow/report/{name}.rst").exists() for name in SECTIONS)  # the captions
+    assert SECTIONS.keys() <= captions.LOOK.keys()
+    (answers,) = groups(summary)
+    assert {"upper limit, observed", "significance", "95 % interval", "goodness of fit, p-value"} <= {
+        line.what for line in answers.lines
+    }
+    keys = {table.key for table in tables(summary, {})}
+    assert {"limits", "limit-points", "interval-points", "tail", "goodness-of-fit", "impacts", "truth-points"} <= keys
     told = summary.headline.answers
     assert [line.partition(":")[0] for line in told] == [
         "limit",

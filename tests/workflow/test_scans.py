@@ -1,11 +1,15 @@
 """A scan through Snakemake, in a folder of its own."""
 
+import functools
+import hashlib
+import http.server
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -48,8 +52,10 @@ def test_a_killed_scan_is_completed_and_more_points_are_added(root, tmp_path):
     done = run(root, tmp_path, "--rerun-incomplete")
     assert done.returncode == 0, done.stderr
     results = tmp_path / "results/bumps"
-    assert {path.stem for path in (results / "plots").iterdir()} == {"overview", "scan"}
+    assert {path.stem for path in (results / "plots").iterdir()} == {"scan"}
     assert (results / "report.html").exists()
+    audits = [json.loads(path.read_text()) for path in sorted((results / "audit/scan").iterdir())]
+    assert [(audit["ensemble"], audit["summary"]["missed"]) for audit in audits] == [("scan/m2", 0), ("scan/m6", 0)]
     assert before.items() <= points_of(tmp_path).items()
     assert "Nothing to be done" in run(root, tmp_path).stderr
 
@@ -72,6 +78,30 @@ def test_a_killed_scan_is_completed_and_more_points_are_added(root, tmp_path):
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(content | {"scan": content["scan"] | counts}))
         planned = run(root, tmp_path, "--dry-run", "--quiet", "rules")
         assert re.search(r"^scan +3$", planned.stdout + planned.stderr, re.MULTILINE), planned.stdout + planned.stderr
+
+
+def test_a_patch_set_is_downloaded_before_the_plan_is_made(root, tmp_path, monkeypatch):
+    """From a server on the loopback interface; a wrong digest stops the run."""
+    content = write_scan(tmp_path, masses=(2, 4, 6))
+    served = tmp_path / "served"
+    served.mkdir()
+    (tmp_path / "patchset.json").rename(served / "patchset.json")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=served)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        digest = hashlib.sha256((served / "patchset.json").read_bytes()).hexdigest()
+        url = f"http://127.0.0.1:{server.server_port}/patchset.json"
+        for sha256 in ("1" * 64, digest):
+            content["scan"]["patches"] = {"url": url, "sha256": sha256}
+            (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+            planned = run(root, tmp_path, "--dry-run", "--quiet", "rules")
+            told = planned.stdout + planned.stderr
+            assert "Traceback" not in told
+            assert ("whether the record has a new version" in told) is (sha256 != digest)
+            assert (planned.returncode != 0) is (sha256 != digest)
+        server.shutdown()
+    assert re.search(r"^scan +3$", told, re.MULTILINE), told
 
 
 @pytest.mark.parametrize("change", [{"points": ["m7"]}, {"mu": 20.0}])

@@ -118,7 +118,7 @@ def test_a_study_from_end_to_end(run, root, finished):
     assert provenance["command"].startswith("snakemake ")
     assert provenance["seconds"]
     report = (results / "small/report.html").read_text()
-    assert "overview.svg" in report
+    assert f"{summary['headline']['certified']:,}; failed: 0" in report
 
     resolved = yaml.safe_load((results / "small/config.yaml").read_text())
     assert resolved["seed"] == 0
@@ -217,7 +217,7 @@ def test_a_study_that_keeps_a_summary(run, root, tmp_path, reference):
         assert sorted(file) == ["kept", "tally"]
     every = json.loads((reference / "results/small/summary.json").read_text())["ensembles"]
     alone = json.loads((results / "summary.json").read_text())["ensembles"]
-    assert (results / "plots/overview.svg").exists()
+    assert (results / "plots/coverage.svg").exists()
     assert every["one"]["intervals"] == alone["one"]["intervals"]
     assert every["zero"]["discovery"] == alone["zero"]["discovery"]
     assert every["one"]["parameters"]["mu"]["bias"] == pytest.approx(alone["one"]["parameters"]["mu"]["bias"])
@@ -322,6 +322,7 @@ def test_too_many_failures_refuse_the_study_but_keep_its_summary(run, root, tmp_
     summary = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
     assert summary["failed"]["hessian_not_positive"] == summary["toys"] - summary["certified"] > 5
     assert not (tmp_path / "results/small/provenance.json").exists()
+    assert "<strong>The study is refused.</strong>" in (tmp_path / "results/small/report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -390,7 +391,7 @@ def test_optimisers_are_compared(run, root, tmp_path):
     """A table with every optimiser for every toy; the certified one is at the best minimum."""
     done = run(study(root, kind="optimisers", ensembles={"one": {"truth": {"mu": 1.0}, "toys": 30}}, shard=20))
     assert done.returncode == 0, done.stderr
-    tables = ["optimisers/one.h5", "optimisers/one.json", "plots/optimisers_one.svg", "plots/optimisers_table_one.svg"]
+    tables = ["optimisers/one.h5", "optimisers/one.json", "plots/optimisers_one.svg"]
     assert files(tmp_path / "results") == sorted(f"small/{name}" for name in [*ALWAYS, *tables])
     methods = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]["methods"]
     assert len(methods) == 6
@@ -427,7 +428,7 @@ def test_questions_are_answered_and_more_are_added(run, root, tmp_path):
     assert answers["impacts"]["decomposition"]["toys"] == 300
     assert answers["goodness_of_fit"]["statistics"]["saturated"]["p_value"]["toys"] == 300
     assert answers["limit"] is None
-    assert {path.stem for path in (results / "plots").iterdir()} >= {"impacts", "goodness_of_fit", "overview"}
+    assert {path.stem for path in (results / "plots").iterdir()} >= {"impacts", "goodness_of_fit", "coverage"}
     shards = {path: path.read_bytes() for path in results.glob("fits/*/*.h5")}
     assert {path.parent.name for path in shards} == {"one", "best-fit"}
     limit = {"limit": {"values": [0.2, 0.6, 1.0, 2.0], "toys": 200, "background_toys": 300}}

@@ -3,19 +3,13 @@ rule plot_answers:
     input:
         "<results>/summary.json",
     output:
-        **{
-            section: report(
-                ensure(f"<results>/plots/{section}.svg", non_empty=True),
-                caption=f"../report/{section}.rst",
-                category="Answers",
-            )
-            for section in SECTIONS
-            if getattr(STATED, section)
-        },
+        **{section: drawn(section) for section in SECTIONS if getattr(STATED, section)},
     log:
         "<logs>/plot_answers.log",
     conda:
         "../../envs/toymill.yaml"
+    params:
+        look=STUDY.figures.model_dump(),
     script:
         "../../scripts/plot.py"
 

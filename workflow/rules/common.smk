@@ -2,7 +2,6 @@
 import functools
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
 from itertools import chain
@@ -47,6 +46,13 @@ try:
     for path in workflow.overwrite_configfiles or workflow.configfiles:
         check_yaml(path)
     STATED = read_study(config)
+    if workflow.is_main_process and STATED.scan and STATED.scan.missing:
+        # The patches of a scan tell which jobs there are.
+        from toymill.study.fetch import fetch
+
+        for remote in STATED.scan.missing:
+            fetch(remote, remote.local)
+        STATED = read_study(config)
     if workflow.is_main_process:
         check_inputs(STATED)
 except ToymillError as error:
@@ -142,6 +148,12 @@ def read_once(read, path):
 @functools.cache
 def read_version(read, path, _changed):
     return read(path)
+
+
+def drawn(name):
+    """The files of a figure, one a format."""
+    paths = [f"{RESULTS}/plots/{name}.{ending}" for ending in STUDY.figures.endings]
+    return ensure(paths, non_empty=True)
 
 
 def files_of(folder):
@@ -255,27 +267,12 @@ def tell_remarks():
     """What is to be looked at in the finished study, before its report is named."""
     from toymill.study.remarks import remarks_on
 
-    for line in remarks_on(Path(RESULTS)):
-        sys.stderr.write(f"Look at: {line}\n")
+    if Path(f"{RESULTS}/provenance.json").exists():
+        for line in remarks_on(Path(RESULTS)):
+            sys.stderr.write(f"Look at: {line}\n")
 
 
-def write_report():
-    """Snakemake's own HTML report of the finished study; the resolved configuration stands for all arguments."""
-    if not Path(f"{RESULTS}/provenance.json").exists():
-        return
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        workflow.main_snakefile,
-    ]
-    command += ["--configfile", f"{RESULTS}/config.yaml", "--nolock", "--cores", "1"]
-    command += ["--report", f"{RESULTS}/report.html"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.stderr.write(
-            f"The report could not be written:\n{done.stderr}\nTry again with: {shlex.join(command)}\n"
-        )
-    else:
+def tell_report():
+    """Where the report is, last."""
+    if Path(f"{RESULTS}/report.html").exists():
         sys.stderr.write(f"Report: {RESULTS}/report.html\n")

@@ -23,9 +23,7 @@ rule profile_intervals:
         INPUTS,
         design=TRUTHS,
     output:
-        ensure(
-            "<results>/profile_intervals/{ensemble}/{shard}.h5", non_empty=True
-        ),
+        ensure("<results>/profile_intervals/{ensemble}/{shard}.h5", non_empty=True),
     log:
         "<logs>/profile_intervals/{ensemble}/{shard}.log",
     benchmark:
@@ -59,6 +57,10 @@ rule audit:
         "../../scripts/audit.py"
 
 
-AUDITS = expand(
-    f"{RESULTS}/audit/{{ensemble}}.json", ensemble=[*STATED.ensembles, *audited(STATED)]
-)
+AUDITS = [
+    *expand(
+        f"{RESULTS}/audit/{{ensemble}}.json",
+        ensemble=[*STATED.ensembles, *audited(STATED)],
+    ),
+    *SCAN_AUDITS,
+]

@@ -1,4 +1,4 @@
-# A study of kind optimisers: the same toys by every optimiser, as a table and a figure.
+# A study of kind optimisers: the same toys by every optimiser, as numbers and a figure.
 rule compare:
     input:
         INPUTS,
@@ -38,20 +38,13 @@ rule plot_optimisers:
     input:
         "<results>/summary.json",
     output:
-        optimisers=report(
-            ensure("<results>/plots/optimisers_{ensemble}.svg", non_empty=True),
-            caption="../report/optimisers.rst",
-            category="Optimisers",
-        ),
-        optimisers_table=report(
-            ensure("<results>/plots/optimisers_table_{ensemble}.svg", non_empty=True),
-            caption="../report/optimisers.rst",
-            category="Optimisers",
-        ),
+        optimisers=drawn("optimisers_{ensemble}"),
     log:
         "<logs>/plot_{ensemble}.log",
     conda:
         "../../envs/toymill.yaml"
+    params:
+        look=STUDY.figures.model_dump(),
     script:
         "../../scripts/plot.py"
 

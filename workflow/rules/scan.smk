@@ -1,7 +1,11 @@
 # A scan over many signals: the model of each point fits the same toys, and one job puts together what they found.
-from toymill.config.dependencies import scan_answer_job, scan_job
+from toymill.config.dependencies import (
+    scan_answer_job,
+    scan_audit_job,
+    scan_job,
+)
 from toymill.config.scan import grid_of
-from toymill.study.scan_layout import counts_in, scan_files
+from toymill.study.scan_layout import audited_points, counts_in, scan_files
 
 GRID = grid_of(STUDY.scan)
 POINTS = {point.folder: point for point in GRID.points}
@@ -28,6 +32,35 @@ rule scan:
         toys=lambda wildcards: counts_in(STUDY, wildcards.shard),
     script:
         "../../scripts/scan.py"
+
+
+# Some toys by the models of some points, fitted again with iminuit. The answer does not wait for it.
+rule audit_scan:
+    input:
+        INPUTS,
+        fits=lambda wildcards: scan_files(STUDY, GRID, f"{RESULTS}/scan")[
+            wildcards.point
+        ],
+    output:
+        ensure("<results>/audit/scan/{point}.json", non_empty=True),
+    log:
+        "<logs>/audit_scan/{point}.log",
+    benchmark:
+        "<benchmarks>/audit_scan/{point}.tsv"
+    wildcard_constraints:
+        point="[^/]+",
+    priority: -1
+    conda:
+        "../../envs/toymill.yaml"
+    params:
+        depends_on=lambda wildcards: scan_audit_job(STUDY, POINTS[wildcards.point]),
+    script:
+        "../../scripts/audit_scan.py"
+
+
+SCAN_AUDITS = [
+    f"{RESULTS}/audit/scan/{point.folder}.json" for point in audited_points(GRID)
+]
 
 
 rule answer_scan:

@@ -43,59 +43,37 @@ rule aggregate:
         "../../scripts/aggregate.py"
 
 
-rule plot_study:
-    input:
-        "<results>/summary.json",
-        audits=AUDITS,
-    output:
-        **{
-            name: report(
-                ensure(f"<results>/plots/{name}.svg", non_empty=True),
-                caption=f"../report/{name}.rst",
-                category="Overview",
-            )
-            for name in ("coverage", "status")
-            if STUDY.ensembles
-        },
-        overview=report(
-            ensure("<results>/plots/overview.svg", non_empty=True),
-            caption="../report/overview.rst",
-            category="Overview",
-        ),
-    log:
-        "<logs>/plot.log",
-    conda:
-        "../../envs/toymill.yaml"
-    script:
-        "../../scripts/plot.py"
+if STUDY.ensembles:
+
+    rule plot_study:
+        input:
+            "<results>/summary.json",
+        output:
+            coverage=drawn("coverage"),
+        log:
+            "<logs>/plot.log",
+        conda:
+            "../../envs/toymill.yaml"
+        params:
+            look=STUDY.figures.model_dump(),
+        script:
+            "../../scripts/plot.py"
 
 
 rule plot_ensemble:
     input:
         "<results>/summary.json",
     output:
-        t_mu=report(
-            ensure("<results>/plots/t_mu_{ensemble}.svg", non_empty=True),
-            caption="../report/t_mu.rst",
-            category="Truth points",
-            subcategory="{ensemble}",
-        ),
-        pull=report(
-            ensure("<results>/plots/pull_{ensemble}.svg", non_empty=True),
-            caption="../report/pull.rst",
-            category="Truth points",
-            subcategory="{ensemble}",
-        ),
-        parameters=report(
-            ensure("<results>/plots/parameters_{ensemble}.svg", non_empty=True),
-            caption="../report/parameters.rst",
-            category="Truth points",
-            subcategory="{ensemble}",
-        ),
+        **{
+            kind: drawn(f"{kind}_{{ensemble}}")
+            for kind in ("t_mu", "pull", "parameters")
+        },
     log:
         "<logs>/plot_{ensemble}.log",
     conda:
         "../../envs/toymill.yaml"
+    params:
+        look=STUDY.figures.model_dump(),
     script:
         "../../scripts/plot.py"
 
@@ -120,7 +98,7 @@ rule explore:
 
 
 PRODUCTS = [
-    *rules.plot_study.output,
+    *(rules.plot_study.output if STUDY.ensembles else []),
     *expand(rules.plot_ensemble.output, ensemble=STATED.ensembles),
     *SECTION_FIGURES,
     *(rules.explore.output if STUDY.ensembles else []),

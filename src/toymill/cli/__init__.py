@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not hasattr(error, "format_message"):  # those of the CLI library have it
             raise
         said = one_line(error.format_message())
-        return 2 if not said else _failed(f"{said} See: toymill {_command_of(error)}--help", 2)
+        return 2 if not said else _failed(f"{said.rstrip('.')}. See: toymill {_command_of(error)}--help", 2)
     return code if isinstance(code, int) else 0
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 
 from toymill.cli.console import amount, console, cores_here, duration, table
@@ -36,7 +38,7 @@ def show_check(path: Path, *, pilot: bool) -> None:
     asked = [name for name in SECTIONS if getattr(stated, name)]
     about = f", which asks for {', '.join(asked)}" if asked else ""
     out.print(f"study {study.study}{about}: its results are to be in results/{study.study}", style="bold", markup=False)
-    fetched = all(is_file(item) for item in stated.model.inputs)
+    fetched = all(is_file(item) for item in stated.model.inputs) and not (stated.scan and stated.scan.missing)
     if not fetched:
         out.print("The model is downloaded when the study runs: it cannot be checked before.", markup=False)
         show_ensembles(out, study, "")
@@ -63,9 +65,11 @@ def piloted(stated: Study, facts: Facts) -> tuple[Study, Expected]:
     from toymill.study.model import checked_model
     from toymill.study.pilot import plan_study
 
-    study = designed(stated, design_study(stated)) if needs(stated) else stated
     data = len(checked_model(stated).data_names)
-    return study, expected(study, plan_study(study), str(facts.poi), len(facts.parameters), data)
+    start = time.time() - psutil.Process().create_time()  # as a job has it; the design is one of its own
+    study = designed(stated, design_study(stated)) if needs(stated) else stated
+    plan = plan_study(study).model_copy(update={"start_seconds": start})
+    return study, expected(study, plan, str(facts.poi), len(facts.parameters), data)
 
 
 def show_model(out: Console, facts: Facts) -> None:
@@ -83,6 +87,8 @@ def show_model(out: Console, facts: Facts) -> None:
 
 def show_ensembles(out: Console, study: Study, poi: str) -> None:
     """Print the truth points; of those that sections choose only the toys, before they are chosen."""
+    if not study.ensembles:
+        return
     rows = []
     for name, item in list(study.ensembles.items())[:MOST]:
         known = poi in item.truth

@@ -163,6 +163,13 @@ def scan_job(study: Study, point: Point) -> Settings:
     }
 
 
+def scan_audit_job(study: Study, point: Point) -> Settings:
+    """What a job depends on that audits the fits of one point of a scan."""
+    assert study.scan
+    audit = {"audit": study.fit.audit, "tolerance": study.fit.audit_tolerance, "toys": study.scan.toys}
+    return {**scan_job(study, point), **audit}
+
+
 def scan_answer_job(study: Study, grid: Grid) -> Settings:
     """What the answer of a scan depends on, beside the files of its points."""
     assert study.scan

@@ -134,7 +134,8 @@ Source = Annotated[
 ]
 
 
-def _local(source: str | Remote) -> Path:
+def local_of(source: str | Remote) -> Path:
+    """Where a file lies."""
     return source.local if isinstance(source, Remote) else Path(source)
 
 
@@ -175,7 +176,7 @@ class _Kind(Strict):
     @property
     def inputs(self) -> list[Path]:
         """The local files, in the same order."""
-        return [_local(item) for item in self.sources.values()]
+        return [local_of(item) for item in self.sources.values()]
 
     @property
     def remotes(self) -> list[Remote]:
@@ -232,13 +233,14 @@ class WorkspaceConfig(_Kind):
     @property
     def local_path(self) -> Path:
         """Where the workspace lies."""
-        return _local(self.path)
+        return local_of(self.path)
 
     @property
     def local_patches(self) -> list[Patch]:
         """The patches as ``read_specification`` takes them."""
         return [
-            (_local(item.path), item.patch) if isinstance(item, NamedPatch) else _local(item) for item in self.patches
+            (local_of(item.path), item.patch) if isinstance(item, NamedPatch) else local_of(item)
+            for item in self.patches
         ]
 
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Discriminator, Field, Tag
 
-from toymill.config.model import LocalPath, NamedPatch, Number, Strict, file_name, is_file, is_folder
+from toymill.config.model import (
+    LocalPath,
+    NamedPatch,
+    Number,
+    Remote,
+    Source,
+    Strict,
+    file_name,
+    is_file,
+    is_folder,
+    local_of,
+)
 from toymill.errors import ToymillError, nearest
 from toymill.formats.patches import digest_of, list_patches, load_json
 
@@ -25,27 +36,36 @@ Values = list[Annotated[float, Field(allow_inf_nan=False)] | str]
 class ScanPatch(Strict):
     """One signal of a scan, in a file of its own."""
 
-    path: LocalPath
-    """The JSON patch."""
+    path: Source
+    """The JSON patch: a path, or a mapping of url, sha256 and member."""
     name: Annotated[str, Field(min_length=1)] | None = None
     """Name of the signal; null takes the file's."""
     values: Values = []
     """Its coordinates, such as masses."""
 
 
+def _form(value: object) -> str:
+    """Which form a patch of a scan has, so that only that form's mistakes are told."""
+    if isinstance(value, str):
+        return "str"
+    return "Remote" if isinstance(value, Remote) or (isinstance(value, Mapping) and "url" in value) else "ScanPatch"
+
+
 Patches = Annotated[
-    Annotated[LocalPath, Tag("str")]
+    Annotated[Source, Tag("[source]")]
     | Annotated[
         list[
             Annotated[
-                Annotated[LocalPath, Tag("str")] | Annotated[ScanPatch, Tag("ScanPatch")],
-                Discriminator(lambda value: "str" if isinstance(value, str) else "ScanPatch"),
+                Annotated[LocalPath, Tag("str")]
+                | Annotated[Remote, Tag("Remote")]
+                | Annotated[ScanPatch, Tag("ScanPatch")],
+                Discriminator(_form),
             ]
         ],
         Field(min_length=1),
         Tag("files"),
     ],
-    Discriminator(lambda value: "str" if isinstance(value, str) else "files"),
+    Discriminator(lambda value: "[source]" if _form(value) in {"str", "Remote"} else "files"),
 ]
 
 
@@ -53,8 +73,9 @@ class ScanConfig(Strict):
     """The significance and the exclusion of many signals, with toys that all of them share."""
 
     patches: Patches
-    """The signals: a patch set as HEPData publishes it; a folder of JSON patches; or a list of such files, each a path or
-    a mapping of path, name and values. `model.path` is the workspace without a signal."""
+    """The signals: a patch set as HEPData publishes it, a path or a mapping of url, sha256 and member; a folder of JSON
+    patches; or a list of such files, each likewise or a mapping of path, name and values. `model.path` is the workspace
+    without a signal."""
     points: Annotated[list[str], Field(min_length=1)] | None = None
     """Names of the signals to scan, of those in `patches`; null takes all."""
     labels: list[str] | None = None
@@ -70,6 +91,18 @@ class ScanConfig(Strict):
     level: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     """Confidence level of the exclusion, by CLs."""
 
+    @property
+    def remotes(self) -> list[Remote]:
+        """The patches that have to be downloaded."""
+        listed = self.patches if isinstance(self.patches, list) else [self.patches]
+        given = [item.path if isinstance(item, ScanPatch) else item for item in listed]
+        return [item for item in given if isinstance(item, Remote)]
+
+    @property
+    def missing(self) -> list[Remote]:
+        """Those of them that are not there yet, each once: without them it is not known which points there are."""
+        return list({str(item.local): item for item in self.remotes if not is_file(item.local)}.values())
+
 
 class Point(NamedTuple):
     """One signal of a scan.
@@ -84,7 +117,7 @@ class Point(NamedTuple):
 
     name: str
     folder: str
-    patch: str | NamedPatch
+    patch: str | Remote | NamedPatch
     values: tuple[float | str, ...]
     digest: str
 
@@ -126,15 +159,15 @@ def grid_of(scan: ScanConfig) -> Grid:
     return Grid(tuple(labels if scan.labels is None else scan.labels), tuple(points))
 
 
-def _listed(patches: str | Sequence[str | ScanPatch]) -> tuple[tuple[str, ...], list[Point]]:
+def _listed(patches: str | Remote | Sequence[str | Remote | ScanPatch]) -> tuple[tuple[str, ...], list[Point]]:
     """The labels and the points that are in files."""
-    if not isinstance(patches, str):
+    if not isinstance(patches, str | Remote):
         return (), [_of_file(item if isinstance(item, ScanPatch) else ScanPatch(path=item)) for item in patches]
-    path = Path(patches)
+    path = local_of(patches)
     if is_folder(path):
         files = sorted(str(file) for file in path.glob("*.json") if isinstance(load_json(file), list))
         if not files:
-            msg = f"scan.patches: there is no JSON patch in the folder {patches!r}."
+            msg = f"scan.patches: there is no JSON patch in the folder {str(path)!r}."
             raise ToymillError(msg)
         return (), [_of_file(ScanPatch(path=file)) for file in files]
     _require_file(patches)
@@ -149,18 +182,24 @@ def _listed(patches: str | Sequence[str | ScanPatch]) -> tuple[tuple[str, ...], 
 def _of_file(patch: ScanPatch) -> Point:
     """The point of a file that is a patch."""
     _require_file(patch.path)
-    content = load_json(Path(patch.path))
+    path = local_of(patch.path)
+    content = load_json(path)
     if not isinstance(content, list):
         msg = (
-            f"scan.patches: {patch.path} is no JSON patch, which is a list of operations. A patch set is given alone, "
+            f"scan.patches: {path} is no JSON patch, which is a list of operations. A patch set is given alone, "
             "as scan.patches: its path."
         )
         raise ToymillError(msg)
-    name = patch.name or Path(patch.path).stem.removeprefix("patch.")
+    name = patch.name or path.stem.removeprefix("patch.")
     return Point(name, file_name(name), patch.path, tuple(patch.values), digest_of(content))
 
 
-def _require_file(path: str) -> None:
-    if not is_file(Path(path)):
-        msg = f"scan.patches: there is no file {path!r} in {Path.cwd()}."
-        raise ToymillError(msg)
+def _require_file(source: str | Remote) -> None:
+    if is_file(local_of(source)):
+        return
+    msg = f"scan.patches: there is no file {source!r} in {Path.cwd()}."
+    if isinstance(source, Remote):
+        msg = (
+            f"scan.patches: {source.url} is not downloaded yet to {source.local}. A run of the workflow does it first."
+        )
+    raise ToymillError(msg)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 
 from toymill.config.ensemble import Ensemble, check_ensemble, check_thrown, path_alone
+from toymill.config.figures import FiguresConfig
 from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import (
     KINDS,
@@ -57,7 +58,8 @@ class FitConfig(Strict):
     """Largest estimated distance to the minimum of a certified fit, in units of the negative log-likelihood."""
     audit: Literal["auto"] | Annotated[int, Field(ge=0, strict=True)] = "auto"
     """Toys of each ensemble that are fitted again with iminuit, once its fits are done: a number, or `auto` for as many
-    as take a tenth of the time of the fits, and 5 at least. Of the ensembles of questions, one of each kind."""
+    as take a tenth of the time of the fits, and 5 at least. Of the ensembles of questions, one of each kind; of a scan,
+    the first, the middle and the last point."""
     audit_tolerance: Annotated[Number, Field(gt=0)] = 1e-4
     """A fit of ours has missed the minimum if iminuit's negative log-likelihood lies lower by more than this."""
     max_failed: Annotated[Number, Field(ge=0, le=1)] = 0.001
@@ -121,6 +123,8 @@ class Study(Strict):
     """How toys are fitted."""
     optimisers: OptimisersConfig = OptimisersConfig()
     """What a study of kind `optimisers` compares."""
+    figures: FiguresConfig = FiguresConfig()
+    """How figures are drawn."""
     keep: Literal["all", "poi", "summary"] = "all"
     """What is stored of the fits: `all` parameters of every toy, those of the parameter of interest (`poi`), or no toy
     by itself but a `summary`: counts, sums and histograms, with the toys of the tail and the failed ones."""
@@ -139,10 +143,6 @@ class Study(Strict):
         if len(set(folded)) < len(folded):
             msg = "two names differ only in case, and some file systems would mix their files"
             raise ValueError(msg)
-        tables = [name for name in value if f"table_{name}" in value]
-        if tables:
-            msg = f"{tables[0]} and table_{tables[0]} are both names, and figures of the two would have one file"
-            raise ValueError(msg)
         return value
 
     @property
@@ -154,7 +154,9 @@ class Study(Strict):
     @property
     def remotes(self) -> list[Remote]:
         """What has to be downloaded for any of them, each once."""
-        return list({str(item.local): item for model in self.models.values() for item in model.remotes}.values())
+        every = [item for model in self.models.values() for item in model.remotes]
+        every += self.scan.remotes if self.scan else []
+        return list({str(item.local): item for item in every}.values())
 
     @property
     def contents(self) -> dict[str, list[str]]:
@@ -357,11 +359,13 @@ def check_inputs(study: Study) -> None:
                 download = "" if isinstance(model, PythonConfig) else " A download is a mapping of url and sha256."
                 msg = f"{place}.{key}: there is no file {item!r} in {Path.cwd()}.{download}"
                 raise ToymillError(msg)
-        for remote in model.remotes:
-            if is_file(remote.local) and not remote.is_as_fetched():
-                msg = f"{place}: {remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
-                raise ToymillError(msg)
+    for remote in study.remotes:
+        if is_file(remote.local) and not remote.is_as_fetched():
+            msg = f"{remote.local} is not what {remote.url} gave. Remove it: the next run downloads it again."
+            raise ToymillError(msg)
     if study.scan:
+        if study.scan.missing:
+            return
         grid_of(study.scan)
     known = {
         place: facts_of(model, place)
@@ -426,7 +430,7 @@ def _explain(error: ErrorDetails) -> str:
     steps = list(error["loc"])
     at = 1 if steps[:1] == ["model"] else 3 if steps[2:3] == ["thrown_from"] else len(steps)
     kind = steps.pop(at) if len(steps) > at and steps[at] in KINDS else "workspace"
-    tags = {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch"}
+    tags = {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch", "[source]"}
     location = [str(step) for step in steps if step not in tags]
     key = ".".join(location)
     got = json.dumps(error["input"], default=str)
@@ -468,8 +472,10 @@ def _known_keys(location: list[str], kind: str) -> list[str]:
         classes: list[type[BaseModel]] = [Study]
     elif location[0] == "model" and len(location) > 1:
         classes = inside[location[1]]
-    elif len(location) > 1 and location[0] in ("scan", "interval"):
-        classes = [ScanPatch if location[0] == "scan" else BergerBoosConfig]
+    elif location[0] == "scan" and len(location) > 1:
+        classes = [ScanPatch, Remote]
+    elif location[0] == "interval" and len(location) > 1:
+        classes = [BergerBoosConfig]
     else:
         classes = [sections[location[0]]]
     return [key for item in classes for key in item.model_fields]

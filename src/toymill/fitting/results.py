@@ -58,9 +58,9 @@ class Fits:
 
     def __repr__(self) -> str:
         held = ", ".join(f"{name} = {_range_of(value)}" for name, value in self.fixed.items())
-        interest = (
-            "" if self.poi is None else f" of interest {self.poi}, median {_median(self.parameter(self.poi)):.4g};"
-        )
+        interest = ""
+        if self.poi is not None and self.poi in self.names:
+            interest = f" of interest {self.poi}, median {_median(self.parameter(self.poi)):.4g};"
         return (
             f"<Fits of {len(self.nll)} toys, {int(self.ok.sum())} certified: {len(self.names)} parameters;{interest} "
             f"held: {held or 'none'}>"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
+from typing import cast
 
 import matplotlib as mpl
 
@@ -14,46 +15,75 @@ import matplotlib.pyplot as plt
 import mplhep
 from matplotlib.figure import Figure
 
+from toymill.config.figures import FiguresConfig, Setting
+from toymill.errors import ToymillError
 from toymill.report import of_answers, of_comparison, of_ensemble, of_study
-from toymill.results.audit import Audit
+from toymill.report.drawing import plain
 from toymill.results.files import write_bytes
 from toymill.results.summary import ComparisonSummary, Summary
+
+_OURS: dict[str, Setting] = {
+    "svg.hashsalt": "toymill",
+    "svg.fonttype": "path",
+    "font.size": 12,
+    "legend.fontsize": 10,
+    "axes.labelsize": 13,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+}
+_DATES = {"svg": "Date", "pdf": "CreationDate", "png": "Software"}  # what a file would say that differs from run to run
 
 
 def draw(
     summary: Summary | ComparisonSummary,
-    outputs: Mapping[str, str | Path],
-    audits: Mapping[str, Audit] | None = None,
+    outputs: Mapping[str, str | Path | Iterable[str | Path]],
     *,
     ensemble: str | None = None,
+    look: FiguresConfig | None = None,
 ) -> None:
     """Draw figures of a study, or of one of its ensembles.
 
     Args:
         summary: the content of ``summary.json``.
-        outputs: a file for each figure, by its name in ``FIGURES`` of ``of_study``, or for an ensemble of
-            ``of_ensemble`` or ``of_comparison``.
-        audits: the audit of each ensemble, which the overview tells of.
+        outputs: a file for each figure, or several of other formats, by its name in ``FIGURES`` of ``of_study`` or
+            ``of_answers``, or for an ensemble of ``of_ensemble`` or ``of_comparison``.
         ensemble: name of the ensemble; None for figures of the study.
+        look: how figures are drawn; None for the defaults.
+
+    Raises:
+        ToymillError: a setting that matplotlib does not have, or not with this value.
     """
+    look = look or FiguresConfig()
     with mpl.rc_context():
         mplhep.style.use("ATLAS")
-        mpl.rcParams.update({"svg.hashsalt": "toymill", "font.size": 12, "legend.fontsize": 10, "axes.labelsize": 13})
-        mpl.rcParams.update({"xtick.labelsize": 11, "ytick.labelsize": 11, "svg.fonttype": "path"})
-        for name, path in outputs.items():
-            figure = _figure(summary, name, audits or {}, ensemble)
-            drawn = io.BytesIO()
-            figure.savefig(drawn, format=Path(path).suffix[1:], bbox_inches="tight", metadata={"Date": None})
+        for key, value in (_OURS | look.style).items():
+            _set(key, value)
+        for name, paths in outputs.items():
+            figure = _figure(summary, name, ensemble)
+            if look.label:
+                left = min((axes.get_position().x0 for axes in figure.axes), default=0.0)
+                figure.text(left, 1.0, plain(look.label, 80), ha="left", va="bottom", weight="bold", style="italic")
+            for path in [paths] if isinstance(paths, str | Path) else paths:
+                ending = Path(path).suffix[1:]
+                drawn = io.BytesIO()
+                figure.savefig(drawn, format=ending, bbox_inches="tight", metadata={_DATES[ending]: None}, dpi=200)
+                write_bytes(path, drawn.getvalue())
             plt.close(figure)
-            write_bytes(path, drawn.getvalue())
 
 
-def _figure(
-    summary: Summary | ComparisonSummary, name: str, audits: Mapping[str, Audit], ensemble: str | None
-) -> Figure:
+def _set(key: str, value: Setting) -> None:
+    try:
+        cast("MutableMapping[str, Setting]", mpl.rcParams)[key] = value
+    except (KeyError, ValueError) as error:
+        told = str(error.args[0]).splitlines()[0]
+        msg = f"figures.style: matplotlib does not take {key}: {value!r} ({told}). Its settings are its rcParams."
+        raise ToymillError(msg) from None
+
+
+def _figure(summary: Summary | ComparisonSummary, name: str, ensemble: str | None) -> Figure:
     if isinstance(summary, ComparisonSummary):
         assert ensemble is not None
         return of_comparison.FIGURES[name](summary, ensemble)
     if ensemble is None:
-        return {**of_study.FIGURES, **of_answers.FIGURES}[name](summary, audits)
+        return {**of_study.FIGURES, **of_answers.FIGURES}[name](summary)
     return of_ensemble.FIGURES[name](summary, ensemble)

@@ -1,14 +1,14 @@
-"""What the figures share: colours, titles, tables, error bars of counts."""
+"""What the figures share: colours, titles, error bars of counts."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.stats
-from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from toymill.results.summary import ComparisonSummary, Summary
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 BLUE, ORANGE, GREY, RED = "#3f90da", "#ffa90e", "#94a4a2", "#bd1f01"  # Petroff's palette, arXiv:2107.02270
+ONE_SIGMA, TWO_SIGMA = "#607641", "#f5bb54"
+"""Expected bands: as told apart by the colour-blind and in greyscale as green and yellow are not."""
 
 
-def plain(text: str, longest: int = 60) -> str:
+def plain(text: str, longest: int = 40) -> str:
     """A name or a sentence as matplotlib draws it letter by letter: no mathematics between dollars, on one line."""
     line = " ".join(text.split())
     line = line if len(line) <= longest else f"{line[: longest - 1]}…"
@@ -28,7 +30,7 @@ def plain(text: str, longest: int = 60) -> str:
 def title(summary: Summary | ComparisonSummary, ensemble: str) -> str:
     """Title of a figure of an ensemble: the study, the ensemble and its truth."""
     truth = summary.ensembles[ensemble].truth[summary.poi]
-    return f"{summary.study}: {ensemble}, {plain(summary.poi)} = {truth:g}"
+    return f"{summary.study}: {ensemble}, {plain(summary.poi, 40)} = {truth:g}"
 
 
 def column(values: Iterable[float | None]) -> Float[np.ndarray, " value"]:
@@ -36,31 +38,15 @@ def column(values: Iterable[float | None]) -> Float[np.ndarray, " value"]:
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
+def plain_log(axis: Axis) -> None:
+    """A logarithmic axis of few decades, with 1, 2 and 5 of each written in full."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def poisson_interval(counts: Int[np.ndarray, " bin"]) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, " bin"]]:
     """Central 68.27 % intervals for Poisson means (Garwood 1936)."""
     tail = scipy.stats.norm.sf(1)
     low = np.where(counts > 0, scipy.stats.gamma.ppf(tail, np.maximum(counts, 1)), 0.0)
     return low, scipy.stats.gamma.isf(tail, counts + 1)
-
-
-def fill_table(axes: Axes, rows: list[list[str]], head: list[str]) -> None:
-    """A table on empty axes, with a shaded head of two lines."""
-    table = axes.table(rows, colLabels=head, loc="upper center", cellLoc="center")
-    table.auto_set_font_size(False)
-    table.set_fontsize(9.5)
-    table.scale(1, 1.5)
-    for (line, _), cell in table.get_celld().items():
-        cell.set_linewidth(0.4)
-        if line == 0:
-            cell.set_height(cell.get_height() * 1.5)
-            cell.set_facecolor("#e8eef4")
-
-
-def with_error(value: float | None, error: float | None) -> str:
-    """A number and its error, both to two digits of the error."""
-    if value is None or error is None:
-        return "undefined"
-    if error <= 0:
-        return f"{value:g}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"

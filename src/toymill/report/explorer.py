@@ -15,6 +15,8 @@ import numpy as np
 import scipy.stats
 from markupsafe import Markup
 
+from toymill.inference.limit_records import LimitPoint
+from toymill.results.answers import LimitAnswer
 from toymill.results.files import write_bytes
 from toymill.results.tally import PULL_EDGES
 from toymill.study.explored import Explored, ExploredEnsemble
@@ -74,8 +76,38 @@ def _content(found: Explored) -> dict[str, Any]:
         "free": found.free,
         "pullEdges": PULL_EDGES.tolist(),
         "normal": np.diff(scipy.stats.norm.cdf(PULL_EDGES)).tolist(),
+        "limit": _limit(summary.answers.limit) if summary.answers and summary.answers.limit else None,
         "ensembles": [_ensemble(found, item) for item in found.ensembles],
     }
+
+
+def _limit(answer: LimitAnswer) -> dict[str, Any]:
+    """The observed CLs at each tested value with its Monte Carlo interval, and the limits."""
+    found = answer.toys
+    return {
+        "level": found.level,
+        "method": found.method,
+        "sentence": found.observed.sentence if found.observed else "There is no observed limit.",
+        "points": [[point.poi, *_observed(point, found.method)] for point in found.points],
+        "observed": found.observed.value if found.observed else None,
+        "expected": {sigma: limit.value for sigma, limit in found.expected.items()},
+    }
+
+
+def _observed(point: LimitPoint, method: str) -> tuple[float | None, float | None, float | None]:
+    """CLs or CL_{s+b} of the observed data with the ends of its interval, from weighted toys where they are."""
+    if point.weighted is not None:
+        by_weight = {
+            "CLs": (point.weighted.cls, point.weighted.cls_error),
+            "CLsb": (point.weighted.clsb, point.weighted.clsb_error),
+        }
+        value, error = by_weight[method]
+        if value is not None and error is not None:
+            return value, max(value - error, 0.0), value + error
+    if point.observed is None:
+        return None, None, None
+    counted = point.observed if method == "CLs" else point.observed.clsb
+    return counted.value, counted.low, counted.high
 
 
 def _ensemble(found: Explored, item: ExploredEnsemble) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from toymill.inference.limit_records import LimitPoint
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
-from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain, with_error
+from toymill.report.drawing import BLUE, GREY, ONE_SIGMA, ORANGE, RED, TWO_SIGMA, column, plain, plain_log
+from toymill.report.numbers import whole_error, with_error
 from toymill.report.of_interval import draw_interval
 from toymill.report.of_region import region_figure
 from toymill.report.of_scan import scan_figure
 from toymill.results.answers import Answers, LimitAnswer
-from toymill.results.audit import Audit
 from toymill.results.summary import Summary
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _answers(summary: Summary) -> Answers:
     return summary.answers
 
 
-def _limit(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+def _limit(summary: Summary) -> Figure:
     """CLs of the observed data at each tested value, and the limits from toys beside the asymptotic ones."""
     found = _answers(summary).limit
     assert found is not None
@@ -58,9 +58,15 @@ def _curve(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
     axes.axhline(1 - found.toys.level, color=RED, linewidth=1.2, label=f"{1 - found.toys.level:.3g}")
     limit = found.toys.observed
     if limit is not None and limit.value is not None:
-        axes.axvline(limit.value, color=BLUE, linewidth=1.2, label=f"limit {with_error(limit.value, limit.error)}")
+        axes.axvline(
+            limit.value,
+            color=BLUE,
+            linewidth=1.2,
+            label=f"limit {with_error(limit.value, whole_error(limit.error, limit.interpolation))}",
+        )
     axes.set_yscale("log")
     axes.set_xscale("log")
+    plain_log(axes.xaxis)
     axes.set_xlim(0.9 * points[0], 1.1 * points[-1])
     bottom = np.nanmin(np.where(value > 0, value, np.nan)) if (value > 0).any() else 1e-3
     axes.set_ylim(max(min(bottom, 1 - found.toys.level) / 2, 1e-5), 2)
@@ -107,38 +113,47 @@ def _limits(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
             capsize=3,
             label="toys" if row == 0 else None,
         )
+    known = {key: limit.value for key, limit in found.toys.expected.items()}
+    for edge, colour in (("2", TWO_SIGMA), ("1", ONE_SIGMA)):
+        left, right = known.get(f"-{edge}"), known.get(edge)
+        if left is not None and right is not None:
+            axes.axvspan(left, right, color=colour, alpha=0.5, linewidth=0, label=f"expected, ±{edge} σ")
+    median = known.get("0")
+    if median is not None:
+        axes.axvline(median, color="black", linestyle="--", linewidth=1, label="expected, median")
     places = column(None if item is None else item.value for item in asymptotic)
-    axes.plot(places, np.arange(len(places)), "D", markerfacecolor="none", color=ORANGE, label="asymptotic")
+    axes.plot(places, np.arange(len(places)), "D", ms=6, markerfacecolor="white", color=RED, label="asymptotic")
     axes.set_yticks(
         range(len(rows)),
         ["observed", *(f"expected, {'median' if key == '0' else f'{int(key):+d} σ'}" for key in found.toys.expected)],
     )
     axes.set_ylim(len(rows) - 0.5, -0.8)
     axes.set_xscale("log")
+    plain_log(axes.xaxis)
     axes.set_xlim(0.9 * found.toys.points[0].poi, 1.1 * found.toys.points[-1].poi)
     axes.set_xlabel(f"upper limit on {plain(summary.poi)}")
-    axes.legend(loc="lower left", frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.35, 1.0), ncols=3, frameon=False)
 
 
-def _interval(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+def _interval(summary: Summary) -> Figure:
     """The critical values at each tested value, and the intervals from toys beside the asymptotic ones."""
     found = _answers(summary).interval
     assert found is not None
     return draw_interval(summary, found)
 
 
-def _discovery(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+def _discovery(summary: Summary) -> Figure:
     """p(q_0) of weighted toys beside plain ones and the asymptotic formula."""
     found = _answers(summary).discovery
     assert found is not None
     figure, axes = plt.subplots(figsize=(7.5, 5))
     q = np.array([item.q_0 for item in found.tail])
-    for shift, name, colour, items in (
-        (0.0, "weighted toys", "black", [item.weighted for item in found.tail]),
-        (0.25, "toys without signal", BLUE, [item.plain for item in found.tail]),
+    for shift, name, colour, mark, items in (
+        (0.0, "weighted toys", "black", "o", [item.weighted for item in found.tail]),
+        (0.25, "toys without signal", BLUE, "s", [item.plain for item in found.tail]),
     ):
         value = column(item.value or None for item in items)
-        axes.errorbar(q + shift, value, yerr=_reach(value, items), fmt="o", ms=4, color=colour, label=name)
+        axes.errorbar(q + shift, value, yerr=_reach(value, items), fmt=mark, ms=4, color=colour, label=name)
     axes.plot(q, [item.asymptotic for item in found.tail], "-", color=ORANGE, label="asymptotic")
     if found.observed is not None and found.observed.q_0 > 0:
         axes.axvline(found.observed.q_0, color=GREY, label=f"observed $q_0$ = {found.observed.q_0:.3g}")
@@ -158,7 +173,7 @@ def _reach(
     return [value - column(item.low for item in items), column(item.high for item in items) - value]
 
 
-def _goodness_of_fit(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+def _goodness_of_fit(summary: Summary) -> Figure:
     """The p-value of each statistic."""
     found = _answers(summary).goodness_of_fit
     assert found is not None
@@ -185,7 +200,7 @@ def _goodness_of_fit(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     return figure
 
 
-def _impacts(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+def _impacts(summary: Summary) -> Figure:
     """Pulls and impacts of the nuisance parameters, the largest first."""
     found = _answers(summary).impacts
     assert found is not None
@@ -199,6 +214,8 @@ def _impacts(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
         fmt="o",
         color="black",
     )
+    reach = np.nanmax(np.abs(column(item.pull for item in shown)), initial=0.0) + 1.3
+    left.set_xlim(-reach, reach)
     left.axvspan(-1, 1, color=GREY, alpha=0.25, linewidth=0)
     left.set_xlabel("pull of the observed fit, with its constraint")
     left.set_yticks(rows, [plain(item.parameter, 40) for item in shown])
@@ -212,6 +229,8 @@ def _impacts(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
         0.7,
         color=ORANGE,
         alpha=0.6,
+        hatch="///",
+        edgecolor="white",
         label="shift by -1 σ of the fit",
     )
     right.errorbar(
@@ -231,7 +250,7 @@ def _impacts(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
     return figure
 
 
-FIGURES: dict[str, Callable[[Summary, Mapping[str, Audit]], Figure]] = {
+FIGURES: dict[str, Callable[[Summary], Figure]] = {
     "limit": _limit,
     "interval": _interval,
     "region": region_figure,

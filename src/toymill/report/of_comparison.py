@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from toymill.report.drawing import BLUE, ORANGE, fill_table, title
+from toymill.report.drawing import BLUE, ORANGE, title
 from toymill.results.summary import ComparisonSummary
 
 
@@ -57,36 +57,5 @@ def _shown(value: float | None) -> float:
     return 1e6 if value is None else float(np.clip(value, 1e-12, 1e6))
 
 
-def _optimisers_table(summary: ComparisonSummary, ensemble: str) -> Figure:
-    """The comparison as a table."""
-    methods = summary.ensembles[ensemble].methods
-    head = ["optimiser", "says\nsuccess", "at best\nminimum", "false\nsuccess", "iterations", "nll", "gradients"]
-    head += ["Hessians", "ms a toy", "first call, s", "nll above best\nmedian, largest", "σ from best\nmedian, largest"]
-    rows = []
-    for name, item in methods.items():
-        row = [name, *(f"{count} / {item.toys}" for count in (item.success, item.reached, item.false_success))]
-        row += [_count(number.median) for number in (item.iterations, item.values, item.gradients, item.hessians)]
-        row += [f"{1e3 * item.seconds_a_toy:.3g}", f"{item.first_call_seconds:.2g}"]
-        for distance in (item.nll_above_best, item.sigmas_from_best):
-            row.append(f"{_short(distance.median)}, {_short(distance.largest)}")
-        rows.append(row)
-    figure, axes = plt.subplots(figsize=(16, 1.1 + 0.42 * len(rows)))
-    axes.axis("off")
-    fill_table(axes, rows, head)
-    axes.set_title(f"{title(summary, ensemble)} (counts are medians over toys)", fontsize=12)
-    return figure
-
-
-def _count(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:g}"
-
-
-def _short(value: float | None) -> str:
-    return "infinite" if value is None else f"{value:.1e}"
-
-
-FIGURES: dict[str, Callable[[ComparisonSummary, str], Figure]] = {
-    "optimisers": _optimisers,
-    "optimisers_table": _optimisers_table,
-}
+FIGURES: dict[str, Callable[[ComparisonSummary, str], Figure]] = {"optimisers": _optimisers}
 """The figures of an ensemble, by name."""

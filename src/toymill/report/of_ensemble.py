@@ -10,11 +10,17 @@ import numpy as np
 import scipy.stats
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from toymill.report.drawing import BLUE, ORANGE, column, plain, poisson_interval, title, with_error
-from toymill.results.summary import Summary, TestSummary
+from toymill.report.drawing import ORANGE, column, plain, poisson_interval, title
+from toymill.report.numbers import with_error
+from toymill.results.summary import EnsembleSummary, Summary, TestSummary
+
+PANEL = 30
+"""Parameters of a panel."""
 
 _COLUMNS = 2
+_MOST_RATIO = 2.0
 
 
 def _t_mu(summary: Summary, ensemble: str) -> Figure:
@@ -66,7 +72,9 @@ def _t_panel(top: Axes, bottom: Axes, summary: Summary, test: TestSummary) -> No
     bottom.errorbar(
         centres[shown], ratio[shown], yerr=np.array([down[shown], up[shown]]), fmt="o", color="black", markersize=3.5
     )
-    bottom.set_ylim(0, 2)
+    outside = shown & (ratio > _MOST_RATIO)
+    bottom.plot(centres[outside], np.full(outside.sum(), 0.96 * _MOST_RATIO), "^", color="black", markersize=4)
+    bottom.set_ylim(0, _MOST_RATIO)
     bottom.set_ylabel("ratio")
     bottom.set_xlabel(rf"$t_\mu$ at {plain(summary.poi)} = {test.poi:g}")
     bottom.set_xlim(edges[0], edges[-1])
@@ -82,10 +90,11 @@ def _pull(summary: Summary, ensemble: str) -> Figure:
     expected = counts.sum() * np.diff(scipy.stats.norm.cdf(edges))
     axes.stairs(expected, edges, color=ORANGE, linewidth=2, label="unit normal")
     low, high = poisson_interval(counts)
+    seen = counts > 0
     axes.errorbar(
-        centres,
-        counts,
-        yerr=np.array([counts - low, high - counts]),
+        centres[seen],
+        counts[seen],
+        yerr=np.array([counts - low, high - counts])[:, seen],
         fmt="o",
         color="black",
         markersize=3.5,
@@ -108,54 +117,78 @@ def _pull(summary: Summary, ensemble: str) -> Figure:
 
 
 def _parameters(summary: Summary, ensemble: str) -> Figure:
-    """Bias over spread, mean and width of the pull, and the Cramér-Rao bound over the variance, of each parameter."""
-    parameters = summary.ensembles[ensemble].parameters
-    names = list(parameters)
-    labels = [_label(summary, ensemble, name) for name in names]
-    figure, (left, right, bound) = plt.subplots(
-        1, 3, figsize=(14, 1.6 + 0.24 * len(names)), sharey=True, gridspec_kw={"wspace": 0.06}
+    """Bias over spread, mean and width of the pull, and the Cramér-Rao bound over the variance, of each parameter.
+
+    Those of many parameters are in panels of ``PANEL`` below each other, on the same scales.
+    """
+    item = summary.ensembles[ensemble]
+    names = list(item.parameters)
+    panels = [names[first : first + PANEL] for first in range(0, len(names), PANEL)]
+    heights = [0.9 + 0.24 * len(panel) for panel in panels]
+    tall = sum(heights) + 0.7
+    figure = plt.figure(figsize=(15, tall))
+    figure.suptitle(title(summary, ensemble), fontsize=11, y=1 - 0.25 / tall)
+    place = {"left": 0.22, "right": 0.99, "bottom": 0.6 / tall, "top": 1 - 0.5 / tall}
+    grid = figure.add_gridspec(
+        len(panels), 4, height_ratios=heights, wspace=0.05, hspace=0.6 * len(panels) / tall, **place
     )
-    items = parameters.values()
-    rows = np.arange(len(names))[::-1]
-    left.errorbar(
-        column(item.bias_in_rms for item in items),
-        rows,
-        xerr=column(item.bias_in_rms_error for item in items),
-        fmt="o",
-        color="black",
-        markersize=3.5,
-    )
-    left.axvline(0, color=ORANGE, linewidth=1.5)
-    left.set_yticks(rows, labels, fontsize=9)
-    for axes in (left, right, bound):
-        axes.yaxis.set_tick_params(which="both", left=False, right=False)
-    left.ticklabel_format(axis="x", style="plain", useOffset=False)
-    left.set_xlabel("bias / rms")
-    right.errorbar(
-        column(item.pull_mean for item in items),
-        rows,
-        xerr=column(item.pull_width for item in items),
-        fmt="o",
-        color=BLUE,
-        markersize=3.5,
-        elinewidth=2,
-    )
-    for edge in (-1, 0, 1):
-        right.axvline(edge, color=ORANGE, linewidth=1.5, linestyle="-" if edge == 0 else "--")
-    right.set_xlim(-2, 2)
-    right.set_xlabel("pull: mean, with its width as bar")
-    efficiency = summary.ensembles[ensemble].information.efficiency
-    efficiencies = [efficiency[name] for name in names]
-    value = column(item.efficiency for item in efficiencies)
-    error = column(item.efficiency_error for item in efficiencies)
-    bound.errorbar(value, rows, xerr=error, fmt="o", color="black", markersize=3.5)
-    bound.axvline(1, color=ORANGE, linewidth=1.5)
-    bound.set_xlabel("Cramér-Rao bound / variance")
-    if not np.isfinite(value).any():
-        bound.text(0.5, 0.5, "no bound, held data, or another truth", transform=bound.transAxes, ha="center")
-    left.set_ylim(-0.8, len(names) - 0.2)
-    left.set_title(title(summary, ensemble), fontsize=11)
+    columns = _columns(item)
+    first: list[Axes | None] = [None] * len(columns)
+    for row, panel in enumerate(panels):
+        left: Axes | None = None
+        for k, (label, ideal, value, error) in enumerate(columns):
+            axes = figure.add_subplot(grid[row, k], sharex=first[k], sharey=left)
+            first[k] = first[k] or axes
+            left = left or axes
+            chosen = slice(row * PANEL, row * PANEL + len(panel))
+            places = np.arange(len(panel))[::-1]
+            axes.errorbar(value[chosen], places, xerr=error[chosen], fmt="o", color="black", markersize=3.5)
+            axes.axvline(ideal, color=ORANGE, linewidth=1.5)
+            axes.set_xlabel(label, fontsize=11)
+            axes.yaxis.set_tick_params(which="both", left=False, right=False, labelleft=k == 0)
+            axes.minorticks_off()
+            axes.xaxis.set_major_locator(MaxNLocator(4, prune="both"))
+            axes.ticklabel_format(axis="x", style="plain", useOffset=False)
+            if not np.isfinite(value).any():
+                axes.text(0.5, 0.5, "not known", transform=axes.transAxes, ha="center")
+        if left is not None:
+            left.set_yticks(
+                np.arange(len(panel))[::-1], [_label(summary, ensemble, name) for name in panel], fontsize=9
+            )
+            left.set_ylim(-0.8, len(panel) - 0.2)
     return figure
+
+
+def _columns(item: EnsembleSummary) -> list[tuple[str, float, np.ndarray, np.ndarray]]:
+    """What is drawn of each parameter: its label, what it should be, the values, (P,), and their errors, (P,)."""
+    every = item.parameters.values()
+    bounds = [item.information.efficiency.get(name) for name in item.parameters]
+    return [
+        (
+            "bias / spread",
+            0.0,
+            column(about.bias_in_rms for about in every),
+            column(about.bias_in_rms_error for about in every),
+        ),
+        (
+            "pull mean",
+            0.0,
+            column(about.pull_mean for about in every),
+            column(about.pull_mean_error for about in every),
+        ),
+        (
+            "pull width - 1",
+            0.0,
+            column(about.pull_width for about in every) - 1,
+            column(about.pull_width_error for about in every),
+        ),
+        (
+            "Cramér-Rao bound / variance",
+            1.0,
+            column(bound.efficiency if bound else None for bound in bounds),
+            column(bound.efficiency_error if bound else None for bound in bounds),
+        ),
+    ]
 
 
 def _label(summary: Summary, ensemble: str, name: str) -> str:
@@ -163,7 +196,7 @@ def _label(summary: Summary, ensemble: str, name: str) -> str:
     item = summary.ensembles[ensemble]
     share = item.parameters[name].at_bound_share or 0.0
     interest = " (of interest)" if name == summary.poi else ""
-    return plain(name) + interest + (f", {100 * share:.2g} % at a bound" if share else "")
+    return plain(name, 36) + interest + (f", {100 * share:.2g} % at a bound" if share else "")
 
 
 FIGURES: dict[str, Callable[[Summary, str], Figure]] = {"t_mu": _t_mu, "pull": _pull, "parameters": _parameters}

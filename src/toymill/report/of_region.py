@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -13,7 +12,6 @@ from matplotlib.figure import Figure
 from toymill.inference.neyman import root_of
 from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain
 from toymill.results.answers import RegionAnswer
-from toymill.results.audit import Audit
 from toymill.results.summary import Summary
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 _MARKS = {"accepted": ("o", BLUE), "undecided": ("s", ORANGE), "rejected": ("x", RED)}
 
 
-def region_figure(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+def region_figure(summary: Summary) -> Figure:
     """A panel for each level: the tested points, and the contours by toys and by the asymptotic formula."""
     assert summary.answers is not None
     found = summary.answers.region

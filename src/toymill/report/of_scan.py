@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
 
 from toymill.inference.p_values import CLs, PValue
-from toymill.report.drawing import BLUE, GREY, ORANGE, RED, column, plain
-from toymill.results.audit import Audit
+from toymill.report.drawing import BLUE, GREY, ONE_SIGMA, ORANGE, RED, TWO_SIGMA, column, plain
 from toymill.results.scan import ScanAnswer, ScanPoint
 from toymill.results.summary import Summary
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 _LEAST = 1e-5  # the smallest CLs of which a logarithm is interpolated
 
 
-def scan_figure(summary: Summary, _audits: Mapping[str, Audit]) -> Figure:
+def scan_figure(summary: Summary) -> Figure:
     """Local p-values with the global one, and CLs of the points; in a plane of two coordinates the contour too."""
     assert summary.answers is not None
     found = summary.answers.scan
@@ -87,10 +86,10 @@ def _cls(axes: Axes, found: ScanAnswer, points: Sequence[ScanPoint], places: Flo
         for sigma in (-2, -1, 0, 1, 2)
     }
     width = 0.8 * _step(places)
-    for edge, colour in ((2, "#ffd633"), (1, "#85d1a8")):
+    for edge, colour in ((2, TWO_SIGMA), (1, ONE_SIGMA)):
         height = band[edge] - band[-edge]
         axes.bar(places, height, width, bottom=band[-edge], color=colour, label=f"expected, ±{edge} σ")
-    axes.hlines(band[0], places - width / 2, places + width / 2, color=GREY, ls="--", label="expected, median")
+    axes.hlines(band[0], places - width / 2, places + width / 2, color="white", ls="--", label="expected, median")
     seen = [None if item is None else item.observed for item in known]
     value, reach = _bars(seen)
     axes.errorbar(places, value, yerr=reach, fmt="o", ms=4, color="black", label="observed")

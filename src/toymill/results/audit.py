@@ -41,7 +41,7 @@ class Audit(FileRecord):
     study: str
     """Name of the study."""
     ensemble: str
-    """Name of the ensemble."""
+    """Name of the ensemble; of a scan, scan/ and the point."""
     digest: str
     """SHA-256 of everything that its toys and fits depend on, save the index and the test points."""
     tests: list[float]
@@ -69,12 +69,13 @@ class Audit(FileRecord):
 
 
 def read_audits(paths: Iterable[str | Path] | None) -> dict[str, Audit]:
-    """Read the audit of each ensemble, from a file of the ensemble's name; none if there are none.
+    """Read the audit of each ensemble, by its name; none if there are none.
 
     Raises:
         ToymillError: a file that is not one of this version, or is not what was written.
     """
-    return {Path(path).stem: read_record(path, TypeAdapter(Audit)) for path in paths or ()}
+    audits = [read_record(path, TypeAdapter(Audit)) for path in paths or ()]
+    return {audit.ensemble: audit for audit in audits}
 
 
 def write_audit(path: str | Path, audit: Audit, logs: Iterable[str | Path]) -> None:

@@ -167,7 +167,7 @@ class Results:
     @cached_property
     def audits(self) -> dict[str, Audit]:
         """The audit of each ensemble: toys that were fitted again with iminuit."""
-        return read_audits(sorted(self.folder.glob("audit/*.json")))
+        return read_audits(sorted(self.folder.glob("audit/**/*.json")))
 
     @property
     def parameters(self) -> pd.DataFrame:

@@ -56,20 +56,55 @@ def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> 
         truth = truth_of(study, model, ensemble)
         data = throw(truth.source, truth.at, count, seed=study.seed, stream=ensemble, mode=settings.throw)
         ours = _ours(study, model, data, values, files)
-        minuit_fit(model, data[0])  # compiles
-        end = time.monotonic() + budget
-        for row in range(count):
-            stop_if_asked()
-            if row >= FEWEST and time.monotonic() > end:
-                break
-            toys.append(_audited(model, row, data[row], ours))
+        toys = audited_toys(model, data, ours, budget)
+    return audit_of(study, ensemble, fits_digest(study, ensemble, model.digest), values, toys)
+
+
+def audited_toys(
+    model: Model,
+    data: Float[np.ndarray, "toy datum"],
+    ours: list[list[Fits]],
+    budget: float,
+    *,
+    fewest: int = FEWEST,
+) -> list[AuditedToy]:
+    """Toys fitted again with iminuit one after the other, within a budget of time.
+
+    Args:
+        model: the model.
+        data: the toys, (n, D).
+        ours: our fits of them, in lots of consecutive toys: free, and at each test point.
+        budget: seconds, after which no further toy is begun.
+        fewest: toys that are fitted whatever the time.
+    """
+    toys: list[AuditedToy] = []
+    minuit_fit(model, data[0])  # compiles
+    end = time.monotonic() + budget
+    for row in range(len(data)):
+        stop_if_asked()
+        if row >= fewest and time.monotonic() > end:
+            break
+        toys.append(_audited(model, row, data[row], ours))
+    return toys
+
+
+def audit_of(study: Study, name: str, digest: str, values: Sequence[float], toys: Sequence[AuditedToy]) -> Audit:
+    """The audit of audited toys.
+
+    Args:
+        study: the study.
+        name: name of their ensemble.
+        digest: digest of what its fits depend on.
+        values: the tested values of the parameter of interest.
+        toys: the audited toys.
+    """
     nll = np.array([[toy.nll_free, *toy.nll_tests] for toy in toys], dtype=np.float64).reshape(-1, 1 + len(values)).T
     return Audit(
         toymill=__version__,
         study=study.study,
-        ensemble=ensemble,
-        digest=fits_digest(study, ensemble, model.digest),
-        tests=values,
+        ensemble=name,
+        digest=digest,
+        tests=list(values),
         tolerance=study.fit.audit_tolerance,
         summary=summarize_audit(
             nll,
@@ -77,7 +112,7 @@ def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> 
             np.array([toy.valid for toy in toys], dtype=bool),
             study.fit.audit_tolerance,
         ),
-        toys=toys,
+        toys=list(toys),
     )
 
 

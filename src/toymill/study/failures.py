@@ -10,16 +10,13 @@ from toymill.results.audit import Audit
 from toymill.results.summary import ComparisonSummary, Summary
 
 
-def refuse_failures(study: Study, summary: Summary | ComparisonSummary, audits: Mapping[str, Audit]) -> None:
-    """Refuse a study in which more toys failed, or more audited toys missed the minimum, than it allows.
+def refusals(study: Study, summary: Summary | ComparisonSummary, audits: Mapping[str, Audit]) -> list[str]:
+    """Why a study is refused: a line for each ensemble in which more toys failed, or missed the minimum, than it allows.
 
     Optimisers that are compared may fail as they like.
-
-    Raises:
-        ToymillError: one line for each ensemble with too many.
     """
     if isinstance(summary, ComparisonSummary):
-        return
+        return []
     refused = [
         f"ensemble {name!r}: {item.toys - item.certified} of {item.toys} toys are not certified "
         f"({', '.join(f'{count} {status}' for status, count in item.failed.items() if count)}); "
@@ -39,5 +36,15 @@ def refuse_failures(study: Study, summary: Summary | ComparisonSummary, audits: 
         for name, audit in audits.items()
         if audit.summary.missed > study.fit.max_failed * audit.summary.toys
     ]
+    return refused
+
+
+def refuse_failures(study: Study, summary: Summary | ComparisonSummary, audits: Mapping[str, Audit]) -> None:
+    """Refuse a study in which more toys failed, or more audited toys missed the minimum, than it allows.
+
+    Raises:
+        ToymillError: one line for each ensemble with too many.
+    """
+    refused = refusals(study, summary, audits)
     if refused:
-        raise ToymillError("\n  ".join(["The study is refused; its summary and figures stay.", *refused]))
+        raise ToymillError("\n  ".join(["The study is refused; its summary, figures and report stay.", *refused]))

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from toymill._version import __version__
 from toymill.cache import JOBS
 from toymill.config.dependencies import fits_job
+from toymill.config.figures import FORMATS
 from toymill.config.sections import SECTIONS, needs, rounds
 from toymill.config.study import Study
 from toymill.errors import ToymillError
@@ -34,6 +36,7 @@ CACHES = COMPILATION_CACHE / JOBS
 """Where jobs have folders of their own, named by host and process."""
 
 _FIGURES = ("t_mu", "pull", "parameters")  # of each ensemble
+_ALONE = ("coverage", *SECTIONS, "overview", "status")  # the last two, of earlier versions
 
 _SAME = 1.5
 """Seconds by which two readings of a process's start may differ: the machine's own start is known to the second."""
@@ -164,7 +167,7 @@ def tidy(directory: Directory, shards: Iterable[str | Path]) -> None:
     """Remove what the present study has not; the run has the directory.
 
     Earlier shards of which the present ones hold everything, or whose toys are others than theirs; the rest is set aside.
-    Audits and figures of ensembles and sections that it has no more.
+    Audits and figures of ensembles and sections that it has no more. Points that it does not scan are named, and stay.
 
     Args:
         directory: the directory.
@@ -177,6 +180,15 @@ def tidy(directory: Directory, shards: Iterable[str | Path]) -> None:
     points = {path.parent for path in present} - set((directory.folder / "fits").glob("*"))
     for path in {path for point in points for path in point.glob("*.h5")} - present:
         path.unlink()  # of a scan with other shards
+    removed = sorted(
+        path.name for path in set((directory.folder / "scan").glob("*")) - points if any(path.glob("*.h5"))
+    )
+    if removed:
+        some = ", ".join(removed[:5]) + (f" and {len(removed) - 5} more" if removed[5:] else "")
+        sys.stderr.write(
+            f"toymill: {directory.folder / 'scan'} has points that the study does not scan: {some}. Their files are used if "
+            "it scans them again. Remove these folders if it will not.\n"
+        )
     for path in sorted((directory.folder / "fits").glob("*/*.h5")):
         if path not in present and range_of(path) is not None:
             _set_aside(path)
@@ -214,10 +226,17 @@ def _remove_stale(directory: Directory) -> None:
     """Remove audits and figures of ensembles and sections that a study has no more."""
     study, folder = directory.study, directory.folder
     kept = {f"{kind}_{name}" for kind in _FIGURES for name in study.ensembles}
-    figures = [path for kind in _FIGURES for path in folder.glob(f"plots/{kind}_*.svg") if path.stem not in kept]
-    sections = [folder / f"plots/{name}.svg" for name in SECTIONS if not getattr(study, name)]
+    kept |= {"coverage", *(name for name in SECTIONS if getattr(study, name))}
+    endings = study.figures.endings
+    figures = [
+        path
+        for name in (*(f"{kind}_*" for kind in _FIGURES), *_ALONE)
+        for path in folder.glob(f"plots/{name}.*")
+        if path.suffix[1:] in FORMATS and (path.stem not in kept or path.suffix[1:] not in endings)
+    ]
     audits = [path for path in folder.glob("audit/*.json") if path.stem not in study.ensembles]
-    for path in (*figures, *sections, *audits):
+    audits += [] if study.scan else [*folder.glob("audit/scan/*.json")]
+    for path in (*figures, *audits):
         path.unlink(missing_ok=True)
     designs = [] if needs(study) else [folder / "design.json"]
     designs += [] if rounds(study) else [*folder.glob("rounds/*.json")]

@@ -105,7 +105,7 @@ class Watcher:
             finished=finished,
             rate=rate,
             left=(toys - done) / rate if rate else None,
-            audits=len(list(self.folder.glob("audit/*.json"))),
+            audits=len(list(self.folder.glob("audit/**/*.json"))),
             stages=list(self._stages()),
         )
 

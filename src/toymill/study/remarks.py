@@ -28,7 +28,7 @@ def remarks_on(folder: Path) -> list[str]:
     summary = read_summary(folder / "summary.json")
     if not isinstance(summary, Summary):
         return []
-    found = list(remarks(summary, read_audits(sorted(folder.glob("audit/*.json")))))
+    found = list(remarks(summary, read_audits(sorted(folder.glob("audit/**/*.json")))))
     more = [f"{len(found) - MOST} more: toymill show {folder}"] if len(found) > MOST else []
     return [*found[:MOST], *more]
 

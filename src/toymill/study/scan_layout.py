@@ -27,6 +27,12 @@ def scan_files(study: Study, grid: Grid, folder: str | Path) -> dict[str, list[s
     }
 
 
+def audited_points(grid: Grid) -> list[Point]:
+    """The points of which toys are fitted again with iminuit: the first, the middle one and the last."""
+    count = len(grid.points)
+    return [grid.points[k] for k in sorted({0, count // 2, count - 1})]
+
+
 def by_point(paths: Iterable[str | Path]) -> dict[str, list[Path]]:
     """The files of each point, by the name of their folder."""
     found: dict[str, list[Path]] = {}

@@ -39,11 +39,11 @@
   const above = (n) => 1 + Math.sqrt(n + 0.75);
 
   const layout = (x, y, more) => ({
-    margin: { l: 62, r: 14, t: 8, b: 46 },
+    margin: { l: 62, r: 14, t: 30, b: 46 },
     font: { family: "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif", size: 13, color: ink },
     xaxis: { title: { text: x }, zeroline: false, linecolor: ink, ticks: "outside", mirror: true, ...more.xaxis },
     yaxis: { title: { text: y }, zeroline: false, linecolor: ink, ticks: "outside", mirror: true, ...more.yaxis },
-    legend: { x: 0.99, xanchor: "right", y: 0.99, bgcolor: "rgba(255,255,255,0.7)" },
+    legend: { orientation: "h", x: 1, xanchor: "right", y: 1.01, yanchor: "bottom", bgcolor: "rgba(255,255,255,0)" },
     showlegend: true,
     bargap: 0,
     hovermode: more.hovermode || "closest",
@@ -82,7 +82,7 @@
     const marked = list.mark && list.mark.figure === "t" ? list.mark.bin : null;
     const top = Math.log10(Math.max(1, ...now.counts, ...(now.asymptotic || [])) * 4);
     Plotly.react("t", histogram(now.edges, now.counts, now.asymptotic, "all certified toys", "asymptotic", marked),
-      layout(`t at ${mu()} = ${number(now.poi)}`, "toys", { yaxis: { type: "log", range: [Math.log10(0.5), top], dtick: 1 }, hovermode: "x" }), config);
+      layout(`t at ${mu()} = ${number(now.poi)}`, "toys", { xaxis: { range: [now.edges[0], now.edges.at(-1)] }, yaxis: { type: "log", range: [Math.log10(0.5), top], dtick: 1 }, hovermode: "x" }), config);
     const out = now.underflow + now.overflow;
     element("t-caption").textContent = `${many(ensemble().certified, "certified toy")}, ${out ? many(out, "toy") + " outside of the figure" : "none outside of the figure"}. ${now.sentence} Click a bin to list toys in it.`;
   };
@@ -105,7 +105,7 @@
     const marked = list.mark && list.mark.figure === "pull" ? list.mark.bin : null;
     const name = content.parameters[state.parameter];
     Plotly.react("pull", histogram(content.pullEdges, found.counts, content.normal.map((p) => p * total), found.all ? "all certified toys" : "toys of this page", "unit normal", marked),
-      layout(`pull of ${plain(name)}`, "toys", { yaxis: { rangemode: "tozero" }, hovermode: "x" }), config);
+      layout(`pull of ${plain(name)}`, "toys", { xaxis: { range: [content.pullEdges[0], content.pullEdges.at(-1)] }, yaxis: { rangemode: "tozero" }, hovermode: "x" }), config);
     const [mean, meanError, width, widthError, share] = item.pullStatistics[state.parameter];
     const bound = share ? `; ${number(100 * share, 3)} % of all toys are at a bound and have no pull` : "";
     element("pull-caption").textContent = total
@@ -124,7 +124,7 @@
     const every = Array.from(item.index.keys()).filter(usable);
     const traces = [];
     if (item.sample) traces.push(points(every.filter((i) => i < item.sample), { name: "toys of this page", marker: { color: blue, size: 4, opacity: 0.5 } }));
-    traces.push(points(every.filter((i) => i >= item.sample), { name: "further toys of large t", marker: { color: red, size: 7, symbol: "x-thin-open" } }));
+    traces.push(points(every.filter((i) => i >= item.sample), { name: item.sample ? "further toys of large t" : "toys of large t", marker: { color: red, size: 7, symbol: "x-thin-open" } }));
     if (list.rows.length) traces.push(points(list.rows.filter(usable), { name: "listed toys", marker: { color: "rgba(0,0,0,0)", size: 9, line: { color: orange, width: 2 } } }));
     const truth = [item.truths[state.x], item.truths[state.y]];
     if (truth.every((value) => value !== null)) traces.push({ type: "scatter", mode: "markers", x: [truth[0]], y: [truth[1]], name: "truth", marker: { color: ink, size: 12, symbol: "cross-thin-open", line: { width: 2 } }, hoverinfo: "skip" });
@@ -165,7 +165,7 @@
       return line;
     }));
     element("command").textContent = state.toy === null ? "" : `${content.replay} ${item.name}/${item.index[state.toy]}`;
-    element("copy").hidden = element("replay-note").hidden = state.toy === null;
+    element("command").parentElement.hidden = element("replay-note").hidden = state.toy === null;
   };
 
   const show = (title, note, rows, mark = null) => {
@@ -198,7 +198,8 @@
     const rows = inBin(ofT ? item.t[state.test] : item.pulls[state.parameter], edges, bin);
     const all = ofT ? test().counts[bin] : pullCounts().all ? pullCounts().counts[bin] : null;
     const what = ofT ? `t at ${short(content.poi)} = ${number(test().poi)}` : `pull of ${short(content.parameters[state.parameter])}`;
-    const of = all === null ? `${many(rows.length, "toy")} of this page.` : `${many(rows.length, "toy")} of this page, of ${many(all, "toy")} in the bin.`;
+    const others = all === null || all <= rows.length ? "" : item.keep === "summary" ? " The study does not keep the others." : " The others are not on this page.";
+    const of = `${many(rows.length, "toy")} of this page${all === null ? "" : `, of ${many(all, "toy")} in the bin`}.${others}`;
     show(`Toys with ${what} from ${number(edges[bin])} to ${number(edges[bin + 1])}`, of, ofT ? byT(rows) : rows, { figure, bin });
   };
 
@@ -209,20 +210,20 @@
   const chooseEnsemble = () => {
     const item = ensemble();
     state.test = Math.min(state.test, item.tests.length - 1);
-    options(element("test"), item.tests.map((one) => `${short(content.poi)} = ${number(one.poi)}`), state.test);
+    options(element("test"), item.tests.map((one) => number(one.poi)), state.test);
     element("failed").hidden = !item.failed;
     element("failed").textContent = `failed toys (${item.failed.toLocaleString("en")})`;
     const some = content.parameters.length < content.free
       ? `${content.parameters.length} of ${content.free} parameters: ${short(content.poi)}, and those whose estimates are most correlated with its.` : `All ${content.free} free parameters.`;
     const further = item.index.length - item.sample;
-    const kept = item.keep === "all" ? `Single toys: the first ${item.sample.toLocaleString("en")}${further ? `, and ${further} more of large t or failed` : ""}, of ${item.toys.toLocaleString("en")}.`
+    const kept = item.keep === "all" ? `Single toys: ${item.sample === item.toys ? "all" : `the first ${item.sample.toLocaleString("en")}${further ? `, and ${further} more of large t or failed` : ""}, of`} ${item.toys.toLocaleString("en")}.`
       : item.keep === "poi" ? `The study says keep: poi. Single toys have the estimate of ${short(content.poi)} alone: the first ${item.sample.toLocaleString("en")} of ${item.toys.toLocaleString("en")}.`
       : `The study says keep: summary. Single toys are not stored, save ${many(item.index.length, "toy")} of large t or failed; histograms and correlations are of all ${item.toys.toLocaleString("en")}.`;
     element("about").textContent = `${some} ${kept}`;
   };
 
   const names = content.parameters.map((name, i) => short(name) + (name === content.poi ? " (of interest)" : ""));
-  options(element("ensemble"), content.ensembles.map((item) => `${item.name} (${short(content.poi)} = ${number(item.truth)})`), 0);
+  options(element("ensemble"), content.ensembles.map((item) => `${item.name}, at ${number(item.truth)}`), 0);
   for (const key of ["parameter", "x", "y"]) options(element(key), names, state[key]);
   for (const key of ["ensemble", "test", "parameter", "x", "y"]) {
     element(key).addEventListener("change", (event) => {
@@ -243,13 +244,56 @@
     if (navigator.clipboard) navigator.clipboard.writeText(element("command").textContent).catch(() => {});
   });
 
+  // The observed CLs against the tested value, with the bands of expected limits.
+  const drawLimit = () => {
+    const found = content.limit;
+    const name = { CLs: "CLs", CLsb: "CLs+b" }[found.method];
+    const seen = found.points.filter((point) => point[1] > 0);
+    const column = (k) => seen.map((point) => point[k]);
+    const traces = [{
+      type: "scatter", mode: "markers", name: `observed ${name}`, x: column(0), y: column(1), customdata: column(0), marker: { color: ink, size: 7 },
+      error_y: { type: "data", symmetric: false, array: seen.map((point) => point[3] - point[1]), arrayminus: seen.map((point) => point[1] - point[2]), color: ink, thickness: 1, width: 0 },
+      hovertemplate: "%{customdata}<extra></extra>",
+    }];
+    const expected = (sigma) => found.expected[sigma] ?? null;
+    const band = (low, high, color) => expected(low) !== null && expected(high) !== null ? [{ type: "rect", xref: "x", yref: "paper", x0: expected(low), x1: expected(high), y0: 0, y1: 1, fillcolor: color, line: { width: 0 }, layer: "below" }] : [];
+    const line = (x, dash, color) => x === null ? [] : [{ type: "line", xref: "x", yref: "paper", x0: x, x1: x, y0: 0, y1: 1, line: { color, width: 1.5, dash } }];
+    const level = 1 - found.level;
+    const every = found.points.map((point) => point[0]);
+    const low = Math.min(level, ...column(1)) / 2;
+    const ends = [Math.min(...every), Math.max(...every)], room = 0.03 * (ends[1] - ends[0] || 1);
+    element("limit-figure").hidden = false;
+    element("limit-title").textContent = `Upper limit at ${number(100 * found.level)} %`;
+    const drawn = layout(`tested ${mu()}`, name, { xaxis: { range: [ends[0] - room, ends[1] + room] }, yaxis: { type: "log", range: [Math.log10(Math.max(low, 1e-5)), Math.log10(1.5)], dtick: 1 } });
+    drawn.shapes = [
+      ...band("-2", "2", "#fff1b8"), ...band("-1", "1", "#c9e8c0"), ...line(expected("0"), "dash", ink), ...line(found.observed, "solid", blue),
+      { type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: level, y1: level, line: { color: red, width: 1.5 } },
+    ];
+    Plotly.react("limit", traces, drawn, config);
+    const hidden = found.points.length - seen.length;
+    element("limit-caption").textContent = `${found.sentence} Blue: the observed limit. Dashed, green and yellow: the median expected limit, and where it lies at ±1 σ and ±2 σ. Red: ${number(level)}.${hidden ? ` ${many(hidden, "tested value")} without an observed value, or with 0, ${hidden === 1 ? "is" : "are"} not drawn.` : ""} Click a tested value to choose the toys that were thrown there.`;
+    element("limit").on("plotly_click", (event) => {
+      const poi = event.points[0].customdata;
+      const near = (value) => Math.abs(value - poi) <= 1e-9 * Math.max(1, Math.abs(poi));
+      const at = content.ensembles.findIndex((item) => near(item.truth));
+      state.ensemble = at >= 0 ? at : Math.max(0, content.ensembles.findIndex((item) => item.tests.some((one) => near(one.poi))));
+      state.test = Math.max(0, ensemble().tests.findIndex((one) => near(one.poi)));
+      element("ensemble").value = state.ensemble;
+      chooseEnsemble();
+      listLargest();
+    });
+  };
+
   state.test = ensemble().atTruth;
   chooseEnsemble();
   listLargest();
+  if (content.limit) drawLimit();
   for (const figure of ["t", "pull"]) {
     element(figure).on("plotly_click", (event) => {
-      const point = event.points.find((one) => one.data.type === "bar");
-      if (point) listBin(figure, point.pointNumber);
+      const edges = figure === "t" ? test().edges : content.pullEdges;
+      const box = element(figure).querySelector(".nsewdrag").getBoundingClientRect();
+      const x = edges[0] + ((event.event.clientX - box.left) / box.width) * (edges.at(-1) - edges[0]);
+      listBin(figure, Math.max(0, Math.min(edges.length - 2, edges.findIndex((edge) => edge > x) - 1)));
     });
   }
   const listPoints = (points) => {
