@@ -43,6 +43,7 @@ def design():
         study="s",
         nuisances="nominal",
         interval=None,
+        region=None,
         limit=DesignedLimit(values=[1.0, 2.0], asymptotic=None, why_no_asymptotic="none", rounds=[]),
         ensembles={
             "background": ensemble(0.0, [0.0, 1.0, 2.0], 1000),

@@ -356,7 +356,7 @@ def test_a_design_of_other_sections_is_refused(root):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, "needs at least one, or one of the sections limit, interval, discovery"),
+        ({}, "needs at least one, or one of the sections limit, interval, region, discovery"),
         ({"limit": {"lvel": 0.9}}, "limit.lvel: unknown key. Did you mean 'level'"),
         ({"limit": {"values": [1.0, 0.5]}}, "limit.values: they do not ascend"),
         ({"limit": {"level": 0.3}}, "limit.level: input should be greater than 0.5; got 0.3"),

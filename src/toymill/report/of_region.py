@@ -51,6 +51,9 @@ def _panel(axes: Axes, found: RegionAnswer, level: str) -> None:
     axes.plot(*found.best, "+", ms=12, color="black", label="best fit")
     axes.set_xlabel(plain(found.parameters[0]))
     axes.set_ylabel(plain(found.parameters[1]))
+    margin = 0.06 * np.ptp(points, axis=0)
+    axes.set_xlim(points[:, 0].min() - margin[0], points[:, 0].max() + margin[0])
+    axes.set_ylim(points[:, 1].min() - margin[1], points[:, 1].max() + margin[1])
     axes.set_title(f"{100 * float(level):.4g} %", fontsize=12)
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.06), ncols=3)
 
