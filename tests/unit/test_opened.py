@@ -135,7 +135,7 @@ def test_a_wrong_path(folder, tmp_path):
             toymill.open_results(path)
         return str(error.value)
 
-    assert told(folder.parent / "smal").endswith("as results/<study>. Did you mean 'small'?")
+    assert told(folder.parent / "smalls").endswith("as results/<study>. Did you mean 'small'?")
     assert told(folder.parent).endswith("Studies in it: small.")
     assert told(folder / "summary.json").endswith(
         f"is a file; expected the folder of a study, as results/<study>. Open {folder}."

@@ -83,16 +83,14 @@ rule explore:
         files_of(f"{RESULTS}/fits"),
         "<results>/config.yaml",
         "<results>/model.json",
-        "<results>/summary.json",
         "<results>/summary.h5",
+        summary="<results>/summary.json",
     output:
         ensure("<results>/explore.html", non_empty=True),
     log:
         "<logs>/explore.log",
     conda:
         "../../envs/toymill.yaml"
-    params:
-        folder=RESULTS,
     script:
         "../../scripts/explore.py"
 
