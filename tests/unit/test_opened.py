@@ -150,6 +150,14 @@ def copied(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "small")
 
 
+def test_files_that_others_have_replaced_are_passed_over(copied):
+    """While a run goes on, those of fewer toys lie beside those of more."""
+    right = toymill.open_results(copied)["one"].t()
+    (copied / "fits/one/000000000-000000099.h5").write_bytes(b"replaced")
+    (copied / "fits/one/000000256-000000299.h5").write_bytes(b"replaced")
+    assert toymill.open_results(copied)["one"].t().equals(right)
+
+
 def test_damage_is_named(copied):
     shard = copied / "fits/one/000000256-000000399.h5"
     results = toymill.open_results(copied)

@@ -362,22 +362,29 @@ class OpenedEnsemble:
                 yield path, shard, inside
 
     def _shards(self, folder: Path | None = None) -> dict[Path, range]:
-        """The files of a folder that have the ensemble's toys, ascending; raises ToymillError where toys are missing."""
+        """The files of a folder that have the ensemble's toys, ascending; raises ToymillError where toys are missing.
+
+        Until a run ends, the folder also has files that others have taken the place of, as when toys were added in rounds.
+        """
         folder = folder or self.folder / "fits" / self.name
         named = [(path, _SHARD.fullmatch(path.name)) for path in sorted(folder.glob("*.h5"))]
         shards = {path: range(int(match[1]), int(match[2]) + 1) for path, match in named if match}
-        expected = 0
-        for shard in shards.values():
-            if shard.start != expected:
-                break
-            expected = shard.stop
-        if expected != self.summary.toys:
+        last: dict[int, Path] = {}  # of a chain of files from toy 0, by where it ends
+        for path, shard in shards.items():
+            if shard.start == 0 or shard.start in last:
+                last[shard.stop] = path
+        if self.summary.toys not in last:
+            expected = max(last, default=0)
             msg = (
                 f"{folder} has not the shards of the {self.summary.toys} toys of {self.folder / 'summary.json'}: what "
                 f"follows toy {expected - 1} is missing, or is too much. Run the workflow again: what is there is used."
             )
             raise ToymillError(msg)
-        return shards
+        chain, end = [], self.summary.toys
+        while end:
+            chain.append(last[end])
+            end = shards[last[end]].start
+        return {path: shards[path] for path in reversed(chain)}
 
 
 def frame_of(rows: Mapping[Any, Record], index: str | tuple[str, str], *, without: Sequence[str] = ()) -> pd.DataFrame:
