@@ -58,8 +58,8 @@ with reported([]):
 TIMED = ("provenance.json", "report.html")
 """Files that tell when they were made."""
 
-WHOLE = ("audit", "plots")
-"""Folders that only a whole study has, not one as far as its summary."""
+WHOLE = ("audit", "plots", "explore.html")
+"""Folders and files that only a whole study has, not one as far as its summary."""
 
 
 class Ground:
