@@ -132,3 +132,12 @@ def test_a_fit_of_the_observed_data_that_is_not_certified_is_refused():
     one = Estimate(value=1.0, error=None)
     with pytest.raises(toymill.ToymillError, match="not certified: whether channels agree cannot be judged"):
         channel_compatibility("mu", float("nan"), np.ones(3), one, {"a": one, "b": one})
+
+
+def test_failed_fits_are_told():
+    """Of 50 certified toys 1 lies beyond; 30 that failed could all do so, or none."""
+    one = Estimate(value=1.0, error=0.1)
+    toys = np.concatenate([np.zeros(49), [9.0], np.full(30, np.nan)])
+    found = channel_compatibility("mu", 4.0, toys, one, {"a": one, "b": one})
+    assert (found.p_value.value, found.p_value.failed) == (0.02, 30)
+    assert found.sentence.endswith("30 of 80 toys have a fit that is not certified: with them it is 0.0125 to 0.388.")

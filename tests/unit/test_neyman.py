@@ -12,7 +12,7 @@ from toymill.inference.acceptance import acceptance, decide
 from toymill.inference.berger_boos import berger_boos
 from toymill.inference.interval_coverage import coverage_of_halves, coverage_verdict, coverage_within
 from toymill.inference.interval_verdicts import AsymptoticInterval, end_verdict
-from toymill.inference.neyman import neyman_intervals, root_of
+from toymill.inference.neyman import _Curve, neyman_intervals, root_of
 from toymill.inference.neyman_records import End
 from toymill.inference.p_values import counted
 from toymill.inference.regions import neyman_regions
@@ -455,6 +455,17 @@ def test_the_interval_of_the_largest_p_value_holds_it():
     assert np.mean([item.low <= p <= item.high for item in found]) >= 0.6827
     assert np.mean([item.value > p for item in found]) > 0.95
     assert np.mean([item.surely_low <= p <= item.surely_high for item in found]) > 0.99
+
+
+def test_failed_toys_at_any_point_of_a_set_count():
+    """At the fit 60 of 1,000 toys lie beyond; at another point 54 of 980, and 20 failed: if beyond, p is 74 of 1,000."""
+    fit = np.repeat([0.0, 2.0], [940, 60])
+    other = np.concatenate([np.repeat([0.0, 2.0], [926, 54]), np.full(20, np.nan)])
+    observed = np.ones(2)
+    found = neyman_intervals([0.0, 1.0], [fit, fit], observed, levels=[0.9], over_set=[[other]] * 2, beta=0.001)
+    curve = _Curve.of(found.points, 0.9, (-np.inf, np.inf))
+    np.testing.assert_allclose(curve.failed[:, 0], [0.061, 0.075], rtol=1e-12)
+    assert all(not item.coverage for item in found.points)
 
 
 def test_the_largest_p_value_keeps_its_interval():

@@ -1,7 +1,10 @@
 """Profile intervals in a study: their coverage is that of t at the truth, every toy is counted, ends are those of the engine."""
 
+import json
+
 import numpy as np
 import pytest
+from builders import normsys, workspace
 
 import toymill
 from toymill.config.dependencies import intervals_digest
@@ -127,6 +130,18 @@ def test_only_the_fitted_model_has_the_parameter(root, tmp_path):
     about = summary.profile_intervals["bias"]
     assert (about.truth, about.levels["0.95"].coverage, about.levels["0.95"].length.toys) == (None, None, 20)
     assert np.isnan(read_ends(files[0], key_of(study))["bias"].t).all()
+
+
+def test_a_drawn_parameter_has_no_coverage(root, tmp_path):
+    """Hybrid toys draw it from its constraint, each anew: there is no truth that its interval could hold."""
+    one = {"truth": {"mu": 1.0}, "toys": 20, "profile_intervals": ["mu", "b"], "throw": "hybrid"}
+    path = tmp_path / "ws.json"
+    path.write_text(json.dumps(workspace({"SR": {"s": ([40.0], []), "b": ([100.0], [normsys("b")])}})))
+    found, _ = summarized(stated(root, model=str(path), ensembles={"one": one}, shard=20), tmp_path)
+    drawn, level = found.profile_intervals["b"], "0.95"
+    assert (drawn.truth, drawn.levels[level].coverage) == (None, None)
+    assert drawn.levels[level].length.toys == 20
+    assert found.profile_intervals["mu"].levels[level].coverage is not None
 
 
 def key_of(study):

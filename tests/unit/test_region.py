@@ -1,18 +1,22 @@
 """A joint confidence region of two parameters, from its section to the summary."""
 
+import json
+
 import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
 from asked import finish, stated
+from builders import normsys, workspace
 
+import toymill
 from toymill.config.sections import needs
 from toymill.config.study import read_study
 from toymill.errors import ToymillError
 from toymill.report.draw import draw
 from toymill.report.tables import tables
 from toymill.study.design import design_study
-from toymill.study.model import checked_model
+from toymill.study.model import checked_model, most_correlated
 from toymill.study.region_points import FAR
 
 COUNTS = {"kind": "onoff", "tau": 2.0, "observed": [12, 10]}
@@ -88,3 +92,17 @@ def least_t(b):
 def test_a_region_that_cannot_be_is_refused(root, changes, message):
     with pytest.raises(ToymillError, match=message):
         checked_model(stated(root, region=changes))
+
+
+def test_the_most_correlated_parameter_is_known_at_a_bound(tmp_path):
+    """A deficit holds mu at 0, where its covariance with others is 0; the background still tells most of mu."""
+    small = normsys("a_luminosity", 1.015, 0.985)
+    samples = {"s": ([10.0], [small]), "b": ([100.0], [small, normsys("background", 1.3, 0.7)])}
+    spec = workspace({"SR": samples})
+    spec["observations"][0]["data"] = [60.0]
+    path = tmp_path / "deficit.json"
+    path.write_text(json.dumps(spec))
+    model = toymill.read_workspace(path)
+    assert model.parameters.names.index("a_luminosity") < model.parameters.names.index("background")
+    assert toymill.fit(model, model.observed).parameter("mu")[0] == 0.0
+    assert most_correlated(model, "region") == "background"

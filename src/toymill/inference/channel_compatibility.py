@@ -84,9 +84,15 @@ def channel_compatibility(
     degrees = len(channels) - 1
     p_value, asymptotic = tail(toys, observed, tolerance), float(scipy.stats.chi2.sf(observed, degrees))
     value = "undefined" if p_value.value is None else f"{p_value.value:.3g}"
+    failed = ""
+    if p_value.failed:
+        failed = (
+            f" {p_value.failed} of {p_value.toys + p_value.failed} toys have a fit that is not certified: with them it is "
+            f"{p_value.if_failed_below:.3g} to {p_value.if_failed_beyond:.3g}."
+        )
     sentence = (
         f"That {len(channels)} channels agree on {poi} has a p-value of {value} ({p_value.low:.3g} to {p_value.high:.3g}) "
-        f"by toys, and {asymptotic:.3g} by χ² with {degrees} degree{'s' if degrees > 1 else ''} of freedom."
+        f"by toys, and {asymptotic:.3g} by χ² with {degrees} degree{'s' if degrees > 1 else ''} of freedom.{failed}"
     )
     return ChannelCompatibility(
         observed=observed,

@@ -170,9 +170,10 @@ class Distribution:
         return ordered
 
     def width(self, probability: float) -> float:
-        """Width of the cell that holds a quantile: the most that binning may move it; 0 where values are known."""
-        cell = int(np.searchsorted(self._upto, np.floor(probability * (self.size - 1)), side="right"))
-        return float(self.high[cell] - self.low[cell])
+        """Width of the wider of the cells about a quantile: the most that binning may move it; 0 where values are known."""
+        at = probability * (self.size - 1)
+        cells = np.searchsorted(self._upto, [np.floor(at), np.ceil(at)], side="right")
+        return float(np.max(self.high[cells] - self.low[cells]))
 
     def histogram(self, edges: Float[np.ndarray, " edge"]) -> Int[np.ndarray, " bin"]:
         """Counts between edges, and below the first and above the last: (len(edges) + 1,)."""

@@ -17,7 +17,7 @@ from toymill.inference.berger_boos import berger_boos
 from toymill.inference.crossing import EMPTY
 from toymill.inference.interval_coverage import coverage_of_halves, coverage_within
 from toymill.inference.neyman_records import ConfidenceInterval, End, NeymanIntervals, Region, TestedValue
-from toymill.inference.p_values import tail
+from toymill.inference.p_values import PValue, tail
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -120,7 +120,7 @@ def _tested(
         test=test,
         over_set=further,
         largest=largest,
-        coverage=coverage_of_halves(toys, list(by_level), tolerance),
+        coverage={} if over_set else coverage_of_halves(toys, list(by_level), tolerance),
         asymptotic_coverage=coverage_within(toys, by_level, tolerance),
     )
 
@@ -176,8 +176,10 @@ class _Curve:
             (of.surely_low, of.surely_high) if of else three_sigma(item)
             for of, item in zip(of_set, values, strict=True)
         ]
-        everything = np.array([item.toys + item.failed for item in values])
-        lost = np.array([item.failed for item in values])
+        every_p = [
+            [item.test.p_value, *item.over_set] if item.over_set else [by]
+            for item, by in zip(known, values, strict=True)
+        ]
         return cls(
             x=np.array([item.poi for item in known]),
             places=np.array(places, dtype=int),
@@ -187,12 +189,25 @@ class _Curve:
             variance=shown * (1 - p) / size,
             one_sigma=np.maximum(np.array(one).reshape(-1, 2).T, EMPTY / size),
             three_sigma=np.maximum(np.array(three).reshape(-1, 2).T, EMPTY / size),
-            failed=np.minimum(np.stack([counted, counted + lost]) / everything + beta, 1.0),
+            failed=np.minimum(
+                np.maximum(np.array([_if_failed(several) for several in every_p]).reshape(-1, 2).T, EMPTY / size)
+                + beta,
+                1.0,
+            ),
             filled=np.array([item.beyond > 0 for item in values]),
             discrete=np.array([(item.test.ties or 0.0) > _TIES for item in known]),
             alpha=1 - level,
             bounds=bounds,
         )
+
+
+def _if_failed(several: Sequence[PValue | None]) -> list[float]:
+    """The largest of some p-values if failed toys lie below t of the data, and if beyond; without certified toys 0 and 1."""
+    known = [item for item in several if item is not None]
+    return [
+        max(0.0 if item.if_failed_below is None else item.if_failed_below for item in known),
+        max(1.0 if item.if_failed_beyond is None else item.if_failed_beyond for item in known),
+    ]
 
 
 def _interval(tested: Sequence[TestedValue], level: float, bounds: tuple[float, float]) -> ConfidenceInterval:

@@ -78,7 +78,7 @@ def _discovery(stored: Stored, reach: float) -> DiscoveryAnswer:
         for first, (free, *tests) in stored.fits(name):
             background = next(fits for fits in tests if held_at(fits) == 0.0)
             statistic.append(q_0(free, background))
-            nll = max(nll, float(np.nanmax(np.abs(free.nll), initial=0.0)))
+            nll = max(nll, float(np.max(np.abs(free.nll[free.ok]), initial=0.0)))
             densities += [
                 np.stack([np.asarray(stored.model.logpdf(truth, data)) for truth in truths])
                 for data in stored.lots(name, first, len(free.nll))

@@ -69,7 +69,7 @@ def compatibility(stored: Stored) -> ChannelCompatibility:
         index = first + np.arange(len(free.nll))
         data = stored.toys(BEST_FIT, first, len(index))
         toys.append(ratio(free, fit_by_channel(stored.model, split, free, data, index, tolerance)))
-        nll = max(nll, float(np.nanmax(np.abs(free.nll), initial=0.0)))
+        nll = max(nll, float(np.max(np.abs(free.nll[free.ok]), initial=0.0)))
     return channel_compatibility(
         stored.poi,
         float(ratio(common, each)[0]),

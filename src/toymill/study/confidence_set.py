@@ -14,7 +14,7 @@ from toymill.fitting.fit import fit
 from toymill.fitting.results import Fits
 from toymill.fitting.status import Status
 from toymill.models.base import Model
-from toymill.study.model import poi_of
+from toymill.study.model import most_correlated, poi_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -30,14 +30,10 @@ def parameters_of_set(settings: BergerBoosConfig, model: Model) -> list[str]:
     """
     if settings.parameters is not None:
         return list(settings.parameters)
-    others = [i for i in np.flatnonzero(~model.parameters.fixed).tolist() if i != model.poi_index]
-    if not others:
+    if np.count_nonzero(~model.parameters.fixed) < 2:
         msg = "interval.berger_boos: the model has no nuisance parameter. Leave it out."
         raise ToymillError(msg)
-    covariance = _fitted(model, {}, 1, covariance=True).covariance
-    assert covariance is not None
-    column = covariance[0][others, model.poi_index] ** 2 / np.diagonal(covariance[0])[others]
-    return [model.parameters.names[others[int(np.argmax(column))]]]
+    return [most_correlated(model, "interval.berger_boos")]
 
 
 def points_of_set(
@@ -73,13 +69,20 @@ def points_of_set(
 def _end(
     model: Model, held: dict[str, np.ndarray], centre: Fits, name: str, quantile: float, *, upwards: bool
 ) -> Float[np.ndarray, " test"]:
-    """Where the set ends along a parameter, one way, at each tested value; its bound where that is inside."""
+    """Where the set ends along a parameter, one way, at each tested value; its bound where that is inside.
+
+    Raises:
+        ToymillError: a fit about the end that is not certified, or no end.
+    """
     best, bound = centre.parameter(name), float(model.parameters.bounds[model.parameters.index(name), int(upwards)])
     room = np.abs(bound - best)
 
+    def at(distance: Float[np.ndarray, " test"]) -> np.ndarray:
+        value: np.ndarray = np.where(distance >= room, bound, best + (distance if upwards else -distance))
+        return value
+
     def inside(distance: Float[np.ndarray, " test"]) -> np.ndarray:
-        value = np.where(distance >= room, bound, best + (distance if upwards else -distance))
-        fits = fit(model, _data(model, len(best)), {**held, name: value}, covariance=False)
+        fits = fit(model, _data(model, len(best)), {**held, name: at(distance)}, covariance=False)
         result: np.ndarray = fits.ok & (2 * (fits.nll - centre.nll) <= quantile)
         return result
 
@@ -90,13 +93,15 @@ def _end(
             break
         low, high = np.where(further, high, low), np.where(further, np.minimum(2 * high, room), high)
     whole = inside(high)
+    if (whole & (high < room)).any():
+        msg = f"interval.berger_boos: the data do not limit {name}, whose confidence set has no end. Name other parameters."
+        raise ToymillError(msg)
     for _ in range(_HALVINGS):
         half = (low + high) / 2
         within = inside(half)
         low, high = np.where(within, half, low), np.where(within, high, half)
-    distance = np.where(whole, room, low)
-    found: np.ndarray = np.where(distance >= room, bound, best + (distance if upwards else -distance))
-    return found
+    _fitted(model, {**held, name: at(high)}, len(best))  # else the set would end where fits do
+    return at(np.where(whole, room, low))
 
 
 def _data(model: Model, count: int) -> Float[np.ndarray, "test datum"]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from toymill.config.study import Study
 from toymill.errors import ToymillError
+from toymill.inference.p_values import PValue
+from toymill.results.answers import Answers
 from toymill.results.audit import Audit
 from toymill.results.summary import ComparisonSummary, Summary
 
@@ -32,11 +34,26 @@ def refusals(study: Study, summary: Summary | ComparisonSummary, audits: Mapping
         if scan and point.failed > study.fit.max_failed * (scan.toys + scan.signal_toys)
     ]
     refused += [
+        f"{what}: {item.failed} of {item.toys + item.failed} toys are not certified; fit.max_failed allows "
+        f"{study.fit.max_failed:g} of them"
+        for what, item in _made_for_answers(summary.answers)
+        if item.failed > study.fit.max_failed * (item.toys + item.failed)
+    ]
+    refused += [
         f"ensemble {name!r}: {audit.sentence}; fit.max_failed allows {study.fit.max_failed:g} of the audited toys"
         for name, audit in audits.items()
         if audit.summary.missed > study.fit.max_failed * audit.summary.toys
     ]
     return refused
+
+
+def _made_for_answers(answers: Answers | None) -> Iterator[tuple[str, PValue]]:
+    """The p-values of toys that were fitted again for an answer, each with what it is of."""
+    if answers and answers.goodness_of_fit and answers.goodness_of_fit.channel_compatibility:
+        yield "goodness_of_fit, fits by channel", answers.goodness_of_fit.channel_compatibility.p_value
+    for point in answers.region.toys.points if answers and answers.region else []:
+        if point.test.p_value is not None:
+            yield f"region, fits at {', '.join(f'{value:.4g}' for value in point.at)}", point.test.p_value
 
 
 def refuse_failures(study: Study, summary: Summary | ComparisonSummary, audits: Mapping[str, Audit]) -> None:

@@ -105,7 +105,7 @@ def _of_data(stored: Stored, values: Sequence[float]) -> tuple[Float[np.ndarray,
         if model.observed is None:
             return None, tie_tolerance()
         nll = np.asarray(model.logpdf(model.parameters.init, model.observed))
-        return _of_lep(model, model.observed[None], values)[:, 0], tie_tolerance(nll, 0.0)
+        return _of_lep(model, model.observed[None], values)[:, 0], tie_tolerance(nll)
     if model.observed is None:
         return None, tie_tolerance(0.0, edm)
     free, tests = stored.observed_fits([0.0, *values])

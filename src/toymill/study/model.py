@@ -18,6 +18,7 @@ from toymill.config.study import Study, check_study
 from toymill.errors import ToymillError
 from toymill.fitting.fit import fit
 from toymill.fitting.status import Status
+from toymill.inference.information import cramer_rao, expected_information
 from toymill.models.base import Model
 from toymill.models.other_truth import thrown_from
 from toymill.toys import Source
@@ -43,6 +44,33 @@ def poi_of(model: Model) -> str:
     """The parameter of interest of a checked model."""
     assert model.poi is not None
     return model.poi
+
+
+def most_correlated(model: Model, key: str) -> str:
+    """The free parameter whose estimate is most correlated with that of the parameter of interest.
+
+    By the Cramér-Rao bound at the best fit to the observed data: unlike the covariance of that fit, it knows of parameters
+    that are at a bound.
+
+    Args:
+        model: a checked model with observed data and two free parameters or more.
+        key: what asks, as messages begin.
+
+    Raises:
+        ToymillError: data that cannot be fitted, or do not tell all parameters.
+    """
+    best = observed_point(model, {}, f"{key}: the fit to the observed data with all parameters free")
+    bound = cramer_rao(expected_information(model, best).matrix, model.parameters.fixed)
+    if bound is None:
+        msg = (
+            f"{key}: the data do not tell all parameters, so that the most important one is not known. Name parameters."
+        )
+        raise ToymillError(msg)
+    free = np.flatnonzero(~model.parameters.fixed)
+    names = [model.parameters.names[i] for i in free]
+    column = bound[names.index(poi_of(model))] ** 2 / np.diagonal(bound)
+    column[names.index(poi_of(model))] = -1.0
+    return names[int(np.argmax(column))]
 
 
 class Truth(NamedTuple):

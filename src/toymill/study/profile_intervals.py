@@ -91,9 +91,12 @@ def summarize_intervals(
         read_ends(path, key._replace(digest=digest))
         for path, key in files_and_keys(study, description, ensemble, 0, files)
     ]
-    known = description.ensembles[ensemble].known
+    about = description.ensembles[ensemble]
+    constrained = {item.name for item in description.parameters if item.constraint != "none"}
+    drawn = constrained - {description.poi} if about.throw == "hybrid" else set()
+    truth = {name: value for name, value in about.known.items() if name not in drawn}
     return {
-        name: profile_intervals(_together([part[name] for part in parts]), study.levels, known.get(name))
+        name: profile_intervals(_together([part[name] for part in parts]), study.levels, truth.get(name))
         for name in names
     }
 

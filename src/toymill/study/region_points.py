@@ -13,7 +13,7 @@ from toymill.fitting.fit import fit
 from toymill.fitting.intervals import profile_interval
 from toymill.models.base import Model
 from toymill.results.design import DesignedRegion
-from toymill.study.model import observed_point, poi_of
+from toymill.study.model import most_correlated, observed_point, poi_of
 
 FAR = (1.25, 1.1, 1.0)
 """The grid reaches so many times as far as the asymptotic ends: the first at whose corners the data can be fitted."""
@@ -30,7 +30,10 @@ def designed_region(settings: RegionConfig, model: Model) -> DesignedRegion:
         ToymillError: a model of one free parameter, an end of the asymptotic region that is not found, data that cannot
             be fitted with all parameters free, or at no corners of a grid about the region.
     """
-    names = settings.parameters or [poi_of(model), _most_correlated(model)]
+    if np.count_nonzero(~model.parameters.fixed) < 2:
+        msg = "region: the model has one free parameter, and a region is of two. Ask for an interval."
+        raise ToymillError(msg)
+    names = settings.parameters or [poi_of(model), most_correlated(model, "region")]
     best = observed_point(model, {}, "region: the fit to the observed data with all parameters free")
     places = [float(best[model.parameters.index(name)]) for name in names]
     ranges = settings.ranges or _ranges(model, names, places, max(settings.levels))
@@ -41,19 +44,6 @@ def designed_region(settings: RegionConfig, model: Model) -> DesignedRegion:
 def grid_of(design: DesignedRegion) -> list[dict[str, float]]:
     """The points of the grid, each as values by parameter; the second parameter runs fastest."""
     return [dict(zip(design.parameters, point, strict=True)) for point in product(*design.values)]
-
-
-def _most_correlated(model: Model) -> str:
-    """The free parameter that is most correlated with that of interest, by the fit to the observed data."""
-    others = [i for i in np.flatnonzero(~model.parameters.fixed).tolist() if i != model.poi_index]
-    if not others:
-        msg = "region: the model has one free parameter, and a region is of two. Ask for an interval."
-        raise ToymillError(msg)
-    assert model.observed is not None
-    covariance = fit(model, model.observed).covariance
-    assert covariance is not None
-    column = covariance[0][others, model.poi_index] ** 2 / np.diagonal(covariance[0])[others]
-    return model.parameters.names[others[int(np.argmax(np.nan_to_num(column)))]]
 
 
 def _ranges(model: Model, names: list[str], best: list[float], level: float) -> list[list[float]]:
