@@ -16,12 +16,13 @@ import mplhep
 from matplotlib.axes import Axes
 
 from toymill.errors import ToymillError
-from toymill.models.base import Model
 from toymill.report.drawing import BLUE, ORANGE, plain, poisson_interval
 from toymill.results.files import write_bytes
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+    from toymill.models.base import Model
 
 FORMATS = (".svg", ".pdf", ".png")
 
