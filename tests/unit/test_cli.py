@@ -196,6 +196,24 @@ def test_run_becomes_snakemake(toy_mill, here, root, monkeypatch):
     assert len(became) == 2  # what other options change is checked by the workflow
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["small.yaml", "--configfile", "other.yaml"], "Leave the option out"),
+        (["-n", "small.yaml"], "The study comes first"),
+    ],
+)
+def test_arguments_that_run_refuses(toy_mill, here, words, said):
+    write_study(here)
+    assert said in failed(toy_mill("run", *words))
+
+
+def test_a_name_with_a_line_end_stays_in_its_comment(toy_mill, here):
+    (here / "ws.json").write_text((here / "ws.json").read_text().replace('"name": "off"', '"name": "off\\nfoo: ["'))
+    assert toy_mill("new", "ws.json", "--name", "made")[0] == 0
+    assert [*yaml.safe_load((here / "made.yaml").read_text())][:2] == ["study", "model"]
+
+
 def test_the_exit_code_of_run_is_that_of_snakemake(here):
     path = write_study(here)
     done = subprocess.run(

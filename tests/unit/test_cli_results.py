@@ -3,17 +3,22 @@
 import os
 import shutil
 import time
+from pathlib import Path
 
 import h5py
 import pytest
 from asked import finish, stated
 
 from toymill.cli import main
+from toymill.cli.show import _p_value
+from toymill.config.study import Shard
+from toymill.inference.p_values import counted
 from toymill.results.files import write_record, write_yaml
 from toymill.results.summary import read_summary, write_summary
 from toymill.study import remarks as module
+from toymill.study.layout import latest_design
 from toymill.study.ownership import Directory, release, take
-from toymill.study.progress import Watcher
+from toymill.study.progress import Watcher, without_overlap
 from toymill.study.remarks import remarks, remarks_on
 
 
@@ -186,3 +191,30 @@ def test_remarks_are_of_what_is_to_be_looked_at(results, monkeypatch):
     monkeypatch.setattr(module, "MOST", 1)
     write_summary(results / "summary.json", results / "summary.h5", bad)
     assert remarks_on(results)[1:] == [f"2 more: toymill show {results}"]
+
+
+def test_an_empty_tail_is_shown_as_a_bound():
+    assert _p_value(counted(0, 1000, 0)) == "below 0.0018"
+    assert _p_value(counted(30, 1000, 0)) == "0.03"
+
+
+def test_show_says_that_a_study_is_refused(toy_mill, results):
+    path = results / "summary.json"
+    summary = read_summary(path)
+    summary.ensembles["one"] = summary.ensembles["one"].model_copy(update={"certified": 30})
+    write_summary(path, results / "summary.h5", summary)
+    assert "The study is refused: ensemble 'one': 30 of 60 toys are not certified" in toy_mill("show", results)[1]
+
+
+def test_files_that_overlap_hold_a_toy_once():
+    ranges = {Path(str(k)): Shard("", first, toys) for k, (first, toys) in enumerate([(0, 100), (0, 200), (200, 50)])}
+    assert without_overlap(ranges) == [Path("1"), Path("2")]
+
+
+def test_the_latest_design_is_that_of_the_last_round(tmp_path):
+    assert latest_design(tmp_path) is None
+    (tmp_path / "rounds").mkdir()
+    for age, name in enumerate(("rounds/1.json", "rounds/0.json", "design.json")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (100 - age, 100 - age))
+    assert latest_design(tmp_path) == tmp_path / "rounds/1.json"

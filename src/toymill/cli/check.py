@@ -38,7 +38,8 @@ def show_check(path: Path, *, pilot: bool) -> None:
     asked = [name for name in SECTIONS if getattr(stated, name)]
     about = f", which asks for {', '.join(asked)}" if asked else ""
     out.print(f"study {study.study}{about}: its results are to be in results/{study.study}", style="bold", markup=False)
-    fetched = all(is_file(item) for item in stated.model.inputs) and not (stated.scan and stated.scan.missing)
+    inputs = [item for model in stated.models.values() for item in model.inputs]
+    fetched = all(map(is_file, inputs)) and not (stated.scan and stated.scan.missing)
     if not fetched:
         out.print("The model is downloaded when the study runs: it cannot be checked before.", markup=False)
         show_ensembles(out, study, "")
@@ -68,7 +69,7 @@ def piloted(stated: Study, facts: Facts) -> tuple[Study, Expected]:
     data = len(checked_model(stated).data_names)
     start = time.time() - psutil.Process().create_time()  # as a job has it; the design is one of its own
     study = designed(stated, design_study(stated)) if needs(stated) else stated
-    plan = plan_study(study).model_copy(update={"start_seconds": start})
+    plan = plan_study(study, start_seconds=start)
     return study, expected(study, plan, str(facts.poi), len(facts.parameters), data)
 
 
@@ -107,7 +108,7 @@ def show_expected(out: Console, stated: Study, takes: Expected) -> None:
     out.print(
         f"expected: {takes.jobs} jobs that fit, {toys} of one core with the audits; about "
         f"{duration(takes.seconds(cores))} on the {cores} cores here, and some minutes for answers and figures; "
-        f"{amount(takes.bytes)} of disk",
+        f"{amount(takes.bytes)} of disk for the fits",
         markup=False,
     )
     if rounds(stated):

@@ -17,6 +17,7 @@ from toymill.config.model import WorkspaceConfig, is_file
 from toymill.config.sections import SECTIONS
 from toymill.config.study import Study, check_study, read_study
 from toymill.errors import ToymillError
+from toymill.report.numbers import one_line
 from toymill.results.files import write_text
 
 OFFERED = ("limit", "interval", "discovery", "goodness_of_fit", "impacts")
@@ -93,11 +94,11 @@ def _of_model(model: WorkspaceConfig, facts: Facts) -> Iterator[str]:
     yield "model:"
     for key, value in model.model_dump(mode="json", exclude_defaults=True).items():
         yield f"  {key}: {_flow(value)}"
-    yield f"  # data: {', '.join(facts.main)}; {len(facts.parameters)} parameters"
+    yield f"  # data: {one_line(', '.join(facts.main), 2000)}; {len(facts.parameters)} parameters"
     if facts.poi is not None:
         i = facts.parameters.index(facts.poi)
         low, high = facts.parameters.bounds[i]
-        yield f"  # parameter of interest: {facts.poi}, {facts.parameters.init[i]:g} at first, within [{low:g}, {high:g}]"
+        yield f"  # parameter of interest: {one_line(facts.poi)}, {facts.parameters.init[i]:g} at first, within [{low:g}, {high:g}]"
 
 
 def _truth_points(facts: Facts) -> Iterator[str]:

@@ -62,7 +62,8 @@ def show_replay(results: Path, toy: str, plot: Path | None) -> None:
             from toymill.report.of_toy import draw_toy
 
             title = f"{found.study.study}: toy {index} of {ensemble}"
-            draw_toy(drawn, found.model, found.data, found.truth, found.best, title)
+            known = None if found.study.ensembles[ensemble].thrown_from else found.truth
+            draw_toy(drawn, found.model, found.data, known, found.best, title)
             out.print(f"Drawn: {plot}", markup=False)
         if found.file:
             out.print(f"{'NOT as' if found.changed else 'As'} stored.", markup=False)

@@ -14,7 +14,7 @@ from toymill.errors import ToymillError, nearest
 from toymill.study.ownership import Directory
 from toymill.study.ownership import check as check_directory
 
-_CHANGING = ("--config", "-C", "--configfile", "--configfiles", "--directory", "-d")
+_CHANGING = ("--config", "-C", "--directory", "-d")
 """Snakemake's options that change what is to be checked: then Snakemake alone does that."""
 
 
@@ -29,7 +29,14 @@ def run_study(path: Path, profile: str, arguments: Sequence[str]) -> None:
     Raises:
         ToymillError: a study that cannot be run, results of another study, no such profile.
     """
-    if any(word.partition("=")[0] in _CHANGING for word in arguments):
+    options = {word.partition("=")[0] for word in arguments}
+    if options & {"--configfile", "--configfiles"}:
+        msg = f"--configfile: the study is {path}, named first. Leave the option out, or put everything into one file."
+        raise ToymillError(msg)
+    if str(path).startswith("-"):
+        msg = f"The study comes first, Snakemake's arguments after it; got {path}. Expected: toymill run STUDY.yaml {path}"
+        raise ToymillError(msg)
+    if options & {*_CHANGING}:
         check_yaml(path)
     else:
         study = planned(checked(path))

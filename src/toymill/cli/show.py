@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import yaml
 from rich.table import Table
 
 from toymill.cli.console import console, table, with_error
 from toymill.cli.studies import results_folder
+from toymill.config.study import read_study
 from toymill.errors import ToymillError
 from toymill.inference.limit_records import Limit
+from toymill.inference.mixture import MixtureTail
 from toymill.inference.neyman_records import End
+from toymill.inference.p_values import PValue
 from toymill.results.answers import Answers, ImpactsAnswer, LimitAnswer
+from toymill.results.audit import Audit, read_audits
 from toymill.results.scan import ScanAnswer
 from toymill.results.summary import ComparisonSummary, Summary, read_summary
+from toymill.study.failures import refusals
 from toymill.study.remarks import remarks
 
 MOST = 10
@@ -43,9 +49,12 @@ def show_summary(results: Path, *, every: bool) -> None:
         for made in compared(summary):
             out.print(made)
         return
-    head = summary.headline
+    head, audits = summary.headline, read_audits(sorted(folder.glob("audit/**/*.json")))
     out.print(f"{summary.study}: {', '.join(head.model)}", style="bold", markup=False)
-    out.print(f"{head.data}; {head.toys:,} toys, {head.certified:,} certified, {head.failed:,} failed", markup=False)
+    counts = f"; {head.toys:,} toys, {head.certified:,} certified, {head.failed:,} failed" if summary.ensembles else ""
+    out.print(f"{head.data}{counts}", markup=False)
+    for line in _refused(folder, summary, audits):
+        out.print(f"The study is refused: {line}", style="red", markup=False)
     for sentence in head.answers:
         out.print(f"- {sentence}", markup=False)
     if summary.answers is not None:
@@ -57,7 +66,7 @@ def show_summary(results: Path, *, every: bool) -> None:
     if head.verdicts:
         rows = [(item.ensemble, f"{item.poi:g}", item.sentence) for item in head.verdicts]
         out.print(table("Asymptotic formulae", ("ensemble", f"tested {summary.poi}", "verdict"), rows, left=3))
-    for line in remarks(summary, {}):
+    for line in remarks(summary, audits):
         out.print(f"Look at: {line}", markup=False)
     if (folder / "report.html").exists():
         out.print(f"More: {folder / 'report.html'}", markup=False)
@@ -68,21 +77,24 @@ def answered(answers: Answers, *, every: bool) -> Iterator[Table]:
     if answers.limit is not None:
         yield limits(answers.limit)
     if answers.interval is not None:
-        rows = [
-            (level, _with_all_errors(item.low), _with_all_errors(item.high))
-            for level, item in answers.interval.toys.intervals.items()
-        ]
+        rows = [(level, _shown(item.low), _shown(item.high)) for level, item in answers.interval.toys.intervals.items()]
         yield table("Intervals", ("level", "lower end", "upper end"), rows)
     if answers.discovery is not None:
         tails = [*([answers.discovery.observed] if answers.discovery.observed else []), *answers.discovery.tail]
         rows = [
-            (f"{item.q_0:.4g}", with_error(item.weighted.value, item.weighted.error), f"{item.asymptotic:.3g}")
+            (
+                f"{item.q_0:.4g}",
+                _p_value(item.weighted)
+                if item.weighted.bound
+                else with_error(item.weighted.value, item.weighted.error),
+                f"{item.asymptotic:.3g}",
+            )
             for item in tails
         ]
         yield table("Discovery: P(q_0) without a signal", ("q_0", "p-value by toys", "asymptotic"), rows)
     if answers.goodness_of_fit is not None:
         made = [
-            (name, f"{item.observed:.4g}", _p_value(item.p_value.value), _p_value(item.asymptotic))
+            (name, f"{item.observed:.4g}", _p_value(item.p_value), with_error(item.asymptotic, None))
             for name, item in answers.goodness_of_fit.statistics.items()
         ]
         yield table("Goodness of fit", ("statistic", "observed", "p-value by toys", "asymptotic"), made)
@@ -98,8 +110,7 @@ def limits(answer: LimitAnswer) -> Table:
     rows = []
 
     def add(name: str, found: Limit, other: float | None) -> None:
-        value = _with_all_errors(found) if found.value is not None else found.outside or "–"
-        rows.append((name, value, with_error(other, None)))
+        rows.append((name, _shown(found), with_error(other, None)))
 
     if answer.toys.observed is not None:
         other = asymptotic.observed if asymptotic else None
@@ -112,7 +123,7 @@ def limits(answer: LimitAnswer) -> Table:
             other.value if other else None,
         )
     for sigma, found in (answer.injected or {}).items():
-        add(f"with the injected signal, {int(sigma):+d} σ", found, None)
+        add(f"with the injected signal, {'median' if sigma == '0' else f'{int(sigma):+d} σ'}", found, None)
     title = f"Upper limit, {100 * answer.toys.level:g} % {answer.toys.method}"
     return table(title, ("limit", "by toys", "asymptotic"), rows)
 
@@ -136,12 +147,14 @@ def scan(answer: ScanAnswer, *, every: bool) -> Table:
             point.name,
             with_error(point.estimate, None),
             with_error(point.q_0, None),
-            _p_value(point.p_value.value if point.p_value else None),
+            _p_value(point.p_value),
             point.failed,
         )
         for point in ordered[: None if every else MOST]
     ]
-    return table("Signals", ("signal", f"estimate of {answer.poi}", "q_0", "local p-value", "failed toys"), rows)
+    more = len(ordered) - len(rows)
+    title = f"Signals{f', the largest {len(rows)} excesses of {len(ordered)}' if more else ''}"
+    return table(title, ("signal", f"estimate of {answer.poi}", "q_0", "local p-value", "failed toys"), rows)
 
 
 def ensembles(summary: Summary, names: list[str]) -> Table:
@@ -182,14 +195,29 @@ def compared(summary: ComparisonSummary) -> Iterator[Table]:
         yield table(f"{summary.study}: {name}", columns, rows)
 
 
-def _with_all_errors(found: Limit | End) -> str:
-    """A limit or an end of an interval, with the errors of the toys and of the interpolation in quadrature."""
-    return with_error(found.value, found.error and math.hypot(found.error, found.interpolation or 0.0))
+def _refused(folder: Path, summary: Summary, audits: Mapping[str, Audit]) -> list[str]:
+    """Why a study is refused, if it is."""
+    config = folder / "config.yaml"
+    return (
+        refusals(read_study(yaml.safe_load(config.read_text(encoding="utf-8"))), summary, audits)
+        if config.exists()
+        else []
+    )
+
+
+def _shown(found: Limit | End) -> str:
+    """A limit or an end of an interval, with the errors of the toys and of the interpolation; or where it lies."""
+    if found.value is None:
+        return {"failed": "not known", None: "–"}.get(found.outside, f"{found.outside} the tested values")
+    return with_error(found.value, None if found.error is None else math.hypot(found.error, found.interpolation or 0.0))
 
 
 def _coverage(value: float | None, low: float, high: float) -> str:
     return with_error(value, (high - low) / 2)
 
 
-def _p_value(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+def _p_value(found: PValue | MixtureTail | None) -> str:
+    """A p-value from toys; its bound where no toy lies beyond."""
+    if found is None or found.value is None:
+        return "–"
+    return f"below {found.high:.2g}" if found.bound else f"{found.value:.3g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -94,4 +95,4 @@ def results_folder(path: Path) -> Path:
 
 def home_of(results: Path) -> Path:
     """The folder that a study was run in, which paths in its configuration are relative to."""
-    return results.resolve().parents[1]
+    return Path(os.path.abspath(results)).parents[1]  # noqa: PTH100 - results/ may be a link to another disk

@@ -35,7 +35,7 @@ def show_progress(results: Path, *, once: bool, every: float) -> int:
     Raises:
         ToymillError: no results directory, or one whose files cannot be used.
     """
-    folder = results_folder(results).resolve()
+    folder = results_folder(results).absolute()
     watcher = Watcher(folder)
     out = console()
     with chdir(home_of(folder)):
@@ -88,6 +88,8 @@ def lines(state: Progress) -> Iterable[str]:
         yield f"{state.study}: {', '.join(words)}"
     if state.finished:
         yield f"{state.study} is finished."
+    elif state.run is None and "report.html" in state.stages and state.done == state.toys:
+        yield f"{state.study} is refused, or was interrupted at its end: see report.html, or run it again."
     elif state.run is None:
         yield f"{state.study} is not finished, and no run is at work on it: run it again."
     else:

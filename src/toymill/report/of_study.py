@@ -1,4 +1,4 @@
-"""Figures of a study: the overview, coverage, and how every toy ended."""
+"""The figure of a study: coverage."""
 
 from __future__ import annotations
 

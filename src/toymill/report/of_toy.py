@@ -31,7 +31,7 @@ def draw_toy(
     path: Path,
     model: Model,
     data: Float[np.ndarray, " datum"],
-    truth: Float[np.ndarray, " parameter"],
+    truth: Float[np.ndarray, " parameter"] | None,
     best: Float[np.ndarray, " parameter"],
     title: str,
 ) -> None:
@@ -41,7 +41,7 @@ def draw_toy(
         path: the file, whose ending says what it is.
         model: the model.
         data: the toy, (D,).
-        truth: the truth point, (P,).
+        truth: the truth point, (P,); None for a toy of another model.
         best: its fit, (P,).
         title: the title.
 
@@ -56,7 +56,7 @@ def draw_toy(
         msg = "This model's data are not counts of bins, so there is no histogram to draw. Leave --plot out."
         raise ToymillError(msg)
     counts = data[main]
-    fitted, true = (np.asarray(model.expected_data(point))[main] for point in (best, truth))
+    fitted = np.asarray(model.expected_data(best))[main]
     edges = np.arange(len(counts) + 1) - 0.5
     low, high = poisson_interval(np.round(counts).astype(int))
     spread = np.sqrt(np.maximum(fitted, 1e-12))
@@ -67,7 +67,9 @@ def draw_toy(
             2, sharex=True, figsize=(8, 6), height_ratios=(3, 1), gridspec_kw={"hspace": 0.08}
         )
         top.stairs(fitted, edges, color=BLUE, linewidth=1.5, label="fit")
-        top.stairs(true, edges, color=ORANGE, linewidth=1.5, linestyle="--", label="truth")
+        if truth is not None:
+            true = np.asarray(model.expected_data(truth))[main]
+            top.stairs(true, edges, color=ORANGE, linewidth=1.5, linestyle="--", label="truth")
         places = np.arange(len(counts))
         top.errorbar(places, counts, (counts - low, high - counts), fmt="ko", markersize=4, linewidth=1, label="toy")
         top.set_ylabel("events")

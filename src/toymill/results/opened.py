@@ -91,7 +91,9 @@ class Results:
             return f"<Results of {item.study!r} in {self.folder}: optimisers compared on {names}; see .optimisers>"
         told = [
             f"<Results of {item.study!r} in {self.folder}: {item.headline.toys} toys, {item.headline.certified} certified; "
-            f"ensembles {names or 'none'}>",
+            f"ensembles {names}>"
+            if names
+            else f"<Results of {item.study!r} in {self.folder}: no ensembles>",
             *item.headline.answers,
         ]
         return "\n".join(told)

@@ -65,3 +65,12 @@ def superseded(path: str | Path) -> Path:
     """
     shard = Path(path)
     return shard.parents[2] / "superseded" / shard.parent.name
+
+
+def latest_design(folder: Path) -> Path | None:
+    """The file of a results directory that has its truth points as they were chosen last; None before they are.
+
+    While toys are added for a precision, it is that of a round.
+    """
+    paths = [path for path in (folder / "design.json", *folder.glob("rounds/*.json")) if path.exists()]
+    return max(paths, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)

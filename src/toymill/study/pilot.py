@@ -30,14 +30,18 @@ MEASURED = 2.0
 """Seconds of the fits that the rate is taken from, at least, if there are as many toys."""
 
 
-def plan_study(study: Study) -> Plan:
+def plan_study(study: Study, *, start_seconds: float | None = None) -> Plan:
     """Measure how fast toys are fitted, and choose the shards.
 
     Ensembles whose toys fluctuate in the same way, with as many test points and the same profile intervals, are fitted by
     the same programs: of those the first is measured.
+
+    Args:
+        study: the study.
+        start_seconds: seconds that a job needs to start; None for the time that this process needed.
     """
     model = checked_model(study)
-    start = time.time() - psutil.Process().create_time()
+    start = time.time() - psutil.Process().create_time() if start_seconds is None else start_seconds
     rates: dict[tuple[object, ...], float] = {}
     compiling = 0.0
     ensembles = {}

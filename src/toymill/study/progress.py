@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +13,10 @@ import yaml
 from toymill.config.designed import designed, planned
 from toymill.config.scan import grid_of
 from toymill.config.study import Shard, Study, read_study
+from toymill.errors import ToymillError
 from toymill.results.design import read_design
 from toymill.results.store import count_failed
-from toymill.study.layout import range_of
+from toymill.study.layout import latest_design, range_of
 from toymill.study.ownership import Run, running
 from toymill.study.scan_layout import counts_in, scan_files, settings_of
 
@@ -26,13 +28,13 @@ class Bar(NamedTuple):
         name: its name.
         toys: its toys; of a scan those of all signals.
         done: toys whose fits are on the disk.
-        failed: those of them that are not certified.
+        failed: those of them that are not certified; None where that is told at the end alone.
     """
 
     name: str
     toys: int
     done: int
-    failed: int
+    failed: int | None
 
 
 class Progress(NamedTuple):
@@ -71,7 +73,7 @@ class Progress(NamedTuple):
     @property
     def failed(self) -> int:
         """Those of them that are not certified."""
-        return sum(bar.failed for bar in self.bars)
+        return sum(bar.failed or 0 for bar in self.bars)
 
 
 class Watcher:
@@ -96,8 +98,8 @@ class Watcher:
         files = {} if study is None else self._files(study)
         bars = [] if study is None else [self._bar(study, name, paths) for name, paths in files.items()]
         done, toys = sum(bar.done for bar in bars), sum(bar.toys for bar in bars)
-        finished = run is None and (self.folder / "provenance.json").exists() and done == toys
-        rate = self._rate(files) if run is not None else None
+        finished = run is None and done == toys and self._newest("provenance.json")
+        rate = self._rate(study, files) if study and run is not None else None
         return Progress(
             study=self.folder.name,
             bars=bars,
@@ -115,49 +117,95 @@ class Watcher:
         if not config.exists():
             return None
         study = read_study(yaml.safe_load(config.read_text(encoding="utf-8")))
-        rounds = sorted(self.folder.glob("rounds/*.json"), key=lambda path: int(path.stem))
-        for path in (self.folder / "design.json", *reversed(rounds)):
-            if path.exists():
-                return designed(study, read_design(path))
-        return planned(study)
+        design = latest_design(self.folder)
+        try:
+            return designed(study, read_design(design)) if design else planned(study)
+        except ToymillError:  # that of the configuration before, which this run replaces
+            if running(self.folder) is None:
+                raise
+            return None
+
+    def _newest(self, name: str) -> bool:
+        """Whether a file is there, and made since the configuration and the summary were."""
+        times = [
+            path.stat().st_mtime for other in ("config.yaml", "summary.json") if (path := self.folder / other).exists()
+        ]
+        path = self.folder / name
+        return path.exists() and path.stat().st_mtime >= max(times, default=0.0)
 
     def _files(self, study: Study) -> dict[str, list[Path]]:
+        if study.kind == "optimisers":
+            return {name: sorted(self.folder.glob(f"optimisers/{glob.escape(name)}.h5")) for name in study.ensembles}
         found = {name: sorted((self.folder / "fits" / name).glob("*.h5")) for name in study.ensembles}
         if study.scan:
-            found[""] = sorted(self.folder.glob("scan/*/*.h5"))
+            paths = self._scanned(study)
+            found[""] = [path for path in paths if path.exists()]
         return found
+
+    def _scanned(self, study: Study) -> list[Path]:
+        files = scan_files(study, grid_of(settings_of(study)), self.folder / "scan")
+        return [Path(path) for several in files.values() for path in several]
 
     def _bar(self, study: Study, name: str, paths: Sequence[Path]) -> Bar:
         if not name:
-            expected = [
-                path for several in scan_files(study, grid_of(settings_of(study)), "").values() for path in several
-            ]
-            toys = sum(sum(counts_in(study, Path(path).stem)) for path in expected)
-            done = sum(sum(counts_in(study, path.stem)) for path in paths)
-            return Bar("scan", toys, min(done, toys), 0)
+            toys = sum(sum(counts_in(study, path.stem)) for path in self._scanned(study))
+            return Bar("scan", toys, sum(sum(counts_in(study, path.stem)) for path in paths), None)
         toys = study.ensembles[name].toys
+        if study.kind == "optimisers":
+            return Bar(name, toys, toys if paths else 0, None)
         ranges = {path: shard for path in paths if (shard := range_of(path)) is not None and shard.first < toys}
-        return Bar(name, toys, covered(ranges.values(), toys), sum(self._failed(path) for path in ranges))
+        return Bar(
+            name, toys, covered(ranges.values(), toys), sum(self._failed(path) for path in without_overlap(ranges))
+        )
 
     def _failed(self, path: Path) -> int:
-        key = path, path.stat().st_mtime_ns
-        if key not in self.failures:
-            self.failures[key] = count_failed(path)
+        try:
+            key = path, path.stat().st_mtime_ns
+            if key not in self.failures:
+                self.failures[key] = count_failed(path)
+        except FileNotFoundError:  # set aside in the meantime, since another replaces it
+            return 0
         return self.failures[key]
 
-    def _rate(self, files: dict[str, list[Path]]) -> float | None:
+    def _rate(self, study: Study, files: dict[str, list[Path]]) -> float | None:
         """Toys a second since this run began, or since its pilot and its design if these are later."""
         began = [self.folder / name for name in (".lock", "plan.json", "design.json", "rounds/0.json")]
-        start = max((path.stat().st_mtime for path in began if path.exists()), default=time.time())
-        new = [path for paths in files.values() for path in paths if path.stat().st_mtime > start]
-        toys = sum(shard.toys for path in new if (shard := range_of(path)) is not None)
-        spent = max((path.stat().st_mtime for path in new), default=start) - start
-        return toys / spent if spent > 0 else None
+        start = max(map(_made, began)) or time.time()
+        new = [(name, path) for name, paths in files.items() for path in paths if _made(path) > start]
+        toys = sum(_toys_in(study, name, path) for name, path in new)
+        spent = max((_made(path) for _, path in new), default=start) - start
+        return toys / spent if toys and spent > 0 else None
 
     def _stages(self) -> Iterable[str]:
         for name in ("summary.json", "plots", "provenance.json", "report.html"):
             if (self.folder / name).exists():
                 yield name
+
+
+def _made(path: Path) -> float:
+    """When a file was made, in seconds; 0 if it is not there, or not any more."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _toys_in(study: Study, name: str, path: Path) -> int:
+    """How many toys a file of fits has; the name of a scan's is empty."""
+    if not name:
+        return sum(counts_in(study, path.stem))
+    shard = range_of(path)
+    return shard.toys if shard is not None else 0
+
+
+def without_overlap(ranges: Mapping[Path, Shard]) -> list[Path]:
+    """Files that hold each toy once: of those that overlap, the one that begins first, and of these the longest."""
+    found, upto = [], 0
+    for path, shard in sorted(ranges.items(), key=lambda pair: (pair[1].first, -pair[1].toys)):
+        if shard.first >= upto:
+            found.append(path)
+            upto = shard.first + shard.toys
+    return found
 
 
 def covered(ranges: Iterable[Shard], toys: int) -> int:

@@ -16,7 +16,7 @@ from toymill.fitting.minuit import comparable_nll, minuit_fit
 from toymill.fitting.results import Fits, rows_of
 from toymill.models.base import Model
 from toymill.results.store import reading_shard
-from toymill.study.layout import range_of
+from toymill.study.layout import latest_design, range_of
 from toymill.study.model import checked_model, poi_of, truth_of
 from toymill.study.shards import fits_key
 from toymill.toys import throw
@@ -122,12 +122,12 @@ def study_in(folder: Path) -> Study:
     Raises:
         ToymillError: a directory without a configuration.
     """
-    config, design = folder / "config.yaml", folder / "design.json"
+    config = folder / "config.yaml"
     if not config.exists():
         msg = f"{folder} has no config.yaml yet: the study has not begun to throw toys."
         raise ToymillError(msg)
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    return study_of(content, design if design.exists() else None)
+    return study_of(content, latest_design(folder))
 
 
 def stored_fits(
