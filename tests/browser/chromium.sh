@@ -6,7 +6,10 @@ set -euo pipefail
 
 case "${1:-}" in
   install)
-    if ! command -v chromium > /dev/null; then
+    if command -v chromium > /dev/null; then exit; fi
+    if [ "$(id -u)" != 0 ]; then
+      echo "There is no chromium, and only root can install it: the tests in a browser are skipped." >&2
+    else
       apt-get update --quiet=2
       DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends chromium
     fi
