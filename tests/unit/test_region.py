@@ -10,6 +10,7 @@ from asked import finish, stated
 from builders import normsys, workspace
 
 import toymill
+from toymill.cli.show import answered
 from toymill.config.sections import needs
 from toymill.config.study import read_study
 from toymill.errors import ToymillError
@@ -58,6 +59,8 @@ def test_the_region_of_two_counts_is_the_enumerated_one(tmp_path):
     assert (tmp_path / "region.svg").read_bytes().startswith(b"<?xml")
     (table,) = [table for table in tables(summary, {}) if table.key == "region-points"]
     assert [len(row) for row in table.rows] == [len(table.columns)] * 9
+    (shown,) = answered(summary.answers, every=False)
+    assert [str(cell) for cell in shown.columns[1].cells] == [f"{len(region.accepted)} of 9"]
     assert list(needs(study)) == [f"region-00{k}" for k in range(1, 10)]
 
 

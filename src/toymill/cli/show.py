@@ -79,6 +79,19 @@ def answered(answers: Answers, *, every: bool) -> Iterator[Table]:
     if answers.interval is not None:
         rows = [(level, _shown(item.low), _shown(item.high)) for level, item in answers.interval.toys.intervals.items()]
         yield table("Intervals", ("level", "lower end", "upper end"), rows)
+    if answers.region is not None:
+        tested = len(answers.region.toys.points)
+        points = [
+            (
+                level,
+                f"{len(item.accepted)} of {tested}",
+                len(item.undecided),
+                len(answers.region.verdicts[level].asymptotic),
+            )
+            for level, item in answers.region.toys.regions.items()
+        ]
+        title = f"Region of {' and '.join(answers.region.parameters)}: accepted points of the grid"
+        yield table(title, ("level", "by toys", "undecided", "asymptotic"), points)
     if answers.discovery is not None:
         tails = [*([answers.discovery.observed] if answers.discovery.observed else []), *answers.discovery.tail]
         rows = [

@@ -77,7 +77,15 @@ def bring_back(folders: Iterable[Path]) -> None:
 
 
 def made_anew(path: str | Path) -> str:
-    """What to do about a file that cannot be used."""
+    """What to do about a file that cannot be used. Snakemake knows it by its path from the folder that has ``results``.
+
+    Example:
+        >>> made_anew("/home/me/study/results/hww/summary.json").split("'")[1]
+        '--forcerun results/hww/summary.json'
+    """
+    parts = Path(path).parts
+    if Path(path).is_absolute() and "results" in parts:
+        path = Path(*parts[len(parts) - 1 - parts[::-1].index("results") :])
     return f"Add '--forcerun {path}' to the snakemake command: this file alone is made anew, and what depends on it."
 
 
