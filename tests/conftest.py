@@ -37,6 +37,9 @@ for _name, _value in CACHE.items():
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 30_000
+
 ROOT = Path(__file__).resolve().parents[1]
 ATLAS = ROOT / "config/workspaces/atlas-3l-erjr"
 
@@ -61,6 +64,17 @@ def pytest_unconfigure():
     """The last thing of a run, in the process that began it."""
     if _TEMPORARY:
         shutil.rmtree(_TEMPORARY, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _room_for_programs():
+    """Programs are dropped before they have all the memory maps that Linux lets a process have (65,530), where XLA aborts.
+
+    The fits of a model's shape have a thousand or two.
+    """
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)
