@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from toymill.inference.limit_records import Limit
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.neyman_records import End
 from toymill.inference.p_values import PValue
+from toymill.report.numbers import interval_error, whole_error
 from toymill.results.answers import Answers, ImpactsAnswer, LimitAnswer
 from toymill.results.audit import Audit, read_audits
 from toymill.results.scan import ScanAnswer
@@ -222,11 +222,11 @@ def _shown(found: Limit | End) -> str:
     """A limit or an end of an interval, with the errors of the toys and of the interpolation; or where it lies."""
     if found.value is None:
         return {"failed": "not known", None: "–"}.get(found.outside, f"{found.outside} the tested values")
-    return with_error(found.value, None if found.error is None else math.hypot(found.error, found.interpolation or 0.0))
+    return with_error(found.value, whole_error(found.error, found.interpolation))
 
 
 def _coverage(value: float | None, low: float, high: float) -> str:
-    return with_error(value, (high - low) / 2)
+    return with_error(value, interval_error(low, high))
 
 
 def _p_value(found: PValue | MixtureTail | None) -> str:

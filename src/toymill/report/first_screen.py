@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import scipy.stats
 
+from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
 from toymill.report.numbers import (
     counted,
@@ -182,17 +183,9 @@ def _discovery(found: DiscoveryAnswer) -> Line:
     return Line("significance", shown, f"{math.sqrt(max(tail.q_0, 0.0)):.4g} σ", _of(tail.verdict), verdict, words)
 
 
-class _Tail(NamedTuple):
-    value: float | None
-    low: float
-    high: float
-    bound: bool
-
-
-def _p_value(p: object) -> str:
+def _p_value(p: PValue | MixtureTail) -> str:
     """A p-value with its error; its bound where no toy lies beyond."""
-    found = _Tail(*(getattr(p, name) for name in _Tail._fields))
-    return f"below {found.high:.2g}" if found.bound else with_error(found.value, interval_error(found.low, found.high))
+    return f"below {p.high:.2g}" if p.bound else with_error(p.value, interval_error(p.low, p.high))
 
 
 def _of(verdict: object) -> str:
