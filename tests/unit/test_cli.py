@@ -6,10 +6,11 @@ import sys
 
 import pytest
 import yaml
+from commands import failed
 from typer.testing import CliRunner
 
 import toymill
-from toymill.cli import check, doctor, main, run, studies
+from toymill.cli import check, doctor, run, studies
 from toymill.cli.app import app
 from toymill.config.study import read_study
 from toymill.results.plan import EnsemblePlan, Plan
@@ -17,17 +18,6 @@ from toymill.study.expected import expected
 
 COMMANDS = ("new", "check", "run", "watch", "show", "replay", "inspect", "doctor", "init")
 LIGHT = ["--help", "run --help", "new {ws} --force", "show {empty}", "watch {empty} --once", "inspect {ws}"]
-
-
-@pytest.fixture
-def toy_mill(capsys):
-    """Runs a command in this process: ``toy_mill(*words)`` returns its exit code, stdout and stderr."""
-
-    def call(*words):
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture
@@ -42,14 +32,6 @@ def write_study(folder, **changes):
     content = {"study": "small", "model": "ws.json", "ensembles": {"one": {"truth": {"mu": 1.0}, "toys": 140}}}
     (folder / "small.yaml").write_text(yaml.safe_dump(content | changes))
     return folder / "small.yaml"
-
-
-def failed(result, code=1):
-    """The one line that a command says of a mistake."""
-    assert result[0] == code
-    assert result[2].startswith("toymill: ")
-    assert result[2].count("\n") == 1
-    return result[2]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import pytest
 from asked import finish, stated
+from commands import failed
 
-from toymill.cli import main
 from toymill.cli.show import _p_value
 from toymill.config.study import Shard
 from toymill.inference.p_values import counted
@@ -45,22 +45,6 @@ def results(finished, tmp_path):
     folder = tmp_path / "results/asked"
     shutil.copytree(finished[0], folder)
     return folder
-
-
-@pytest.fixture
-def toy_mill(capsys):
-    def call(*words):
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return call
-
-
-def failed(result):
-    assert result[0] == 1
-    assert result[2].startswith("toymill: ")
-    assert result[2].count("\n") == 1
-    return result[2]
 
 
 def test_show_has_the_numbers_of_the_summary(toy_mill, results):
