@@ -75,7 +75,7 @@ class CoverageVerdicts(Record):
     """Whether the intervals of one level hold the truth often enough, over the tested values."""
 
     toys: CoverageVerdict | None
-    """The interval from toys, by halves of them; null with too few."""
+    """The interval from toys, by halves of them; null with too few, and for p-values that are the largest over a set."""
     asymptotic: CoverageVerdict | None
     """The asymptotic one; null without certified toys."""
 
