@@ -57,8 +57,8 @@ class FitConfig(Strict):
     edm_tolerance: Annotated[Number, Field(gt=0, le=1e-3)] = 1e-8
     """Largest estimated distance to the minimum of a certified fit, in units of the negative log-likelihood."""
     audit: Literal["auto"] | Annotated[int, Field(ge=0, strict=True)] = "auto"
-    """Toys of each ensemble that are fitted again with iminuit, once its fits are done: a number, or `auto` for as many
-    as take a tenth of the time of the fits, and 5 at least. Of the ensembles of questions, one of each kind; of a scan,
+    """Toys of each ensemble that are fitted again with iminuit, once its fits are done: a number, or `auto` for one in
+    50,000, and 5 at least: about a tenth of the time of the fits. Of the ensembles of questions, one of each kind; of a scan,
     the first, the middle and the last point."""
     audit_tolerance: Annotated[Number, Field(gt=0)] = 1e-4
     """A fit of ours has missed the minimum if iminuit's negative log-likelihood lies lower by more than this."""
