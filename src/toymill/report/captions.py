@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toymill.report.numbers import interval_error, one_line, per_cent, sigmas, with_error
+from toymill.report.numbers import counted, interval_error, one_line, per_cent, sigmas, with_error
 from toymill.results.summary import ComparisonSummary, EnsembleSummary, Summary
 
 TITLES = {
@@ -173,6 +173,8 @@ def _parameters(item: EnsembleSummary) -> list[str]:
     share = item.parameters[held].at_bound_share
     if share:
         lines.append(f"Most often at a bound: {one_line(held, 60)}, in {per_cent(share)} of toys.")
+    if item.drawn:
+        lines.append(f"Drawn anew for each toy, so without a truth: {counted(len(item.drawn), 'parameter')}.")
     return lines
 
 
