@@ -7,11 +7,13 @@ import sys
 import pytest
 import yaml
 from commands import failed
+from patch_sets import write_scan
 from typer.testing import CliRunner
 
 import toymill
 from toymill.cli import check, doctor, run, studies
 from toymill.cli.app import app
+from toymill.config.scan import ScanConfig
 from toymill.config.study import read_study
 from toymill.results.plan import EnsemblePlan, Plan
 from toymill.study.expected import expected
@@ -65,14 +67,16 @@ def test_what_is_no_command(toy_mill):
     assert "toymill new --help" in failed(toy_mill("new"), 2)
 
 
-@pytest.mark.parametrize("words", [(), ("--limit", "--discovery", "--interval", "--goodness-of-fit", "--impacts")])
+@pytest.mark.parametrize(
+    "words", [(), ("--limit", "--discovery", "--interval", "--goodness-of-fit", "--impacts", "--region")]
+)
 def test_new_writes_a_study_that_can_be_run(toy_mill, here, words):
     """Without a question it has truth points; its comments are keys with their defaults."""
     code, out, _ = toy_mill("new", "ws.json", "--name", "mine", *words)
     assert (code, out.split()[:2]) == (0, ["Written:", "mine.yaml."])
     study = studies.checked(here / "mine.yaml")
     text = (here / "mine.yaml").read_text()
-    asked = [name for name in ("limit", "discovery", "interval") if getattr(study, name)]
+    asked = [name for name in ("limit", "discovery", "interval", "region") if getattr(study, name)]
     assert bool(asked) == bool(words) != bool(study.ensembles)
     assert "# parameter of interest: mu" in text
     uncommented = "\n".join(line.replace("# ", "", 1) if ": " in line else line for line in text.splitlines()[2:])
@@ -87,6 +91,21 @@ def test_every_commented_key_of_a_new_study_is_its_default(toy_mill, here):
     ]
     assert opened != lines
     assert read_study(yaml.safe_load("\n".join(opened))) == studies.stated(here / "mine.yaml")
+
+
+def test_new_writes_a_scan(toy_mill, here):
+    """Of the signals of a patch set, on a workspace without one; a question about one of them needs its name."""
+    write_scan(here, masses=(2, 4))
+    assert toy_mill("new", "background.json", "--scan", "patchset.json", "-o", "scan.yaml")[0] == 0
+    study = studies.checked(here / "scan.yaml")
+    assert study.scan == ScanConfig(patches="patchset.json")
+    assert "# limit: {}" in (here / "scan.yaml").read_text()
+    assert "no file 'none.json'" in failed(toy_mill("new", "background.json", "--scan", "none.json"))
+    told = toy_mill("new", "background.json", "--scan", "patchset.json", "--limit")[2]
+    assert "name the signal that limit is about" in told
+    words = ("--limit", "--signal", "patchset.json:m4", "-o", "both.yaml")
+    assert toy_mill("new", "background.json", "--scan", "patchset.json", *words)[0] == 0
+    assert studies.checked(here / "both.yaml").model.patches[0].patch == "m4"
 
 
 def test_mistakes_of_new(toy_mill, here):
