@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from toymill.cli.console import console
+from toymill.cli.workspace import in_words_of_options
 from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import ModelConfig, WorkspaceConfig, is_file
 from toymill.config.scan import grid_of
@@ -56,7 +57,8 @@ def write_new(model: WorkspaceConfig, asked: Asked, name: str | None, output: Pa
     if path.exists() and not force:
         msg = f"{path} is there already. Name another file with --output, or replace it with --force."
         raise ToymillError(msg)
-    facts = facts_of(_with_a_signal(model, asked))
+    with in_words_of_options():
+        facts = facts_of(_with_a_signal(model, asked))
     content = new_study(model, facts, asked, stated)
     check_study(read_study(yaml.safe_load(content)), facts)
     write_text(path, content)

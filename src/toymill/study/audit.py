@@ -20,15 +20,13 @@ from toymill.models.base import Model
 from toymill.results.audit import Audit, AuditedToy
 from toymill.results.store import reading_shard
 from toymill.stopping import stop_if_asked
+from toymill.study.expected import SHARE
 from toymill.study.model import checked_model, poi_of, truth_of
 from toymill.study.pilot import seconds_a_toy
 from toymill.toys import throw
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-
-SHARE = 0.1
-"""Time of an audit, as a part of the time of the ensemble's fits."""
 
 FEWEST, MOST = 5, 1000
 """Toys of an audit at least and at most, where the study says ``audit: auto``."""
@@ -58,6 +56,19 @@ def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> 
         ours = _ours(study, model, data, values, files)
         toys = audited_toys(model, data, ours, budget)
     return audit_of(study, ensemble, fits_digest(study, ensemble, model.digest), values, toys)
+
+
+def seconds_an_audited_toy(study: Study, model: Model, ensemble: str) -> float:
+    """Seconds of one core that iminuit needs for a toy, from the first few of an ensemble."""
+    settings, poi = study.ensembles[ensemble], poi_of(model)
+    truth, count = truth_of(study, model, ensemble), min(FEWEST, settings.toys)
+    data = throw(truth.source, truth.at, count, seed=study.seed, stream=ensemble, mode=settings.throw)
+    free, tests = fit_tests(model, data, [{poi: value} for value in values_tested(settings, poi)])
+    ours = [[free, *tests]]
+    audited_toys(model, data[:1], ours, 0.0)  # compiles
+    begin = time.process_time()
+    audited_toys(model, data, ours, float("inf"))
+    return (time.process_time() - begin) / count
 
 
 def audited_toys(

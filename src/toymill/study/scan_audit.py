@@ -9,7 +9,8 @@ from toymill.config.scan import grid_of
 from toymill.config.study import Study
 from toymill.fitting.conditional import fit_tests
 from toymill.results.audit import Audit
-from toymill.study.audit import FEWEST, MOST, SHARE, audit_of, audited_toys
+from toymill.study.audit import FEWEST, MOST, audit_of, audited_toys
+from toymill.study.expected import SHARE
 from toymill.study.model import poi_of
 from toymill.study.scan import background_of, point_model, shared_toys
 from toymill.study.scan_layout import settings_of
