@@ -17,7 +17,7 @@ from toymill.config.designed import planned
 from toymill.config.scan import ScanConfig
 from toymill.config.study import read_study
 from toymill.results.plan import EnsemblePlan, Plan
-from toymill.study.expected import SUMMARY, Expected, Part, expected
+from toymill.study.expected import SUMMARY, Expected, Part, ScanRate, expected
 
 COMMANDS = ("new", "check", "run", "watch", "show", "replay", "inspect", "doctor", "init")
 LIGHT = ["--help", "run --help", "new {ws} --force", "show {empty}", "watch {empty} --once", "inspect {ws}"]
@@ -160,16 +160,16 @@ def test_check_without_a_pilot(toy_mill, here):
     assert f"Next: toymill run {path}" in out
 
 
-def made_up(content, *, intervals=0.0, audit=0.0):
+def made_up(content, *, intervals=0.0, audit=0.0, rate=None):
     """What a study takes of which every toy is fitted in 10 ms, in shards of 300, by jobs that start in 2 s."""
-    study = planned(read_study({"study": "s", "model": {"kind": "onoff"}, **content}))
+    study = planned(read_study({"study": "s", "model": {"kind": "onoff"}} | content))
     known = {name: item.model_copy(update={"truth": {"s": 1.0}}) for name, item in study.ensembles.items()}
     about = EnsemblePlan(shard=300, seconds_a_toy=0.01, interval_seconds_a_toy=intervals)
     plan = Plan(
         toymill="", study="s", start_seconds=2.0, compile_seconds=9.0, ensembles=dict.fromkeys(study.ensembles, about)
     )
     with_truth = study.model_copy(update={"ensembles": known})
-    return expected(with_truth, plan, "s", parameters=2, data=2, audit_seconds_a_toy=audit)
+    return expected(with_truth, plan, "s", parameters=2, data=2, audit_seconds_a_toy=audit, rate=rate)
 
 
 ONE = {"truth": {"s": 1.0}, "toys": 1000}
@@ -186,8 +186,8 @@ def test_what_a_study_will_take():
     assert takes.bytes == 1000 * 2 * (21 + 16 * 2)
 
 
-def test_what_a_study_will_take_is_what_it_asks_for():
-    """Profile intervals, a number of audited toys or none, what is kept, and the ensembles of sections."""
+def test_what_a_study_will_take_is_what_it_asks_for(here):
+    """Profile intervals, a number of audited toys or none, what is kept, a scan, and the ensembles of sections."""
     asks = {"ensembles": {"a": ONE | {"profile_intervals": ["s"]}, "b": ONE}, "fit": {"audit": 50}}
     takes = made_up(asks, intervals=0.05, audit=0.2)
     assert takes.intervals == (4, pytest.approx(4 * 2 + 1000 * 0.05), pytest.approx(2 + 15.0))
@@ -195,6 +195,15 @@ def test_what_a_study_will_take_is_what_it_asks_for():
     assert made_up(asks | {"fit": {"audit": 0}}).audits.core_seconds == pytest.approx(2 * 2)
     assert made_up({"ensembles": {"a": ONE}, "keep": "poi", "keep_toys": True}).bytes == 1000 * (2 * 37 + 16)
     assert made_up({"ensembles": {"a": ONE}, "keep": "summary"}).bytes == 4 * SUMMARY
+    write_scan(here, masses=(2, 4))
+    scan = {
+        "model": "background.json",
+        "scan": {"patches": "patchset.json", "toys": 300, "signal_toys": 100},
+        "shard": 200,
+    }
+    takes = made_up(scan, rate=ScanRate(1.0, 0.02))
+    assert takes.scan == (4, pytest.approx(4 * 3 + 2 * 400 * 0.02), pytest.approx(3 + 300 * 0.02))
+    assert takes.audits == (2, pytest.approx(2 * (3 + 300 * 0.002)), pytest.approx(3.6))
     section = made_up({"limit": {"points": 5, "toys": 400, "background_toys": 500}})
     assert section.fits.jobs == 5 * 2 + 2
     assert section.audits.jobs == 2
@@ -299,7 +308,7 @@ def test_the_doctor_looks_at_everything(toy_mill, monkeypatch):
 
 def test_check_asks_the_pilot_what_a_study_takes(toy_mill, here, monkeypatch):
     path = write_study(here)
-    takes = Expected(Part(1, 200.0, 200.0), Part(), Part(2, 80.0, 50.0), 14840)
+    takes = Expected(Part(1, 200.0, 200.0), Part(), Part(), Part(2, 80.0, 50.0), 14840)
     monkeypatch.setattr(check, "piloted", lambda stated, _: (stated, takes))
     monkeypatch.setattr(check, "cores_here", lambda: 2)
     code, out, _ = toy_mill("check", path)

@@ -47,15 +47,14 @@ def show_check(path: Path, *, pilot: bool) -> None:
     facts = facts_of(stated.model)
     show_model(out, facts)
     takes = None
-    if pilot and stated.kind == "toys" and study.ensembles:
+    if pilot and stated.kind == "toys":
         study, takes = piloted(stated, facts)
     show_ensembles(out, study, str(facts.poi))
+    if stated.scan:
+        toys = stated.scan.toys + stated.scan.signal_toys
+        out.print(f"scan: {len(grid_of(stated.scan).points)} signals, each fitted to {toys:,} toys", markup=False)
     if takes:
         show_expected(out, stated, takes)
-    if stated.scan:
-        grid, scan = grid_of(stated.scan), stated.scan
-        words = f"scan: {len(grid.points)} signals, each fitted to {scan.toys + scan.signal_toys} toys"
-        out.print(f"{words}; their time is not among what was estimated", markup=False)
     out.print(f"No mistake found. Next: toymill run {path}", style="bold", markup=False)
 
 
@@ -65,17 +64,19 @@ def piloted(stated: Study, facts: Facts) -> tuple[Study, Expected]:
     from toymill.study.audit import seconds_an_audited_toy
     from toymill.study.design import design_study
     from toymill.study.model import checked_model
-    from toymill.study.pilot import plan_study, seconds_of_programs
+    from toymill.study.pilot import plan_study, scan_rate, seconds_of_programs
 
     model = checked_model(stated)
     start = time.process_time()  # as a job has it; the design is one of its own
     study = designed(stated, design_study(stated)) if needs(stated) else stated
-    plan = plan_study(study, start_seconds=start)
-    plan = plan.model_copy(update={"start_seconds": start + seconds_of_programs(study, model)})
-    audit = study.fit.audit
-    seconds = seconds_an_audited_toy(study, model, next(iter(plan.ensembles))) if audit and audit != "auto" else 0.0
+    plan, audit = plan_study(study, start_seconds=start), 0.0
+    if study.ensembles:
+        if study.fit.audit not in {"auto", 0}:
+            audit = seconds_an_audited_toy(study, model, next(iter(study.ensembles)))
+        plan = plan.model_copy(update={"start_seconds": start + seconds_of_programs(study, model)})
+    rate = scan_rate(study) if study.scan else None
     parameters, data = len(facts.parameters), len(model.data_names)
-    return study, expected(study, plan, str(facts.poi), parameters, data, audit_seconds_a_toy=seconds)
+    return study, expected(study, plan, str(facts.poi), parameters, data, audit_seconds_a_toy=audit, rate=rate)
 
 
 def show_model(out: Console, facts: Facts) -> None:
@@ -108,10 +109,9 @@ def show_ensembles(out: Console, study: Study, poi: str) -> None:
 
 def show_expected(out: Console, stated: Study, takes: Expected) -> None:
     """Print what a study will take."""
-    parts = {"fits": takes.fits, "profile intervals": takes.intervals, "audits": takes.audits}
     told = [
         f"{kind} {duration(part.core_seconds)} ({part.jobs} job{'s' * (part.jobs > 1)})"
-        for kind, part in parts.items()
+        for kind, part in takes.parts.items()
         if part.jobs
     ]
     cores = cores_here()
@@ -132,3 +132,5 @@ def not_estimated(stated: Study) -> Iterator[str]:
             yield f"{key}.precision: the toys that its rounds add are not among what was estimated"
     if stated.goodness_of_fit and stated.goodness_of_fit.channel_compatibility:
         yield "goodness_of_fit.channel_compatibility: its fits are not among what was estimated"
+    if stated.scan and not stated.ensembles and not needs(stated) and stated.fit.audit not in {"auto", 0}:
+        yield "fit.audit: the time of iminuit is not among what was estimated"

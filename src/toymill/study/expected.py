@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from toymill.config.scan import grid_of
 from toymill.config.sections import audited, needs
 from toymill.config.study import Study, shards, values_tested
 from toymill.results.plan import Plan
+from toymill.study.scan_layout import audited_points, counts_in, scan_shards
 
 COLUMN = 16
 """Bytes of a parameter of a fit: its value and its error."""
 
 FIT = 21
 """Bytes of a fit beside its parameters: nll, edm, status, iterations."""
+
+SCANNED = 27
+"""Bytes of a toy that is fitted by one point of a scan: an estimate, two statistics, three statuses."""
 
 SHARE = 0.1
 """Time of an audit, as a part of that of the fits, where the study does not say how many toys it audits."""
@@ -41,33 +46,59 @@ class Part(NamedTuple):
         return Part(self.jobs + len(seconds), self.core_seconds + sum(seconds), longest)
 
 
+class ScanRate(NamedTuple):
+    """What was measured of one point of a scan: seconds of one core.
+
+    Attributes:
+        begin: from the start of a job to its first toy, beside what every job needs.
+        a_toy: of a toy at all its tested values.
+    """
+
+    begin: float
+    a_toy: float
+
+
 class Expected(NamedTuple):
     """What a study will take, beside single jobs for its design, answers and figures.
 
     Attributes:
         fits: jobs that fit.
         intervals: jobs that find profile intervals.
+        scan: jobs that fit toys with the models of a scan's points.
         audits: jobs that fit toys again with iminuit.
         bytes: bytes of the files of the fits, and of the raw toys where they are kept.
     """
 
     fits: Part
     intervals: Part
+    scan: Part
     audits: Part
     bytes: float
 
     @property
+    def parts(self) -> dict[str, Part]:
+        """The jobs by their kind."""
+        return {"fits": self.fits, "profile intervals": self.intervals, "scan": self.scan, "audits": self.audits}
+
+    @property
     def core_seconds(self) -> float:
         """Seconds of one core."""
-        return sum(part.core_seconds for part in self[:3])
+        return sum(part.core_seconds for part in self.parts.values())
 
     def seconds(self, cores: int) -> float:
         """Seconds on so many cores, at least."""
-        return max(self.core_seconds / cores, *(part.longest for part in self[:3]))
+        return max(self.core_seconds / cores, *(part.longest for part in self.parts.values()))
 
 
 def expected(
-    study: Study, plan: Plan, poi: str, parameters: int, data: int, *, audit_seconds_a_toy: float = 0.0
+    study: Study,
+    plan: Plan,
+    poi: str,
+    parameters: int,
+    data: int,
+    *,
+    audit_seconds_a_toy: float = 0.0,
+    rate: ScanRate | None = None,
 ) -> Expected:
     """What a study will take.
 
@@ -78,10 +109,15 @@ def expected(
         parameters: parameters of the model.
         data: numbers in a dataset.
         audit_seconds_a_toy: seconds of one core that iminuit needs for a toy, of a study that states how many it audits.
+        rate: of a study with a scan, what was measured of a point.
     """
-    fits = intervals = audits = Part()
-    start, size = plan.start_seconds, 0.0
+    fits = intervals = scan = audits = Part()
+    start, size, audit = plan.start_seconds, 0.0, study.fit.audit
     asked = {*audited(study), *(name for name in study.ensembles if name not in needs(study))}
+
+    def audited_in(toys: int, seconds_a_toy: float) -> float:
+        return SHARE * toys * seconds_a_toy if audit == "auto" else min(audit, toys) * audit_seconds_a_toy
+
     for name, about in plan.ensembles.items():
         ensemble = study.ensembles[name]
         toys = [shard.toys for shard in shards(study, name, about.shard)]
@@ -89,17 +125,18 @@ def expected(
         if ensemble.profile_intervals:
             intervals = intervals.more([start + count * about.interval_seconds_a_toy for count in toys])
         if name in asked:
-            stated = study.fit.audit
-            count, rate = (
-                (ensemble.toys, SHARE * about.seconds_a_toy)
-                if stated == "auto"
-                else (min(stated, ensemble.toys), audit_seconds_a_toy)
-            )
-            audits = audits.more([start + count * rate])
+            audits = audits.more([start + audited_in(ensemble.toys, about.seconds_a_toy)])
         each = (1 + len(values_tested(ensemble, poi))) * bytes_a_fit(study, parameters)
         size += ensemble.toys * (each + (8 * data if study.keep_toys else 0))
         size += SUMMARY * len(toys) if study.keep == "summary" else 0
-    return Expected(fits, intervals, audits, size)
+    if study.scan and rate is not None:
+        grid, begin = grid_of(study.scan), start + rate.begin
+        for shard in scan_shards(study):
+            count = sum(counts_in(study, shard.name))
+            scan = scan.more([begin + count * rate.a_toy] * len(grid.points))
+            size += SCANNED * count * len(grid.points)
+        audits = audits.more([begin + audited_in(study.scan.toys, rate.a_toy)] * len(audited_points(grid)))
+    return Expected(fits, intervals, scan, audits, size)
 
 
 def bytes_a_fit(study: Study, parameters: int) -> int:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
 import psutil
 
 from toymill._version import __version__
-from toymill.config.study import MOST_SHARDS, Shard, Study
+from toymill.config.scan import grid_of
+from toymill.config.study import MOST_SHARDS, Shard, Study, shard_of
 from toymill.fitting.batching import block_size
 from toymill.models.base import Model
 from toymill.results.plan import EnsemblePlan, Plan
+from toymill.study.expected import ScanRate
 from toymill.study.model import checked_model
 from toymill.study.profile_intervals import interval_chunks
+from toymill.study.scan import fit_point
+from toymill.study.scan_layout import counts_in, settings_of
 from toymill.study.shards import fit_chunks
 
 SECONDS = 180.0
@@ -90,6 +96,28 @@ def seconds_of_programs(study: Study, model: Model) -> float:
     for _ in fit_chunks(study, model, name, Shard("", 0, min(block_size(model), study.ensembles[name].toys))):
         pass
     return time.process_time() - begin
+
+
+def scan_rate(study: Study) -> ScanRate:
+    """What the jobs of a scan need, by its first point, whose job is done with few and with more toys."""
+    settings = settings_of(study)
+    point, most = grid_of(settings).points[0], max(settings.toys, settings.signal_toys)
+    few, more = min(100, most), min(1000, most)
+
+    def seconds(toys: int) -> float:
+        shard = shard_of(0, toys)
+        begin = time.process_time()
+        with tempfile.TemporaryDirectory() as folder:
+            fit_point(study, point.folder, shard, Path(folder) / f"{shard.name}.h5")
+        return time.process_time() - begin
+
+    for toys in (few, more):
+        seconds(toys)  # compiles
+    warm, longer = seconds(few), seconds(more)
+    fitted = sum(counts_in(study, shard_of(0, more).name)) - sum(counts_in(study, shard_of(0, few).name))
+    a_toy = max(longer - warm, 0.0) / fitted if fitted else warm / sum(counts_in(study, shard_of(0, few).name))
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    return ScanRate(max(seconds(few) - few * a_toy, 0.0), a_toy)
 
 
 def round_number(value: float) -> int:
