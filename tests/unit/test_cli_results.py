@@ -88,9 +88,13 @@ def test_watch_tells_how_far_a_study_is(toy_mill, results):
     shutil.rmtree(results / "fits/one")
     state = Watcher(results).look()
     assert (state.toys, state.done, state.failed, state.finished) == (560, 500, 0, False)
-    for name in ("config.yaml", "design.json"):
+    shutil.rmtree(results / "fits")
+    text = (results / "config.yaml").read_text()
+    (results / "config.yaml").write_text(text.replace("shard: 100", "shard: auto"))
+    assert "a pilot measures how fast" in toy_mill("watch", results, "--once")[1]
+    for name in ("design.json", "config.yaml"):
         (results / name).unlink()
-    assert "truth points are not known yet" in toy_mill("watch", results, "--once")[1]
+        assert "truth points are not known yet" in toy_mill("watch", results, "--once")[1]
 
 
 def test_a_run_has_a_rate_and_a_time_left(results, finished, monkeypatch):

@@ -11,6 +11,7 @@ import yaml
 
 from toymill.config.designed import designed, planned
 from toymill.config.scan import grid_of
+from toymill.config.sections import needs
 from toymill.config.study import Shard, Study, read_study, shard_named
 from toymill.errors import ToymillError
 from toymill.results.design import read_design
@@ -72,6 +73,7 @@ class Progress(NamedTuple):
         left: seconds to the last toy at that rate, or None.
         audits: audits that are done.
         stages: what there is after the fits: answers, summary, figures, provenance, report.
+        waits: what the fits wait for, or None.
     """
 
     study: str
@@ -82,6 +84,7 @@ class Progress(NamedTuple):
     left: float | None
     audits: int
     stages: list[str]
+    waits: str | None
 
     @property
     def toys(self) -> int:
@@ -132,6 +135,7 @@ class Watcher:
             left=(toys - done) / rate if rate else None,
             audits=len(list(self.folder.glob("audit/**/*.json"))),
             stages=list(self._stages()),
+            waits=self._waits(study),
         )
 
     def _study(self) -> Study | None:
@@ -147,6 +151,19 @@ class Watcher:
             if running(self.folder) is None:
                 raise
             return None
+
+    def _waits(self, study: Study | None) -> str | None:
+        """What the fits wait for, by the files that are not there yet."""
+        if study is None or (needs(study) and latest_design(self.folder) is None):
+            return "its truth points are not known yet"
+        if (
+            study.kind == "toys"
+            and study.ensembles
+            and study.shard == "auto"
+            and not (self.folder / "plan.json").exists()
+        ):
+            return "a pilot measures how fast its toys are fitted"
+        return None
 
     def _newest(self, name: str) -> bool:
         """Whether a file is there, and made since the configuration and the summary were."""
