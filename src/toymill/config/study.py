@@ -50,6 +50,9 @@ from toymill.formats.workspace import ModifierSettings, NormSysSettings, Prune, 
 MOST_SHARDS = 20000
 """Snakemake plans hundreds of jobs in seconds, tens of thousands in minutes."""
 
+FEWEST_AUDITED, ONE_AUDITED_IN = 5, 50_000
+"""With ``audit: auto`` so many toys are audited at least, and one in so many: iminuit takes some thousands of times longer."""
+
 
 class FitConfig(Strict):
     """How toys are fitted."""
@@ -65,6 +68,16 @@ class FitConfig(Strict):
     max_failed: Annotated[Number, Field(ge=0, le=1)] = 0.001
     """The study fails, after its summary is written, if a larger fraction of an ensemble's toys is not certified, or of
     its audited toys has missed the minimum."""
+
+    def toys_audited(self, toys: int) -> int:
+        """How many of an ensemble's toys are audited.
+
+        Example:
+            >>> [FitConfig().toys_audited(toys) for toys in (3, 1000, 1_000_000)], FitConfig(audit=300).toys_audited(1000)
+            ([3, 5, 20], 300)
+        """
+        wanted = max(FEWEST_AUDITED, toys // ONE_AUDITED_IN) if self.audit == "auto" else self.audit
+        return min(wanted, toys)
 
 
 Method = Literal["gradient-descent", "newton", "toymill", "iminuit-jax", "iminuit-numerical", "scipy-l-bfgs-b"]

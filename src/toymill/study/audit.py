@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from toymill._version import __version__
 from toymill.config.dependencies import fits_digest
-from toymill.config.study import Study, values_tested
+from toymill.config.study import FEWEST_AUDITED, Study, values_tested
 from toymill.fitting.conditional import fit_tests
 from toymill.fitting.minuit import MinuitFit, comparable_nll, minuit_fit
 from toymill.fitting.results import Fits
@@ -25,24 +26,6 @@ from toymill.toys import throw
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-FEWEST, ONE_IN = 5, 50_000
-"""With ``audit: auto`` so many toys are audited at least, and one in so many: iminuit takes some thousands of times longer."""
-
-
-def audited(wanted: int | Literal["auto"], toys: int) -> int:
-    """How many of an ensemble's toys are audited.
-
-    Args:
-        wanted: what the study says.
-        toys: how many there are.
-
-    Example:
-        >>> [audited("auto", toys) for toys in (3, 1000, 1_000_000)], audited(300, 1000)
-        ([3, 5, 20], 300)
-    """
-    return min(max(FEWEST, toys // ONE_IN) if wanted == "auto" else wanted, toys)
-
-
 def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> Audit:
     """Fit an ensemble's first toys again with iminuit, from the initial values; toys are independent.
 
@@ -56,7 +39,7 @@ def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> 
     """
     model = checked_model(study)
     settings = study.ensembles[ensemble]
-    count = audited(study.fit.audit, settings.toys)
+    count = study.fit.toys_audited(settings.toys)
     values = values_tested(settings, poi_of(model))
     toys: list[AuditedToy] = []
     if count:
@@ -65,6 +48,19 @@ def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> 
         ours = _ours(study, model, data, values, files)
         toys = audited_toys(model, data, ours)
     return audit_of(study, ensemble, fits_digest(study, ensemble, model.digest), values, toys)
+
+
+def seconds_an_audited_toy(study: Study, model: Model, ensemble: str) -> float:
+    """Seconds of one core that iminuit needs for a toy, from the first few of an ensemble."""
+    settings, poi = study.ensembles[ensemble], poi_of(model)
+    truth, count = truth_of(study, model, ensemble), min(FEWEST_AUDITED, settings.toys)
+    data = throw(truth.source, truth.at, count, seed=study.seed, stream=ensemble, mode=settings.throw)
+    free, tests = fit_tests(model, data, [{poi: value} for value in values_tested(settings, poi)])
+    ours = [[free, *tests]]
+    audited_toys(model, data[:1], ours)  # compiles
+    begin = time.process_time()
+    audited_toys(model, data, ours)
+    return (time.process_time() - begin) / count
 
 
 def audited_toys(model: Model, data: Float[np.ndarray, "toy datum"], ours: list[list[Fits]]) -> list[AuditedToy]:

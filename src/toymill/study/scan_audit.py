@@ -7,7 +7,7 @@ from toymill.config.scan import grid_of
 from toymill.config.study import Study
 from toymill.fitting.conditional import fit_tests
 from toymill.results.audit import Audit
-from toymill.study.audit import audit_of, audited, audited_toys
+from toymill.study.audit import audit_of, audited_toys
 from toymill.study.model import poi_of
 from toymill.study.scan import background_of, point_model, shared_toys
 from toymill.study.scan_layout import settings_of
@@ -28,7 +28,7 @@ def audit_point(study: Study, folder: str) -> Audit:
     background = background_of(study)
     model = point_model(study, point, background)
     values = [0.0, settings.mu]
-    count = audited(study.fit.audit, settings.toys)
+    count = study.fit.toys_audited(settings.toys)
     toys = []
     if count:
         data = shared_toys(background, model, count, seed=study.seed)
