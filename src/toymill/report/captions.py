@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from toymill.inference.impacts import Impact
 from toymill.report.numbers import interval_error, one_line, per_cent, sigmas, with_error
 from toymill.results.summary import ComparisonSummary, EnsembleSummary, Summary
+
+IMPACTS_ON_A_PAGE = 30
+"""Impacts of the first figure of them, and of each page of the other."""
 
 TITLES = {
     "limit": "Upper limit",
@@ -14,11 +18,13 @@ TITLES = {
     "discovery": "Tail of q_0",
     "goodness_of_fit": "Goodness of fit",
     "impacts": "Impacts",
+    "all_impacts": "Every impact",
     "scan": "Scan over signals",
     "coverage": "Coverage",
     "t_mu": "Distribution of t_μ",
     "pull": "Pull",
     "parameters": "Every parameter",
+    "correlation": "Correlations",
     "optimisers": "Optimisers",
 }
 """The titles of the figures, by the kind that their file's name begins with."""
@@ -53,6 +59,10 @@ LOOK = {
         "bars much shorter than it. Right: what each does to the parameter of interest: shifts of the observed fit, and the "
         "global impact of its auxiliary datum over toys."
     ),
+    "all_impacts": (
+        f"The same of every nuisance parameter, {IMPACTS_ON_A_PAGE} a page, the largest first, all on the same scales. Look "
+        "whether a pull is far off where the impact is small, too."
+    ),
     "scan": (
         "Above: the local p-value of each signal from toys, beside the asymptotic one, and the global p-value of the largest "
         "excess. Below: CLs of each signal, observed and as expected of toys without a signal; signals below 1 - level are "
@@ -74,6 +84,12 @@ LOOK = {
         "The bias in units of the spread, the mean and the width less 1 of the pull, and the Cramér-Rao bound over the variance "
         "(1 for an efficient estimator). All but the last should be 0 within their errors. Where auxiliary data are held, pulls "
         "of constrained parameters are narrower. The share of toys at a bound, which biases an estimate, is beside its name."
+    ),
+    "correlation": (
+        "How the estimates of the toys go together. Left: the correlations with the parameter of interest, the strongest "
+        "first, with Monte Carlo errors, (1 - ρ²)/√(n - 1) of n toys. Beside it: the same parameters with each other, and all "
+        "of them where there are more. Dark blue is -1, yellow is +1, grey is none; a blue or yellow block off the diagonal "
+        "is a set of parameters that the data cannot tell apart."
     ),
     "optimisers": (
         "The same toys, each fitted by every optimiser from the model's initial values. The best minimum of a toy is the lowest "
@@ -104,7 +120,21 @@ def found_in_study(summary: Summary, kind: str) -> list[str]:
             lines.append(f"The largest pull is that of {one_line(far.parameter, 60)}: {far.pull:.2f}.")
         if impacts.why_no_shifts:
             lines.append(impacts.why_no_shifts)
+    if kind == "all_impacts" and impacts and impacts.impacts:
+        lines.append(f"The largest is that of {_impact(impacts.impacts[0])}.")
+        if len(impacts.impacts) > IMPACTS_ON_A_PAGE:
+            beyond = impacts.impacts[IMPACTS_ON_A_PAGE]
+            lines.append(f"The largest that the first figure leaves out is that of {_impact(beyond)}.")
     return [one_line(line, 600) for line in lines]
+
+
+def _impact(item: Impact) -> str:
+    """A parameter and its impact: the larger shift of the fit, and the global one over toys."""
+    shifts = [abs(shift) for shift in (item.postfit_up, item.postfit_down) if shift is not None]
+    told = [f"{max(shifts):.3g} in the fit"] if shifts else []
+    if item.global_toys is not None:
+        told.append(f"{with_error(item.global_toys, item.global_toys_error)} over toys")
+    return f"{one_line(item.parameter, 60)} ({', '.join(told) or 'not known'})"
 
 
 def _levels(summary: Summary) -> list[str]:
@@ -138,7 +168,7 @@ def found_in_ensemble(summary: Summary, ensemble: str, kind: str) -> list[str]:
     Args:
         summary: the summary.
         ensemble: name of the truth point.
-        kind: which figure: t_mu, pull or parameters.
+        kind: which figure: t_mu, pull, parameters or correlation.
     """
     item = summary.ensembles[ensemble]
     if kind == "t_mu":
@@ -150,7 +180,25 @@ def found_in_ensemble(summary: Summary, ensemble: str, kind: str) -> list[str]:
             f"{with_error(about.pull_width, about.pull_width_error)}; {about.pulls:,} of {item.certified:,} certified toys "
             "have a pull."
         ]
-    return _parameters(item)
+    return _correlated(summary.poi, item) if kind == "correlation" else _parameters(item)
+
+
+def _correlated(poi: str, item: EnsembleSummary) -> list[str]:
+    """The parameters whose estimates are most correlated with that of interest, and how many clearly are."""
+    known = {
+        name: (about.poi_correlation, about.poi_correlation_error)
+        for name, about in item.parameters.items()
+        if name != poi and about.poi_correlation is not None
+    }
+    if not known:
+        return ["No correlation is known."]
+    first = sorted(known, key=lambda name: -abs(known[name][0]))[:3]
+    told = ", ".join(f"{one_line(name, 60)} ({with_error(*known[name])})" for name in first)
+    clear = sum(abs(sigmas(*pair) or 0.0) > 3 for pair in known.values())
+    return [
+        f"The estimates of {clear} of {len(known)} parameters are correlated with those of {one_line(poi, 60)} by more than "
+        f"three errors. The most: {told}."
+    ]
 
 
 def _parameters(item: EnsembleSummary) -> list[str]:

@@ -15,7 +15,7 @@ from toymill.config.model import Remote
 from toymill.config.study import Study
 from toymill.report import captions
 from toymill.report.first_screen import Group, groups, sentences
-from toymill.report.numbers import counted, number, one_line, with_error
+from toymill.report.numbers import counted, one_line, with_error
 from toymill.report.parts import Picture, Table
 from toymill.report.tables import tables, tables_of_optimisers
 from toymill.results.audit import Audit, read_audits
@@ -41,8 +41,18 @@ BESIDE = {"explore.html": "explore", "summary.json": "numbers (JSON)"}
 MOST_REMARKS = 5
 """What is to be looked at: lines on the first screen."""
 
-_OF_STUDY = ("limit", "discovery", "interval", "region", "goodness_of_fit", "impacts", "scan", "coverage")
-_OF_ENSEMBLE = ("t_mu", "pull", "parameters")
+_OF_STUDY = (
+    "limit",
+    "discovery",
+    "interval",
+    "region",
+    "goodness_of_fit",
+    "impacts",
+    "all_impacts",
+    "scan",
+    "coverage",
+)
+_OF_ENSEMBLE = ("t_mu", "pull", "parameters", "correlation")
 _NARROW = ("discovery", "goodness_of_fit", "pull")
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}  # of two files of a figure the latter is shown
 
@@ -224,7 +234,7 @@ def _fitted(summary: Summary) -> str:
     seen = summary.observed
     if seen is None or seen.poi is None:
         return ""
-    return f"; best fit {one_line(summary.poi, 40)} = {with_error(seen.poi, seen.poi_error) if seen.poi_error else number(seen.poi)}"
+    return f"; best fit {one_line(summary.poi, 40)} = {with_error(seen.poi, seen.poi_error)}"
 
 
 def _kinds(ensembles: Mapping[str, EnsembleSummary]) -> str:
@@ -280,10 +290,11 @@ def _chapters(found: Found) -> Iterator[Chapter]:
     files = {Path(path).stem: Path(path) for ending in _TYPES for path in found.figures if Path(path).suffix == ending}
     left = [MOST_CONTENT]
     if isinstance(summary, Summary):
+        impacts = summary.answers.impacts.impacts if summary.answers and summary.answers.impacts else []
         pictures = [
-            _picture(files[kind], kind, captions.found_in_study(summary, kind), left)
+            _picture(files[kind], kind, captions.found_in_study(summary, kind), [0] if kind == "all_impacts" else left)
             for kind in _OF_STUDY
-            if kind in files
+            if kind in files and not (kind == "all_impacts" and len(impacts) <= captions.IMPACTS_ON_A_PAGE)
         ]
         if pictures:
             yield Chapter("The whole study", pictures, shown=True)
