@@ -6,12 +6,12 @@ import numpy as np
 
 from toymill.config.study import read_study
 from toymill.inference.agreement import Histogram, Quantile, Verdict
-from toymill.inference.asymptotic_limits import AsymptoticLimit, AsymptoticUpperLimit
+from toymill.inference.asymptotic_limits import AsymptoticLimit, AsymptoticPoint, AsymptoticUpperLimit
 from toymill.inference.audit import AuditSummary
 from toymill.inference.covariance import Efficiency
 from toymill.inference.coverage import Coverage
 from toymill.inference.impacts import Decomposition, Impact, Share
-from toymill.inference.limit_records import Limit, LimitPoint, UpperLimit
+from toymill.inference.limit_records import ExpectedCLs, Limit, LimitPoint, UpperLimit
 from toymill.inference.p_values import cls
 from toymill.inference.verdicts import limit_verdict
 from toymill.report.page import Found
@@ -36,6 +36,9 @@ LONG = "mu_SIG_of_a_resonance_that_decays_to_two_bosons_in_the_boosted_category_
 """A name of a parameter of interest that is too long for any column."""
 
 TOYS = 10_000
+
+POINTS = (0.3, 0.6, 1.0, 1.5, 2.0, 2.4)
+"""The tested values of a limit."""
 
 
 def parameter(rng):
@@ -96,12 +99,27 @@ def ensemble(rng, poi, names, truth, *, failed=0, agrees=True):
     )  # fmt: skip
 
 
+def expected_at(poi):
+    """A band of CLs about exp(-1.2 poi²), of which no toy with signal reaches the lowest edge beyond 2."""
+
+    def one(factor):
+        value = float(np.exp(-1.2 * factor * poi**2))
+        return ExpectedCLs(
+            value=value, low=0.9 * value, high=1.1 * value, if_failed_low=value, if_failed_high=value
+        )  # fmt: skip
+
+    band = {key: one(factor) for key, factor in {"-2": 2.0, "-1": 1.5, "0": 1.0, "1": 0.7, "2": 0.5}.items()}
+    if poi > 2:
+        band["-2"] = ExpectedCLs(value=None, low=None, high=None, if_failed_low=None, if_failed_high=None)
+    return band
+
+
 def limit_point(poi):
     """A tested value of which CLs is some exp(-poi²): toys at quantiles of exponential distributions."""
     q = -2 * np.log(1 - (np.arange(1000) + 0.5) / 1000)
     return LimitPoint(
         poi=poi, signal_toys=1000, signal_failed=0, background_toys=1000, background_failed=0,
-        observed=cls(q, q + 2 * poi**2, 2 * poi**2), coverage=None, weighted=None,
+        observed=cls(q, q + 2 * poi**2, 2 * poi**2), coverage=None, weighted=None, expected=expected_at(poi),
     )  # fmt: skip
 
 
@@ -116,11 +134,18 @@ def limit_answer():
     formula = {key: AsymptoticLimit(value=0.9, outside=None, sentence="") for key in expected}
     return LimitAnswer(
         statistic="qtilde",
-        toys=UpperLimit(level=0.95, method="CLs", points=[limit_point(value) for value in (0.3, 0.6, 1.0, 1.5, 2.0, 2.4)], why_unweighted=None, observed=limit(1.4), expected=expected),
+        toys=UpperLimit(level=0.95, method="CLs", points=[limit_point(value) for value in POINTS], why_unweighted=None, observed=limit(1.4), expected=expected),
         asymptotic=AsymptoticUpperLimit(
             level=0.95, method="CLs", observed=AsymptoticLimit(value=1.3, outside=None, sentence=""), expected=formula
         ),
         why_no_asymptotic=None,
+        asymptotic_points=[
+            AsymptoticPoint(
+                observed=float(np.exp(-(poi**2))),
+                expected={key: item.value or 1e-5 for key, item in expected_at(poi).items()},
+            )
+            for poi in POINTS
+        ],
         verdict=limit_verdict(1.3, limit(1.4), count=TOYS),
         expected_verdicts={"0": limit_verdict(0.9, expected["0"], count=TOYS, what="The median expected limit")},
         injected=None,

@@ -7,7 +7,7 @@ from summaries import LONG, correlated, made_up
 
 from toymill.errors import ToymillError
 from toymill.inference.covariance import correlation_of
-from toymill.report import captions, of_answers
+from toymill.report import captions, of_answers, of_ensemble
 from toymill.report.draw import draw
 from toymill.report.numbers import with_error
 from toymill.report.of_correlation import NAMED, correlation_figure
@@ -111,3 +111,64 @@ def test_impacts_are_in_pages_the_largest_first():
     assert f"that of {every[0].parameter} (1 in the fit, 0.800 ± 0.010 over toys)" in told
     assert f"that of {every[30].parameter} (0.0323 in the fit" in told
     assert len(of_answers.FIGURES["all_impacts"](made_up(1, impacts=True).summary).axes) == 2
+
+
+def test_cls_is_drawn_on_the_bands_of_toys_beside_the_formula():
+    """Every edge with its error; one that no toy with signal reaches is below the figure, and no gap of the band."""
+    answer = made_up(limit=True).summary.answers.limit
+    curve, _ = of_answers.FIGURES["limit"](made_up(limit=True).summary).axes
+    points = np.array([point.poi for point in answer.toys.points])
+    for k, (low, high) in enumerate((("-2", "2"), ("-1", "1"))):
+        corners = curve.collections[k].get_paths()[0].vertices
+        for poi, point in zip(points, answer.toys.points, strict=True):
+            at = corners[np.isclose(corners[:, 0], poi), 1]
+            lowest = point.expected[low].value or 0.0
+            assert (at.min(), at.max()) == pytest.approx((lowest, point.expected[high].value), abs=1e-8)
+    assert points[-1] == 2.4
+    assert curve.get_ylim()[0] > 1e-6
+    lines = {line.get_label(): line.get_ydata() for line in curve.lines}
+    np.testing.assert_allclose(lines["expected, median"], [point.expected["0"].value for point in answer.toys.points])
+    np.testing.assert_allclose(lines["observed, asymptotic"], [item.observed for item in answer.asymptotic_points])
+    np.testing.assert_allclose(lines["expected, asymptotic"], [item.expected["0"] for item in answer.asymptotic_points])
+    edges, (seen,) = curve.containers[:5], curve.containers[5:]
+    for key, edge in zip(("-2", "-1", "0", "1", "2"), edges, strict=True):
+        (bars,) = edge.lines[2]
+        known = [point.expected[key] for point in answer.toys.points if point.expected[key].value is not None]
+        ends = [part[:, 1].tolist() for part in bars.get_segments() if len(part)]
+        np.testing.assert_allclose(ends, [(item.low, item.high) for item in known])
+    np.testing.assert_allclose(seen.lines[0].get_ydata(), [point.observed.value for point in answer.toys.points])
+
+
+def test_a_summary_without_bands_has_the_observed_curve_alone():
+    summary = made_up(limit=True).summary
+    toys = summary.answers.limit.toys
+    points = [point.model_copy(update={"expected": {}}) for point in toys.points]
+    changes = {"toys": toys.model_copy(update={"points": points}), "asymptotic_points": None}
+    answers = summary.answers.model_copy(update={"limit": summary.answers.limit.model_copy(update=changes)})
+    curve = of_answers.FIGURES["limit"](summary.model_copy(update={"answers": answers})).axes[0]
+    assert len(curve.containers) == 1
+    assert not curve.collections[1:]
+
+
+def test_an_arrow_stands_where_a_ratio_leaves_its_panel():
+    """Twice as many toys as expected or more, and toys where the formula has none; the others are points in the panel."""
+    summary = made_up().summary
+    item = summary.ensembles["point0"]
+    test = item.tests[0]
+    counts = test.histogram.counts
+    factors = np.ones(len(counts))
+    factors[[5, 9]], factors[12], factors[20] = 0.25, 0.0, 0.6
+    expected = [count * factor for count, factor in zip(counts, factors, strict=True)]
+    histogram = test.histogram.model_copy(update={"asymptotic": expected})
+    tests = [test.model_copy(update={"histogram": histogram})]
+    changed = {"point0": item.model_copy(update={"tests": tests})}
+    _, bottom = of_ensemble.FIGURES["t_mu"](summary.model_copy(update={"ensembles": changed}), "point0").axes
+    centres = np.array(test.histogram.edges[:-1]) + 0.2
+    (arrows,) = [line for line in bottom.lines if line.get_marker() == "^"]
+    np.testing.assert_allclose(arrows.get_xdata(), centres[[5, 9, 12]])
+    assert (np.array(arrows.get_ydata()) < bottom.get_ylim()[1]).all()
+    (shown,) = bottom.containers
+    finite = np.flatnonzero((np.array(counts) > 0) & (factors > 0))
+    np.testing.assert_allclose(shown.lines[0].get_xdata(), centres[finite])
+    np.testing.assert_allclose(shown.lines[0].get_ydata(), 1 / factors[finite])
+    assert set(np.flatnonzero(1 / factors[finite] > bottom.get_ylim()[1])) == {5, 9}

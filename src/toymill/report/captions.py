@@ -31,8 +31,9 @@ TITLES = {
 
 LOOK = {
     "limit": (
-        "Left: CLs (or CL_s+b) of the observed data at each tested value, with Monte Carlo errors; the limit is where it falls "
-        "to 1 - level. Right: the observed limit and the expected ones from toys, on the expected bands, beside the asymptotic "
+        "Left: CLs (or CL_s+b) of the observed data at each tested value, with Monte Carlo errors, on the bands that "
+        "background-only toys have, and the asymptotic curves; the limit is where CLs falls to 1 - level. Look whether the "
+        "data stay in the bands, and where the formula leaves the toys. Right: the observed limit and the expected ones from toys, on the expected bands, beside the asymptotic "
         "ones. Where the marks lie apart by more than the bars, the formula is off."
     ),
     "interval": (
@@ -74,7 +75,8 @@ LOOK = {
     ),
     "t_mu": (
         "The distribution of t_μ of the certified toys at each tested value, with the asymptotic distribution (Wald; "
-        "arXiv:1007.1727) and the ratio of the two. Points should follow the curve, in the tail above all."
+        "arXiv:1007.1727) and the ratio of the two; an arrow stands where it leaves its panel. Points should follow the curve, in the tail "
+        "above all."
     ),
     "pull": (
         "(estimate - truth) / error of the parameter of interest, with the error from the exact Hessian, beside a unit normal. "
