@@ -84,6 +84,16 @@ def test_correlations_are_drawn_from_the_matrices(tmp_path):
         draw(made_up(3).summary, {"correlation": paths}, ensemble="point0", matrices=tmp_path / "summary.h5")
 
 
+def test_names_that_differ_at_their_ends_differ_in_a_figure():
+    """A name that is cut loses its middle."""
+    names = [f"shape_mcstat_of_a_sample_with_a_very_long_name_{region}_cuts[0]" for region in ("SRISR", "SRlow")]
+    left, _ = of_answers.FIGURES["impacts"](made_up(names=names, impacts=True).summary).axes
+    shown = labels(left)
+    assert shown[0].startswith("1: shape_mcstat")
+    assert [label[-15:] for label in shown] == [name[-15:] for name in names]
+    assert all(len(label) <= 43 for label in shown)
+
+
 def test_impacts_are_in_pages_the_largest_first():
     """Thirty on the first figure; on the other all of them, on the same scales, with numbers that go on."""
     summary = made_up(76, impacts=True).summary

@@ -1,5 +1,6 @@
 """Whole tiny studies through Snakemake, in a folder of their own."""
 
+import html
 import json
 import os
 import shutil
@@ -66,7 +67,10 @@ def contract(*ensembles):
 
 def figures(*ensembles):
     """The figures that a study of these ensembles leaves."""
-    names = [*of_study.FIGURES, *(f"{kind}_{name}" for name in ensembles for kind in of_ensemble.FIGURES)]
+    names = [
+        *of_study.FIGURES,
+        *(f"{kind}_{name}" for name in ensembles for kind in [*of_ensemble.FIGURES, "correlation"]),
+    ]
     return [f"plots/{name}.svg" for name in names]
 
 
@@ -393,7 +397,11 @@ def test_optimisers_are_compared(run, root, tmp_path):
     assert done.returncode == 0, done.stderr
     tables = ["optimisers/one.h5", "optimisers/one.json", "plots/optimisers_one.svg"]
     assert files(tmp_path / "results") == sorted(f"small/{name}" for name in [*ALWAYS, *tables])
-    methods = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]["methods"]
+    summary = json.loads((tmp_path / "results/small/summary.json").read_text())
+    head, methods = summary["headline"], summary["ensembles"]["one"]["methods"]
+    assert (head["toys"], head["optimisers"]) == (30, list(methods))
+    assert any("At the best minimum of every toy" in line and "toymill" in line for line in head["answers"])
+    assert html.escape(head["answers"][0]) in (tmp_path / "results/small/report.html").read_text()
     assert len(methods) == 6
     assert {item["toys"] for item in methods.values()} == {30}
     assert methods["toymill"]["reached"] == methods["toymill"]["success"] == 30

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from toymill.inference.impacts import Impact
-from toymill.report.numbers import interval_error, one_line, per_cent, sigmas, with_error
-from toymill.results.summary import ComparisonSummary, EnsembleSummary, Summary
+from toymill.report.numbers import interval_error, one_line, per_cent, short_name, sigmas, with_error
+from toymill.results.summary import EnsembleSummary, Summary
 
 IMPACTS_ON_A_PAGE = 30
 """Impacts of the first figure of them, and of each page of the other."""
@@ -95,7 +93,8 @@ LOOK = {
     ),
     "optimisers": (
         "The same toys, each fitted by every optimiser from the model's initial values. The best minimum of a toy is the lowest "
-        "that any of them found; a false success is a fit that calls itself converged at another point. Distances below 1e-12 "
+        "that any of them found; a false success is a fit that calls itself converged at another point. Bars of shares are "
+        "68.27 % Clopper-Pearson intervals. Distances below 1e-12 "
         "stand at 1e-12, those above 1e6 or infinite at 1e6. Times are wall-clock of one job on one core, after a first call "
         "that compiles."
     ),
@@ -119,7 +118,7 @@ def found_in_study(summary: Summary, kind: str) -> list[str]:
         known = [item for item in impacts.impacts if item.pull is not None]
         if known:
             far = max(known, key=lambda item: abs(item.pull or 0.0))
-            lines.append(f"The largest pull is that of {one_line(far.parameter, 60)}: {far.pull:.2f}.")
+            lines.append(f"The largest pull is that of {short_name(far.parameter)}: {far.pull:.2f}.")
         if impacts.why_no_shifts:
             lines.append(impacts.why_no_shifts)
     if kind == "all_impacts" and impacts and impacts.impacts:
@@ -136,7 +135,7 @@ def _impact(item: Impact) -> str:
     told = [f"{max(shifts):.3g} in the fit"] if shifts else []
     if item.global_toys is not None:
         told.append(f"{with_error(item.global_toys, item.global_toys_error)} over toys")
-    return f"{one_line(item.parameter, 60)} ({', '.join(told) or 'not known'})"
+    return f"{short_name(item.parameter)} ({', '.join(told) or 'not known'})"
 
 
 def _levels(summary: Summary) -> list[str]:
@@ -195,10 +194,10 @@ def _correlated(poi: str, item: EnsembleSummary) -> list[str]:
     if not known:
         return ["No correlation is known."]
     first = sorted(known, key=lambda name: -abs(known[name][0]))[:3]
-    told = ", ".join(f"{one_line(name, 60)} ({with_error(*known[name])})" for name in first)
+    told = ", ".join(f"{short_name(name)} ({with_error(*known[name])})" for name in first)
     clear = sum(abs(sigmas(*pair) or 0.0) > 3 for pair in known.values())
     return [
-        f"The estimates of {clear} of {len(known)} parameters are correlated with those of {one_line(poi, 60)} by more than "
+        f"The estimates of {clear} of {len(known)} parameters are correlated with those of {short_name(poi)} by more than "
         f"three errors. The most: {told}."
     ]
 
@@ -216,30 +215,13 @@ def _parameters(item: EnsembleSummary) -> list[str]:
     about = item.parameters[far]
     beyond = sum(abs(value) > 3 for value in known.values())
     lines = [
-        f"The bias of {beyond} of {len(known)} parameters is beyond three errors. It is clearest in {one_line(far, 60)}: "
+        f"The bias of {beyond} of {len(known)} parameters is beyond three errors. It is clearest in {short_name(far)}: "
         f"{with_error(about.bias_in_rms, about.bias_in_rms_error)} of its spread."
     ]
     held = max(item.parameters, key=lambda name: item.parameters[name].at_bound_share or 0.0)
     share = item.parameters[held].at_bound_share
     if share:
-        lines.append(f"Most often at a bound: {one_line(held, 60)}, in {per_cent(share)} of toys.")
-    return lines
-
-
-def found_by_optimisers(summary: ComparisonSummary, ensemble: str) -> list[str]:
-    """Which optimisers reach the best minimum of every toy, the fastest of them, and which mislead."""
-    methods = summary.ensembles[ensemble].methods
-    sure = sorted((item.seconds_a_toy, name) for name, item in methods.items() if item.reached == item.toys)
-    names = ", ".join(name for _, name in sure)
-    lines = [
-        f"At the best minimum of every toy: {names}; the fastest of these takes {1e3 * sure[0][0]:.3g} ms a toy ({sure[0][1]})."
-        if sure
-        else "No optimiser is at the best minimum of every toy."
-    ]
-    false: Sequence[str] = [
-        f"{name} ({item.false_success} of {item.toys})" for name, item in methods.items() if item.false_success
-    ]
-    lines.append(f"With false successes: {', '.join(false)}." if false else "None has a false success.")
+        lines.append(f"Most often at a bound: {short_name(held)}, in {per_cent(share)} of toys.")
     return lines
 
 

@@ -102,6 +102,20 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
+def short_name(text: str, longest: int = 60) -> str:
+    """A name on one line, without its middle where it is longer than it may be: names often differ at their ends.
+
+    Example:
+        >>> short_name("shape_mcstat_diboson_SRISR_obs_cuts[0]", 30)
+        'shape_mcstat_di…SR_obs_cuts[0]'
+    """
+    line = one_line(text, max(len(text), longest) * 12)  # what is not printable takes up to twelve letters
+    if len(line) <= longest:
+        return line
+    end = (longest - 1) // 2
+    return f"{line[: longest - 1 - end]}…{line[-end:]}"
+
+
 def one_line(text: str, longest: int = 120) -> str:
     """A name or a sentence on one line, what is not printable by its number, and not longer than it may be."""
     line = "".join(c if c.isprintable() else " " if c.isspace() else f"\\u{{{ord(c):x}}}" for c in text)

@@ -112,7 +112,7 @@ def _pull(summary: Summary, ensemble: str) -> Figure:
         f"bias {with_error(about.bias, about.bias_error)}",
         f"{about.pulls} of {item.certified} toys",
     ]
-    axes.text(0.04, 0.95, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=10)
+    axes.text(0.07, 0.94, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=10)
     axes.legend(loc="upper right", frameon=False)
     return figure
 

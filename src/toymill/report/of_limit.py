@@ -163,6 +163,7 @@ def _limits(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
         range(len(rows)),
         ["observed", *(f"expected, {'median' if key == '0' else f'{int(key):+d} σ'}" for key in found.toys.expected)],
     )
+    axes.yaxis.set_tick_params(which="minor", left=False, right=False)
     axes.set_ylim(len(rows) - 0.5, -0.8)
     axes.set_xscale("log")
     plain_log(axes.xaxis)

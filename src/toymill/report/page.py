@@ -24,6 +24,7 @@ from toymill.results.files import write_bytes
 from toymill.results.provenance import Provenance
 from toymill.results.summary import ComparisonSummary, EnsembleSummary, Summary, read_summary
 from toymill.study.failures import refusals
+from toymill.study.headline import compared_in_words
 from toymill.study.remarks import remarks
 
 MOST_OPEN = 3
@@ -217,8 +218,9 @@ def _facts(found: Found) -> Iterator[tuple[str, str]]:
         if told:
             yield "audit", told
     else:
-        counts = [next(iter(item.methods.values())).toys for item in summary.ensembles.values()]
-        yield "toys", f"{sum(counts):,} at {counted(len(counts), 'truth point')}, each fitted by every optimiser"
+        points = counted(len(summary.ensembles), "truth point")
+        yield "toys", f"{summary.headline.toys:,} at {points}, each fitted by every optimiser"
+        yield "optimisers", ", ".join(summary.headline.optimisers)
     spent = sum(found.provenance.seconds.values())
     yield "made", f"{found.provenance.finished} by toymill {summary.toymill}, in {_duration(spent)} of jobs"
 
@@ -256,7 +258,7 @@ def _audited(audits: Mapping[str, Audit]) -> str:
 def _words(found: Found) -> list[str]:
     summary = found.summary
     if isinstance(summary, ComparisonSummary):
-        return [f"{name}: {line}" for name in summary.ensembles for line in captions.found_by_optimisers(summary, name)]
+        return [one_line(line, 600) for line in summary.headline.answers]
     told = [
         f"{name}: {captions.mismodelled(summary.poi, item)}"
         for name, item in summary.ensembles.items()
@@ -308,7 +310,7 @@ def _chapters(found: Found) -> Iterator[Chapter]:
             if path is None:
                 continue
             if isinstance(summary, ComparisonSummary):
-                told = captions.found_by_optimisers(summary, name)
+                told = compared_in_words(summary.ensembles[name].methods)
             else:
                 told = captions.found_in_ensemble(summary, name, kind)
             many = kind == "parameters" and len(found.description.parameters) > MOST_PARAMETERS

@@ -23,7 +23,7 @@ from toymill.results.answers import Answers
 from toymill.results.description import Information, ObservedTest, ThrownFrom
 from toymill.results.files import read_record, write_record
 from toymill.results.hdf5 import damage_named, opened, write_tree
-from toymill.results.headline import Headline
+from toymill.results.headline import ComparisonHeadline, Headline
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -376,6 +376,8 @@ class ComparisonSummary(_Head):
 
     kind: Literal["optimisers"] = "optimisers"
     """Kind of the study."""
+    headline: ComparisonHeadline
+    """The result in words."""
     times: str = "wall-clock seconds of one job on one core: they differ from run to run"
     """What the times are."""
     ensembles: dict[EnsembleName, EnsembleComparison]

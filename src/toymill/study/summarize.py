@@ -47,7 +47,7 @@ from toymill.results.summary import (
 )
 from toymill.results.tally import PULL_EDGES, TAIL, Tally
 from toymill.study.collect import Collected, collect, counted, part_key
-from toymill.study.headline import headline
+from toymill.study.headline import headline, headline_of_comparison
 from toymill.study.model import derived_of_study
 from toymill.study.profile_intervals import summarize_intervals
 
@@ -118,17 +118,19 @@ def summarize_comparisons(
         description: the content of its ``model.json``.
         tables: what ``optimisers.table`` found, by ensemble.
     """
+    ensembles = {
+        name: EnsembleComparison(
+            truth=description.ensembles[name].known, near=tables[name].near, methods=tables[name].methods
+        )
+        for name in study.ensembles
+    }
     return ComparisonSummary(
         toymill=__version__,
         study=study.study,
         model_digest=description.digest,
         poi=description.poi,
-        ensembles={
-            name: EnsembleComparison(
-                truth=description.ensembles[name].known, near=tables[name].near, methods=tables[name].methods
-            )
-            for name in study.ensembles
-        },
+        headline=headline_of_comparison(study, ensembles),
+        ensembles=ensembles,
     )
 
 
