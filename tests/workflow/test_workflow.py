@@ -1,5 +1,6 @@
 """Whole tiny studies through Snakemake, in a folder of their own."""
 
+import html
 import json
 import os
 import shutil
@@ -66,7 +67,10 @@ def contract(*ensembles):
 
 def figures(*ensembles):
     """The figures that a study of these ensembles leaves."""
-    names = [*of_study.FIGURES, *(f"{kind}_{name}" for name in ensembles for kind in of_ensemble.FIGURES)]
+    names = [
+        *of_study.FIGURES,
+        *(f"{kind}_{name}" for name in ensembles for kind in [*of_ensemble.FIGURES, "correlation"]),
+    ]
     return [f"plots/{name}.svg" for name in names]
 
 
@@ -395,7 +399,11 @@ def test_optimisers_are_compared(run, root, tmp_path):
     assert done.returncode == 0, done.stderr
     tables = ["optimisers/one.h5", "optimisers/one.json", "plots/optimisers_one.svg"]
     assert files(tmp_path / "results") == sorted(f"small/{name}" for name in [*ALWAYS, *tables])
-    methods = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]["methods"]
+    summary = json.loads((tmp_path / "results/small/summary.json").read_text())
+    head, methods = summary["headline"], summary["ensembles"]["one"]["methods"]
+    assert (head["toys"], head["optimisers"]) == (30, list(methods))
+    assert any("At the best minimum of every toy" in line and "toymill" in line for line in head["answers"])
+    assert html.escape(head["answers"][0]) in (tmp_path / "results/small/report.html").read_text()
     assert len(methods) == 6
     assert {item["toys"] for item in methods.values()} == {30}
     assert methods["toymill"]["reached"] == methods["toymill"]["success"] == 30
@@ -456,7 +464,7 @@ def test_questions_are_answered_and_more_are_added(run, root, tmp_path):
 
 def test_toys_are_added_for_a_precision(run, root, tmp_path):
     """Rounds add toys to the shards that are there; a run that was interrupted between them ends with the same files."""
-    values = [0.5, 1.0, 1.6]
+    values = [0.3, 0.8, 1.5, 2.4]
     asked = {
         "fit": {"audit": 0},
         "limit": {"values": values, "toys": 200, "background_toys": 300, "precision": 0.02},
@@ -472,11 +480,11 @@ def test_toys_are_added_for_a_precision(run, root, tmp_path):
     assert found["reached"]
     design = json.loads((results / "design.json").read_text())
     assert design["limit"]["rounds"] == found["rounds"]
-    assert found["rounds"][0]["toys"] == 900
+    assert found["rounds"][0]["toys"] == 1100
     assert found["rounds"][0]["added"] > 0
     shards = {path.relative_to(results): path.read_bytes() for path in results.glob("fits/*/*.h5")}
     toys = sum(int(path.stem[10:]) - int(path.stem[:9]) + 1 for path in shards)
-    assert toys == 900 + sum(item["added"] for item in found["rounds"])
+    assert toys == 1100 + sum(item["added"] for item in found["rounds"])
     again = run(content)
     assert "Nothing to be done" in again.stderr + again.stdout
     summary = (results / "summary.json").read_bytes()

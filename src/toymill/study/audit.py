@@ -26,6 +26,7 @@ from toymill.toys import throw
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+
 def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> Audit:
     """Fit an ensemble's first toys again with iminuit, from the initial values; toys are independent.
 
