@@ -21,7 +21,8 @@ from builders import bare, workspace
 import toymill
 from toymill.config.study import read_study
 from toymill.inference.crossing import z_of
-from toymill.inference.limits import SIGMAS, upper_limit
+from toymill.inference.limit_records import SIGMAS
+from toymill.inference.limits import upper_limit
 from toymill.inference.neyman import neyman_intervals, root_of
 from toymill.inference.p_values import tie_tolerance
 

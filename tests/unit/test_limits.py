@@ -9,10 +9,16 @@ import scipy.stats
 
 from toymill.config.sections import LimitConfig
 from toymill.errors import ToymillError
-from toymill.inference.asymptotic_limits import AsymptoticLimit, asymptotic_cls, asymptotic_upper_limit
+from toymill.inference.asymptotic_limits import (
+    AsymptoticLimit,
+    asymptotic_cls,
+    asymptotic_point,
+    asymptotic_upper_limit,
+)
 from toymill.inference.crossing import z_of
-from toymill.inference.limit_records import Limit
-from toymill.inference.limits import SIGMAS, expected_for, limits_of, upper_limit
+from toymill.inference.limit_records import SIGMAS, Limit
+from toymill.inference.limits import expected_for, limits_of, upper_limit
+from toymill.inference.samples import LogRatios
 from toymill.inference.verdicts import limit_verdict
 from toymill.study.limit_points import limit_points
 
@@ -29,6 +35,41 @@ def counting(rng, points, n, b, toys):
 def interpolated(points, cls, level=0.95):
     """Where exact CLs at tested values cross, interpolated as the toys' are."""
     return float(np.interp(scipy.stats.norm.ppf(level), z_of(cls), points))
+
+
+def test_the_band_of_cls_has_the_errors_that_it_says():
+    """120 quantiles of CLs of a normal measurement, whose toys are weighted: the mean of the pulls, and their width."""
+    rng, points, pulls = np.random.default_rng(37), np.array([1.0, 2.0]), []
+    for _ in range(40):
+        background, signal = rng.normal(size=800), [mu + rng.normal(size=800) for mu in points]
+        ratios = LogRatios(
+            [mu * x - mu**2 / 2 for mu, x in zip(points, signal, strict=True)],
+            points[:, None] * background - points[:, None] ** 2 / 2,
+        )
+        q = [exact.gauss(mu, x) for mu, x in zip(points, signal, strict=True)]
+        found = upper_limit(points, q, exact.gauss(points[:, None], background), None, log_ratios=ratios)
+        assert found.why_unweighted is None
+        for sigma in (-1, 0, 1):
+            band = found.points[1].expected[str(sigma)]
+            truth = scipy.stats.norm.cdf(sigma - 2) / scipy.stats.norm.cdf(sigma)
+            pulls.append((band.value - truth) / ((band.high - band.low) / 2))
+            assert (band.if_failed_low, band.if_failed_high) == (band.value, band.value)
+    assert abs(np.mean(pulls)) < 3 / np.sqrt(40)  # three quantiles of the same toys
+    assert abs(np.std(pulls) - 1) < 3 / np.sqrt(80)
+
+
+def test_a_band_that_no_toy_reaches_is_not_known():
+    """Without toys with signal as far out, without enough toys for an error, and with failed toys."""
+    grid = scipy.stats.norm.ppf((np.arange(100) + 0.5) / 100)
+    background = exact.gauss(np.array([[2.0], [6.0]]), grid)
+    background[:, 0] = np.nan
+    found = upper_limit(np.array([2.0, 6.0]), [exact.gauss(mu, mu + grid) for mu in (2.0, 6.0)], background, None)
+    near, far = found.points
+    assert near.expected["-2"].low is near.expected["2"].low is None
+    assert near.expected["0"].low < near.expected["0"].value < near.expected["0"].high
+    assert near.expected["0"].if_failed_low <= near.expected["0"].value <= near.expected["0"].if_failed_high
+    assert near.expected["0"].if_failed_low < near.expected["0"].if_failed_high
+    assert far.expected["-2"].value is far.expected["0"].value is None
 
 
 @pytest.mark.parametrize(("n", "limit"), [(0, 2.99573), (6, 7.01350)])
@@ -360,6 +401,13 @@ def test_asymptotic_limits_of_a_normal_measurement(method):
         assert found.expected[str(z)].value == pytest.approx(limit)
     if method == "CLsb":
         assert found.expected["-2"].outside == "below"  # -2 + 1.645
+    at = found.observed.value
+    point = asymptotic_point(max(at - 0.4, 0.0) ** 2, at**2, method=method, tilde=False)
+    assert point.observed == pytest.approx(0.05)
+    for key, item in found.expected.items():
+        if item.value is not None:
+            one = asymptotic_point(np.nan, item.value**2, method=method)
+            assert (one.observed, one.expected[key]) == (None, pytest.approx(0.05))
 
 
 def test_a_deficit_that_excludes_every_value_has_no_limit_by_rounding():

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from toymill.inference.counting import fraction
 from toymill.report.drawing import BLUE, ORANGE, title
 from toymill.results.summary import ComparisonSummary
 
@@ -24,11 +25,19 @@ def _optimisers(summary: ComparisonSummary, ensemble: str) -> Figure:
     cost.set_xscale("log")
     cost.set_xlabel("milliseconds a toy, once compiled")
     cost.set_yticks(rows, list(methods))
+    every = list(methods.values())
     reached = np.array([100 * item.reached / item.toys for item in methods.values()])
     false = np.array([100 * item.false_success / item.toys for item in methods.values()])
     quality.barh(rows, reached, 0.6, color=BLUE, label="at the best minimum")
     quality.barh(rows, false, 0.6, left=reached, color=ORANGE, label="false success")
-    quality.set_xlim(0, 100)
+    for passed, shift in ((reached, -0.12), (reached + false, 0.12)):  # the ends of both bars
+        shares = [
+            fraction(round(share * item.toys / 100), item.toys) for share, item in zip(passed, every, strict=True)
+        ]
+        low = passed - 100 * np.array([share.low for share in shares])
+        high = 100 * np.array([share.high for share in shares]) - passed
+        quality.errorbar(passed, rows + shift, xerr=[low, high], fmt="none", ecolor="black", elinewidth=1.2, capsize=2)
+    quality.set_xlim(0, 104)
     quality.set_ylim(-0.6, len(methods) + 0.5)
     quality.set_xlabel("% of toys")
     quality.legend(loc="upper left", frameon=False, ncols=2, fontsize=9)

@@ -9,6 +9,7 @@ import numpy as np
 
 from toymill.errors import ToymillError
 from toymill.fitting.results import Fits, rows_of
+from toymill.inference.covariance import correlation_of
 from toymill.results import cells
 from toymill.results.opened import Results
 from toymill.results.opened_ensemble import OpenedEnsemble
@@ -117,10 +118,7 @@ def _correlation(item: OpenedEnsemble) -> Float[np.ndarray, "parameter parameter
     """The correlation of the estimates, in the order of the summary's parameters; NaN where there is none."""
     names = list(item.summary.parameters)
     covariance = item.matrices["covariance"].loc[names, names].to_numpy()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.sqrt(np.diag(covariance))
-        found: np.ndarray = covariance / scale / scale[:, None]
-    return found
+    return correlation_of(covariance, item.summary.certified)[0]
 
 
 def _chosen(

@@ -8,14 +8,22 @@
   // Names: as they are in the page's own text; for Plotly, which reads some HTML and mathematics between dollars, without any.
   const short = (name) => {
     const line = name.replace(/\s+/g, " ");
-    return line.length > 40 ? line.slice(0, 39) + "…" : line;
+    return line.length > 40 ? line.slice(0, 20) + "…" + line.slice(-19) : line; // names often differ at their ends
   };
   const plain = (name) => short(name).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
   const many = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
   const number = (value, digits = 4) => (value === null || !Number.isFinite(value) ? "–" : Number(value.toPrecision(digits)).toString());
   const withError = (value, error) => {
-    if (value === null || error === null) return "undefined";
-    const digits = error > 0 ? Math.min(8, Math.max(0, 1 - Math.floor(Math.log10(error)))) : 4;
+    if (value === null) return "undefined";
+    if (error === null || !(error > 0)) return number(value, error === null ? 4 : 6);
+    const largest = Math.max(Math.abs(value), error);
+    const digitsOf = (scaled) => Math.min(20, Math.max(0, 1 - Math.floor(Math.log10(scaled))));
+    if (largest >= 1e7 || error < 1e-5) {
+      const power = Math.floor(Math.log10(largest));
+      const [scaled, left] = [value / 10 ** power, error / 10 ** power];
+      return `(${scaled.toFixed(digitsOf(left))} ± ${left.toFixed(digitsOf(left))})e${power}`;
+    }
+    const digits = digitsOf(error);
     return `${value.toFixed(digits)} ± ${error.toFixed(digits)}`;
   };
 
