@@ -178,17 +178,20 @@ def repeated(count, seed, signal=1500, background=1500):
 
 @pytest.mark.parametrize(
     ("count", "seed", "toys", "within"),
-    [(60, 36, 1500, 0.5), pytest.param(300, 37, 8000, 0.15, marks=pytest.mark.long)],
+    [(60, 36, 1500, 0.5), pytest.param(200, 37, 8000, 0.15, marks=pytest.mark.long)],
 )
 def test_errors_match_the_spread(count, seed, toys, within):
     """Over repetitions; the spread itself is known to 1/√(2 count). The lowest of the band has few toys below it.
 
-    With 1,500 toys a point the errors of the two lowest are too large by a quarter and by two thirds.
+    With 1,500 toys a point the errors of the two lowest are too large by a quarter and by two thirds. With 8,000 there are
+    nine toys with a signal beyond the lowest limit, so that its error itself varies by a third: it is right in the median.
     """
     values, errors = repeated(count, seed, toys, toys)
     ratio = np.sqrt(np.mean(errors**2, axis=0)) / np.std(values, axis=0, ddof=1)
     assert (np.abs(ratio - 1) < within)[[0, 2, 3, 4, 5]].all(), ratio
     assert 0.8 < ratio[1] < 2.0, ratio
+    median = np.median(errors, axis=0) / np.std(values, axis=0, ddof=1)
+    assert (np.abs(median - 1) < within).all(), median
     exactly = [exact.gauss_limit(x) for x in (0.3, *SIGMAS)]
     width = np.sqrt(np.mean(((values - exactly) / errors) ** 2, axis=0))
     assert (np.abs(width - 1) < within).all(), width

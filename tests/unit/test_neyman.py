@@ -131,7 +131,7 @@ def ends_of(found):
 
 
 def test_errors_match_the_spread():
-    """200 repetitions, whose spread is known to 5 %; so are intervals that hold the mean 68 % of the time, to 3.3 %."""
+    """200 repetitions of a normal measurement, whose spread is known to 5 %; so are intervals that hold the mean 68 % of the time, to 3.3 %."""
     rng = np.random.default_rng(11)
     repeated = [ends_of(gauss_found(rng, 3000)) for _ in range(200)]
     values = np.array([[end.value for end in ends] for ends in repeated])
@@ -149,6 +149,25 @@ def test_errors_match_the_spread():
     assert (np.abs(held - 0.683) < 0.11).all(), held
     surely = [[end.undecided_low <= x <= end.undecided_high for end, x in zip(e, right, strict=True)] for e in repeated]
     assert np.mean(surely) > 0.99
+
+
+@pytest.mark.long
+def test_errors_match_the_spread_of_an_on_off_problem():
+    """200 repetitions of n_on = 12, n_off = 10, τ = 2, about the crossings of the enumerated p, interpolated alike.
+
+    Tested values are half an error apart, or so: the error is that of toys, and most of p's curvature is between them.
+    """
+    points = [*np.arange(0.0, 4.1, 0.4), 8.0, *np.arange(10.2, 12.3, 0.5), *np.arange(14.5, 17.1, 0.5)]
+    rng, points = np.random.default_rng(16), np.array(points)
+    found = np.array(
+        [[(end.value, end.error) for end in ends_of(onoff_found(rng, points, 4000))] for _ in range(200)], dtype=float
+    )
+    values, errors = np.moveaxis(found, 2, 0)
+    spread = np.std(values, axis=0, ddof=1)
+    assert np.sqrt(np.mean(errors**2, axis=0)) == pytest.approx(spread, rel=0.15)
+    p = np.array([exact.unified_onoff_p(mu, 12, 10, 2.0) for mu in points])
+    right = [interpolated(points, p, level, side) for level in (0.6827, 0.95) for side in ("low", "high")]
+    assert (np.abs(np.mean(values, axis=0) - right) < 4 * spread / np.sqrt(200) + 0.005).all()
 
 
 def test_critical_values():

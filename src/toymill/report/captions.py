@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from toymill.inference.impacts import Impact
-from toymill.report.numbers import interval_error, one_line, per_cent, short_name, sigmas, with_error
-from toymill.results.summary import EnsembleSummary, Summary
+from toymill.report.numbers import counted, interval_error, one_line, per_cent, short_name, sigmas, with_error
+from toymill.results.summary import ComparisonSummary, EnsembleSummary, Summary
 
 IMPACTS_ON_A_PAGE = 30
 """Impacts of the first figure of them, and of each page of the other."""
@@ -222,6 +222,23 @@ def _parameters(item: EnsembleSummary) -> list[str]:
     share = item.parameters[held].at_bound_share
     if share:
         lines.append(f"Most often at a bound: {short_name(held)}, in {per_cent(share)} of toys.")
+    if item.drawn:
+        lines.append(f"Drawn anew for each toy, so without a truth: {counted(len(item.drawn), 'parameter')}.")
+    return lines
+
+
+def found_by_optimisers(summary: ComparisonSummary, ensemble: str) -> list[str]:
+    """Which optimisers reach the best minimum of every toy, the fastest of them, and which mislead."""
+    methods = summary.ensembles[ensemble].methods
+    sure = sorted((item.seconds_a_toy, name) for name, item in methods.items() if item.reached == item.toys)
+    names = ", ".join(name for _, name in sure)
+    lines = [
+        f"At the best minimum of every toy: {names}; the fastest of these takes {1e3 * sure[0][0]:.3g} ms a toy ({sure[0][1]})."
+        if sure
+        else "No optimiser is at the best minimum of every toy."
+    ]
+    false = [f"{name} ({item.false_success} of {item.toys})" for name, item in methods.items() if item.false_success]
+    lines.append(f"With false successes: {', '.join(false)}." if false else "None has a false success.")
     return lines
 
 

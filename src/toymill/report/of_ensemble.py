@@ -193,10 +193,10 @@ def _columns(item: EnsembleSummary) -> list[tuple[str, float, np.ndarray, np.nda
 
 
 def _label(summary: Summary, ensemble: str, name: str) -> str:
-    """A parameter's name, whether it is that of interest, and the share of toys whose estimate is at a bound."""
+    """A parameter's name, whether it is that of interest or drawn, and the share of toys with its estimate at a bound."""
     item = summary.ensembles[ensemble]
     share = item.parameters[name].at_bound_share or 0.0
-    interest = " (of interest)" if name == summary.poi else ""
+    interest = " (of interest)" if name == summary.poi else " (drawn for each toy)" if name in item.drawn else ""
     return plain(name, 36) + interest + (f", {100 * share:.2g} % at a bound" if share else "")
 
 

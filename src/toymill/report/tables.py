@@ -191,6 +191,8 @@ def _parameters(summary: Summary) -> Table:
         "The drawings have 0 at their middle; all of a column have one scale, and an arrow stands for what lies beyond. "
         "Click a head to sort."
     )
+    if any(item.drawn for item in summary.ensembles.values()):
+        note += " Parameters that are drawn anew for each toy have no truth, so no bias and no pulls."
     return _chosen(Table("parameters", "Parameters", note, columns, rows), names)
 
 

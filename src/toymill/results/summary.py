@@ -33,7 +33,7 @@ class Location(Record):
     """Where the estimates of a quantity lie about its truth."""
 
     truth: float | None
-    """The truth; null for what only the fitted model has, which then has no bias and no pulls."""
+    """The truth; null for what only the fitted model has or each toy draws, which then has no bias and no pulls."""
     mean: NumberOrNone
     """Mean of the estimates."""
     bias: NumberOrNone
@@ -225,6 +225,9 @@ class EnsembleSummary(Record):
     """The other model that its toys are thrown from; null for the fitted one."""
     truth: dict[ParameterName, float]
     """The truth, by parameter, of those that have one."""
+    drawn: tuple[str, ...] = ()
+    """Parameters whose values are drawn anew for each toy, as `hybrid` and `templates` do: they have no truth, and so
+    neither bias, pulls nor coverage."""
     quantile_levels: tuple[float, ...] = QUANTILES
     """Levels of the quantiles of estimates and pulls."""
     why_no_quantiles: str | None = None

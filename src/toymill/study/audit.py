@@ -1,4 +1,4 @@
-"""The audit: toys of an ensemble fitted again with iminuit, within a budget of time, and held against their stored fits."""
+"""The audit: toys of an ensemble fitted again with iminuit, and held against their stored fits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from toymill._version import __version__
 from toymill.config.dependencies import fits_digest
-from toymill.config.study import Study, values_tested
+from toymill.config.study import FEWEST_AUDITED, Study, values_tested
 from toymill.fitting.conditional import fit_tests
 from toymill.fitting.minuit import MinuitFit, comparable_nll, minuit_fit
 from toymill.fitting.results import Fits
@@ -21,17 +21,10 @@ from toymill.results.audit import Audit, AuditedToy
 from toymill.results.store import reading_shard
 from toymill.stopping import stop_if_asked
 from toymill.study.model import checked_model, poi_of, truth_of
-from toymill.study.pilot import seconds_a_toy
 from toymill.toys import throw
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-
-SHARE = 0.1
-"""Time of an audit, as a part of the time of the ensemble's fits."""
-
-FEWEST, MOST = 5, 1000
-"""Toys of an audit at least and at most, where the study says ``audit: auto``."""
 
 
 def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> Audit:
@@ -47,43 +40,41 @@ def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> 
     """
     model = checked_model(study)
     settings = study.ensembles[ensemble]
-    wanted = study.fit.audit
-    count = min(MOST if wanted == "auto" else wanted, settings.toys)
-    budget = SHARE * seconds_a_toy(study, model, ensemble)[0] * settings.toys if wanted == "auto" else float("inf")
+    count = study.fit.toys_audited(settings.toys)
     values = values_tested(settings, poi_of(model))
     toys: list[AuditedToy] = []
     if count:
         truth = truth_of(study, model, ensemble)
         data = throw(truth.source, truth.at, count, seed=study.seed, stream=ensemble, mode=settings.throw)
         ours = _ours(study, model, data, values, files)
-        toys = audited_toys(model, data, ours, budget)
+        toys = audited_toys(model, data, ours)
     return audit_of(study, ensemble, fits_digest(study, ensemble, model.digest), values, toys)
 
 
-def audited_toys(
-    model: Model,
-    data: Float[np.ndarray, "toy datum"],
-    ours: list[list[Fits]],
-    budget: float,
-    *,
-    fewest: int = FEWEST,
-) -> list[AuditedToy]:
-    """Toys fitted again with iminuit one after the other, within a budget of time.
+def seconds_an_audited_toy(study: Study, model: Model, ensemble: str) -> float:
+    """Seconds of one core that iminuit needs for a toy, from the first few of an ensemble."""
+    settings, poi = study.ensembles[ensemble], poi_of(model)
+    truth, count = truth_of(study, model, ensemble), min(FEWEST_AUDITED, settings.toys)
+    data = throw(truth.source, truth.at, count, seed=study.seed, stream=ensemble, mode=settings.throw)
+    free, tests = fit_tests(model, data, [{poi: value} for value in values_tested(settings, poi)])
+    ours = [[free, *tests]]
+    audited_toys(model, data[:1], ours)  # compiles
+    begin = time.process_time()
+    audited_toys(model, data, ours)
+    return (time.process_time() - begin) / count
+
+
+def audited_toys(model: Model, data: Float[np.ndarray, "toy datum"], ours: list[list[Fits]]) -> list[AuditedToy]:
+    """Toys fitted again with iminuit one after the other.
 
     Args:
         model: the model.
         data: the toys, (n, D).
         ours: our fits of them, in lots of consecutive toys: free, and at each test point.
-        budget: seconds, after which no further toy is begun.
-        fewest: toys that are fitted whatever the time.
     """
     toys: list[AuditedToy] = []
-    minuit_fit(model, data[0])  # compiles
-    end = time.monotonic() + budget
     for row in range(len(data)):
         stop_if_asked()
-        if row >= fewest and time.monotonic() > end:
-            break
         toys.append(_audited(model, row, data[row], ours))
     return toys
 

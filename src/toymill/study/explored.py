@@ -194,5 +194,6 @@ def _pulls(item: OpenedEnsemble, parameters: tuple[str, ...], tally: Tally) -> I
     """All toys by pull, from the cells of a tally; None where an earlier toymill has not counted them."""
     if item.summary.why_no_quantiles is not None:
         return None
-    found = [cells.distribution(tally.pull_cells, item.names.index(name)) for name in parameters]
-    return np.stack([pull.histogram(PULL_EDGES) for pull in found])
+    found = [cells.distribution(tally.pull_cells, item.names.index(name)).histogram(PULL_EDGES) for name in parameters]
+    without = [name not in item.summary.truth for name in parameters]
+    return np.where(np.array(without)[:, None], 0, found)

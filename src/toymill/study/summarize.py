@@ -175,6 +175,7 @@ def _ensemble(
         throw=about.throw,
         thrown_from=about.thrown_from,
         truth=about.known,
+        drawn=about.drawn,
         why_no_quantiles=_why_no_quantiles(tally),
         parameters={
             item.name: _parameter(tally, i, with_poi[item.name], known=item.name in about.known)
