@@ -9,6 +9,12 @@ from toymill.report.draw import draw
 from toymill.results.summary import read_summary
 
 with reported(snakemake.log):
-    ensemble = snakemake.wildcards.get("ensemble")
     look = FiguresConfig(**snakemake.params.look)
-    draw(read_summary(snakemake.input[0]), dict(snakemake.output.items()), ensemble=ensemble, look=look)
+    ensemble, matrices = snakemake.wildcards.get("ensemble"), snakemake.input.get("matrices")
+    draw(
+        read_summary(snakemake.input[0]),
+        dict(snakemake.output.items()),
+        ensemble=ensemble,
+        matrices=matrices,
+        look=look,
+    )

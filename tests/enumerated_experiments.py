@@ -108,11 +108,14 @@ class Counts(NamedTuple):
         best = _zero(slope, np.zeros(outcomes.shape[:-1]), np.sum(outcomes, axis=-1) / min(self.signal) + 1)
         return self.nll(best, self.gamma(best, outcomes), outcomes), best
 
-    def qtilde(self, mu, outcomes, free):
-        """q̃_μ of outcomes, of which ``free`` is given."""
+    def t(self, mu, outcomes, free):
+        """t̃_μ of outcomes, of which ``free`` is given: the ordering of Feldman and Cousins."""
         held = np.full(outcomes.shape[:-1], float(mu))
-        t = 2 * (self.nll(held, self.gamma(held, outcomes), outcomes) - free[0])
-        return np.where(free[1] < mu, np.maximum(t, 0.0), 0.0)
+        return np.maximum(2 * (self.nll(held, self.gamma(held, outcomes), outcomes) - free[0]), 0.0)
+
+    def qtilde(self, mu, outcomes, free):
+        """q̃_μ of outcomes."""
+        return np.where(free[1] < mu, self.t(mu, outcomes, free), 0.0)
 
     def probability(self, mu, observed, outcomes):
         """Probabilities of outcomes of a hypothesis at its conditional fit to the observed data."""

@@ -1,4 +1,6 @@
-"""p-values, CLs and limits of thrown and fitted toys, beside those of all outcomes, enumerated without the engine.
+"""p-values, CLs, limits, belts and ends of intervals of toys that are thrown and fitted, beside those of all outcomes.
+
+Outcomes are enumerated without the engine.
 
 Of each kind of number there are 48 pulls, (found - exact)/error. Were they not standard normal, their mean, their width or
 their distribution would tell; of numbers that are right one of these tests in 300 would fail, were its seeds drawn anew.
@@ -19,7 +21,9 @@ from builders import bare, workspace
 import toymill
 from toymill.config.study import read_study
 from toymill.inference.crossing import z_of
-from toymill.inference.limits import SIGMAS, upper_limit
+from toymill.inference.limit_records import SIGMAS
+from toymill.inference.limits import upper_limit
+from toymill.inference.neyman import neyman_intervals, root_of
 from toymill.inference.p_values import tie_tolerance
 
 TOYS = 10_000
@@ -62,15 +66,42 @@ def exact_tails(experiment, outcomes, free, observed, mu):
 
 
 def statistics(model, data, values):
-    """q̃ at tested values of every toy, (K, n): equal toys are fitted once. Where μ̂ cannot be negative, it is q_μ."""
+    """q̃ and t̃ at tested values of every toy, (2, K, n): equal toys are fitted once.
+
+    Where μ̂ cannot be negative, they are q_μ and t_μ.
+    """
     different, which = np.unique(data, axis=0, return_inverse=True)
     free, tests = toymill.fit_tests(model, different, [{"mu": value} for value in values])
     assert free.ok.all()
-    return np.array([toymill.q_mu(free, test) for test in tests])[:, which.ravel()]
+    return np.array([[kind(free, test) for test in tests] for kind in (toymill.q_mu, toymill.t_mu)])[..., which.ravel()]
+
+
+def belt_and_end(experiment, outcomes, free, observed, points, toys, t_obs):
+    """Of t̃: p's pull, the upper end's, and whether the interval of the critical value holds the exact one.
+
+    p is that of the tested value below the end. The level is half way down the steepest fall of p between two tested
+    values, so that there is an end; the exact one is interpolated between the exact p as that of the toys is.
+    """
+    t = np.array([experiment.t(mu, outcomes, free) for mu in points])
+    f = np.array([experiment.probability(mu, observed, outcomes) for mu in points])
+    own = (outcomes == observed).all(axis=1)
+    p = np.array([row[at >= at[own] - 1e-6].sum() for row, at in zip(f, t, strict=True)])
+    r = root_of(p)
+    k = int(np.argmax(np.diff(r)))
+    target = (r[k] + r[k + 1]) / 2
+    level = float(1 - 2 * scipy.stats.norm.sf(target))
+    found = neyman_intervals(points, toys, t_obs, levels=[level], tolerance=tie_tolerance())
+    end, tested = found.intervals[repr(level)].high, found.points[k].test
+    order = np.argsort(t[k])
+    critical = t[k][order][np.searchsorted(np.cumsum(f[k][order]) + 1e-9, level * f[k].sum())]
+    belt = tested.critical[repr(level)]
+    held = belt.low - 1e-6 <= critical and (belt.high is None or critical <= belt.high + 1e-6)
+    pull = (tested.p_value.value - p[k]) / np.sqrt(p[k] * (1 - p[k]) / TOYS)
+    return pull, (end.value - (points[k] + points[k + 1]) / 2) / end.error, held
 
 
 def found_and_exact(experiment):
-    """CL_{s+b}, CLs and the limit of each observation of an experiment: (pull of each, exact value of each)."""
+    """Of each observation of an experiment the pulls of CL_{s+b}, CLs, the limit, p of t̃ and the end, and the belt."""
     model, (outcomes, free) = model_of(experiment), outcomes_of(experiment)
     for observed in CASES[experiment]:
 
@@ -87,9 +118,10 @@ def found_and_exact(experiment):
         toys = [  # named by the observation, since a name has the same uniform numbers in every model
             toymill.throw(model, truth, TOYS, seed=31, stream=f"{observed} {k}") for k, truth in enumerate(truths)
         ]
-        q = statistics(model, np.concatenate([data, *toys]), points)
+        q, t = statistics(model, np.concatenate([data, *toys]), points)
         background, *signal = np.split(q[:, 1:], len(truths), axis=1)
         own = [row[k] for k, row in enumerate(signal)]
+        t_own = [row[k] for k, row in enumerate(np.split(t[:, 1:], len(truths), axis=1)[1:])]
         found = upper_limit(points, own, background, q[:, 0], tolerance=tie_tolerance())
         at = found.points[2].observed
         p, cls = exact_tails(experiment, outcomes, free, observed, points[2])[0], cls_at(points[2])
@@ -98,6 +130,7 @@ def found_and_exact(experiment):
             (at.clsb.value - p) / np.sqrt(p * (1 - p) / TOYS),
             (at.value - cls) / at.error,
             (found.observed.value - crossing) / found.observed.error,
+            *belt_and_end(experiment, outcomes, free, observed, points, t_own, t[:, 0]),
         )
 
 
@@ -106,13 +139,20 @@ def pulls():
     return np.array([item for experiment in CASES for item in found_and_exact(experiment)])
 
 
-@pytest.mark.parametrize(("column", "name"), [(0, "CL_{s+b}"), (1, "CLs"), (2, "limit")])
+@pytest.mark.parametrize(
+    ("column", "name"), [(0, "CL_{s+b}"), (1, "CLs"), (2, "limit"), (3, "p of the belt"), (4, "upper end")]
+)
 def test_pulls_are_standard_normal(pulls, column, name):
     of = pulls[:, column]
     assert len(of) == 48, name
     assert abs(np.mean(of)) < 3.3 / np.sqrt(48)
     assert scipy.stats.chi2(48).cdf(np.sum(of**2)) == pytest.approx(0.5, abs=0.4995)
     assert scipy.stats.kstest(of, "norm").pvalue > 1e-3
+
+
+def test_critical_values_are_the_enumerated_ones(pulls):
+    """Of few counts t̃ takes few values, so that most intervals hold the exact one: at least as many as one sigma has."""
+    assert np.mean(pulls[:, 5]) > 0.6827 - 3 * np.sqrt(0.6827 * 0.3173 / 48)
 
 
 def ratio(statistic, experiment, mu, outcomes):
@@ -186,10 +226,10 @@ def test_the_band_of_few_events():
     model, rng_of = model_of(experiment), [f"{mu}" for mu in range(20)]
     points = np.array([2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.5, 11.0, 12.5, 14.0])
     signal = [
-        statistics(model, toymill.throw(model, [mu], 40_000, seed=9, stream=name), [mu])[0]
+        statistics(model, toymill.throw(model, [mu], 40_000, seed=9, stream=name), [mu])[0, 0]
         for mu, name in zip(points, rng_of, strict=False)
     ]
-    background = statistics(model, toymill.throw(model, [0.0], 40_000, seed=9, stream="b"), points)
+    background = statistics(model, toymill.throw(model, [0.0], 40_000, seed=9, stream="b"), points)[0]
     found = upper_limit(points, signal, background, None, tolerance=tie_tolerance()).expected
     for z in SIGMAS:
         limit, n = found[str(z)], int(scipy.stats.poisson.ppf(scipy.stats.norm.cdf(z), 5.5))

@@ -129,9 +129,8 @@ def test_quantiles_are_those_of_the_fits(done, summary):
 
 
 @pytest.mark.parametrize(("keep", "audit", "toys"), [("all", 255, 255), ("summary", 3, 3), ("all", "auto", 5)])
-def test_audit_agrees_with_iminuit(done, tmp_path, monkeypatch, keep, audit, toys):
-    """Over the end of a shard; of a study without columns; and as many as a budget of time allows, which is none here."""
-    monkeypatch.setattr("toymill.study.audit.SHARE", 0.0)
+def test_audit_agrees_with_iminuit(done, tmp_path, keep, audit, toys):
+    """Over the end of a shard; of a study without columns; and as many as suit a small study."""
     study, _, files = done
     fit = study.fit.model_copy(update={"audit": audit})
     found = audit_ensemble(study.model_copy(update={"keep": keep, "fit": fit}), "one", files["one"])

@@ -128,6 +128,31 @@ def test_what_cannot_be_compared_is_refused(root, tmp_path):
             design_study(asked(path, model))
 
 
+def test_a_channel_without_signal_is_left_out(tmp_path):
+    """Its yields of signal are 0, as of a mass point that no event of a channel passes: two channels are compared."""
+    observed = [430.0, 90.0, 930.0]
+    spec = counting([400.0, 0.0, 900.0], observed)
+    spec["channels"][1]["samples"].append({"name": "b", "data": [100.0], "modifiers": [normsys("alpha")]})
+    (tmp_path / "ws.json").write_text(json.dumps(spec))
+    found = finish(asked(tmp_path / "ws.json"), tmp_path)[2].answers.goodness_of_fit.channel_compatibility
+    assert (list(found.channels), found.degrees_of_freedom) == (["c0", "c2"], 1)
+    n, mean = np.array([430.0, 930.0]), 1360 / 1300 * np.array([400.0, 900.0])
+    assert found.observed == pytest.approx(2 * np.sum(n * np.log(n / mean)), abs=1e-6)
+    assert (found.p_value.toys, found.p_value.failed) == (400, 0)
+
+
+def test_a_channel_that_does_not_tell_its_own_is_refused_before_toys(tmp_path):
+    """One bin whose background is free, and another whose signal has a factor that is held at 0."""
+    free = {"one": {"s": ([40.0], [])}, "two": {"s": ([40.0], [MU]), "b": ([100.0], [bare("normfactor", "k")])}}
+    off = {"one": {"s": ([40.0], [])}, "two": {"s": ([40.0], [MU, bare("normfactor", "k")]), "b": ([100.0], [])}}
+    held = {"name": "k", "inits": [0.0], "bounds": [[0.0, 1.0]], "fixed": True}
+    for number, (channels, settings) in enumerate(((free, []), (off, [held]))):
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps(workspace(channels, settings)))
+        with pytest.raises(toymill.ToymillError, match="the data of channel 'two' do not tell a 'mu' of its own"):
+            design_study(asked(path))
+
+
 def test_a_fit_of_the_observed_data_that_is_not_certified_is_refused():
     one = Estimate(value=1.0, error=None)
     with pytest.raises(toymill.ToymillError, match="not certified: whether channels agree cannot be judged"):

@@ -7,14 +7,17 @@ import sys
 import pytest
 import yaml
 from commands import failed
+from patch_sets import write_scan
 from typer.testing import CliRunner
 
 import toymill
 from toymill.cli import check, doctor, run, studies
 from toymill.cli.app import app
+from toymill.config.designed import planned
+from toymill.config.scan import ScanConfig
 from toymill.config.study import read_study
 from toymill.results.plan import EnsemblePlan, Plan
-from toymill.study.expected import expected
+from toymill.study.expected import SUMMARY, AuditRate, Expected, Part, ScanRate, expected
 
 COMMANDS = ("new", "check", "run", "watch", "show", "replay", "inspect", "doctor", "init")
 LIGHT = ["--help", "run --help", "new {ws} --force", "show {empty}", "watch {empty} --once", "inspect {ws}"]
@@ -65,14 +68,16 @@ def test_what_is_no_command(toy_mill):
     assert "toymill new --help" in failed(toy_mill("new"), 2)
 
 
-@pytest.mark.parametrize("words", [(), ("--limit", "--discovery", "--interval", "--goodness-of-fit", "--impacts")])
+@pytest.mark.parametrize(
+    "words", [(), ("--limit", "--discovery", "--interval", "--goodness-of-fit", "--impacts", "--region")]
+)
 def test_new_writes_a_study_that_can_be_run(toy_mill, here, words):
     """Without a question it has truth points; its comments are keys with their defaults."""
     code, out, _ = toy_mill("new", "ws.json", "--name", "mine", *words)
     assert (code, out.split()[:2]) == (0, ["Written:", "mine.yaml."])
     study = studies.checked(here / "mine.yaml")
     text = (here / "mine.yaml").read_text()
-    asked = [name for name in ("limit", "discovery", "interval") if getattr(study, name)]
+    asked = [name for name in ("limit", "discovery", "interval", "region") if getattr(study, name)]
     assert bool(asked) == bool(words) != bool(study.ensembles)
     assert "# parameter of interest: mu" in text
     uncommented = "\n".join(line.replace("# ", "", 1) if ": " in line else line for line in text.splitlines()[2:])
@@ -87,6 +92,21 @@ def test_every_commented_key_of_a_new_study_is_its_default(toy_mill, here):
     ]
     assert opened != lines
     assert read_study(yaml.safe_load("\n".join(opened))) == studies.stated(here / "mine.yaml")
+
+
+def test_new_writes_a_scan(toy_mill, here):
+    """Of the signals of a patch set, on a workspace without one; a question about one of them needs its name."""
+    write_scan(here, masses=(2, 4))
+    assert toy_mill("new", "background.json", "--scan", "patchset.json", "-o", "scan.yaml")[0] == 0
+    study = studies.checked(here / "scan.yaml")
+    assert study.scan == ScanConfig(patches="patchset.json")
+    assert "# limit: {}" in (here / "scan.yaml").read_text()
+    assert "no file 'none.json'" in failed(toy_mill("new", "background.json", "--scan", "none.json"))
+    told = toy_mill("new", "background.json", "--scan", "patchset.json", "--limit")[2]
+    assert "name the signal that limit is about" in told
+    words = ("--limit", "--signal", "patchset.json:m4", "-o", "both.yaml")
+    assert toy_mill("new", "background.json", "--scan", "patchset.json", *words)[0] == 0
+    assert studies.checked(here / "both.yaml").model.patches[0].patch == "m4"
 
 
 def test_mistakes_of_new(toy_mill, here):
@@ -109,6 +129,17 @@ def test_inspect_tells_what_a_workspace_holds(toy_mill, root):
     assert "JSON" in failed(toy_mill("inspect", root / "README.md"))
 
 
+def test_a_workspace_without_its_signal(toy_mill, root):
+    """It can be looked at; a study about it is told how to name a signal, in words of the command line."""
+    path = root / "config/workspaces/atlas-3l-erjr/BkgOnly.json"
+    code, out, _ = toy_mill("inspect", path)
+    assert code == 0
+    assert "no parameter of interest: name one with --poi, or a signal with --signal PATCH" in out
+    told = failed(toy_mill("new", path, "--limit"))
+    assert "--signal set.json:name" in told
+    assert "patches:" not in told
+
+
 @pytest.mark.long
 def test_the_pilot_of_a_study_that_asks_a_question(toy_mill, here):
     """Its truth points are chosen, and their fits are timed, as in the workflow."""
@@ -116,7 +147,8 @@ def test_the_pilot_of_a_study_that_asks_a_question(toy_mill, here):
     code, out, _ = toy_mill("check", path)
     assert code == 0
     assert "chosen later" not in out
-    assert "expected: 7 jobs that fit" in out
+    assert "expected time of one core: fits " in out
+    assert " (7 jobs), audits " in out
 
 
 def test_check_without_a_pilot(toy_mill, here):
@@ -128,23 +160,69 @@ def test_check_without_a_pilot(toy_mill, here):
     assert f"Next: toymill run {path}" in out
 
 
-def test_what_a_study_will_take():
-    content = {"study": "s", "model": {"kind": "onoff"}, "ensembles": {"a": {"truth": {"s": 1.0}, "toys": 1000}}}
+def made_up(content, *, intervals=0.0, rate=None):
+    """What a study takes of which every toy is fitted in 10 ms, in shards of 300, by jobs that start in 2 s.
+
+    Of an audit's job iminuit needs 1 s to start, and 0.05 s a fit.
+    """
+    study = planned(read_study({"study": "s", "model": {"kind": "onoff"}} | content))
+    known = {name: item.model_copy(update={"truth": {"s": 1.0}}) for name, item in study.ensembles.items()}
+    about = EnsemblePlan(shard=300, seconds_a_toy=0.01, interval_seconds_a_toy=intervals)
     plan = Plan(
-        toymill="",
-        study="s",
-        start_seconds=2.0,
-        compile_seconds=9.0,
-        ensembles={"a": EnsemblePlan(shard=300, seconds_a_toy=0.01)},
+        toymill="", study="s", start_seconds=2.0, compile_seconds=9.0, ensembles=dict.fromkeys(study.ensembles, about)
     )
-    takes = expected(read_study(content), plan, "s", parameters=2, data=2)
-    assert takes.jobs == 4
-    assert takes.core_seconds == pytest.approx(1000 * 0.01 * 1.1 + 4 * 2)
-    assert takes.seconds(100) == takes.longest == pytest.approx(5.0)
+    with_truth = study.model_copy(update={"ensembles": known})
+    return expected(with_truth, plan, "s", parameters=2, data=2, audit=AuditRate(1.0, 0.05), rate=rate)
+
+
+ONE = {"truth": {"s": 1.0}, "toys": 1000}
+
+
+def test_what_a_study_will_take():
+    """Fits, and audits of five toys."""
+    takes = made_up({"ensembles": {"a": ONE}})
+    assert takes.fits == (4, pytest.approx(4 * 2 + 1000 * 0.01), pytest.approx(2 + 3.0))
+    assert takes.intervals.jobs == 0
+    assert takes.audits == (1, pytest.approx(3 + 5 * 2 * 0.05), pytest.approx(3.5))
+    assert takes.core_seconds == pytest.approx(4 * 2 + 10 + 3.5)
+    assert takes.seconds(100) == pytest.approx(5.0)
     assert takes.bytes == 1000 * 2 * (21 + 16 * 2)
-    assert expected(read_study(content | {"keep": "poi", "keep_toys": True}), plan, "s", 2, 2).bytes == 1000 * (
-        2 * 37 + 16
-    )
+
+
+def test_what_a_study_will_take_is_what_it_asks_for(here):
+    """Profile intervals, a number of audited toys or none, what is kept, a scan, and the ensembles of sections."""
+    asks = {"ensembles": {"a": ONE | {"profile_intervals": ["s"]}, "b": ONE}, "fit": {"audit": 50}}
+    takes = made_up(asks, intervals=0.05)
+    assert takes.intervals == (4, pytest.approx(4 * 2 + 1000 * 0.05), pytest.approx(2 + 15.0))
+    assert takes.audits == (2, pytest.approx(2 * (3 + 50 * 2 * 0.05)), pytest.approx(8.0))
+    assert made_up(asks | {"fit": {"audit": 0}}).audits.core_seconds == pytest.approx(2 * 2)
+    assert made_up({"ensembles": {"a": ONE}, "keep": "poi", "keep_toys": True}).bytes == 1000 * (2 * 37 + 16)
+    assert made_up({"ensembles": {"a": ONE}, "keep": "summary"}).bytes == 4 * SUMMARY
+    write_scan(here, masses=(2, 4))
+    scan = {
+        "model": "background.json",
+        "scan": {"patches": "patchset.json", "toys": 300, "signal_toys": 100},
+        "shard": 200,
+    }
+    takes = made_up(scan, rate=ScanRate(1.0, 0.02))
+    assert takes.scan == (4, pytest.approx(4 * 3 + 2 * 400 * 0.02), pytest.approx(3 + 300 * 0.02))
+    assert takes.audits == (2, pytest.approx(2 * (4 + 5 * 3 * 0.05)), pytest.approx(4.75))
+    section = made_up({"limit": {"points": 5, "toys": 400, "background_toys": 500}})
+    assert section.fits.jobs == 5 * 2 + 2
+    assert section.audits.jobs == 2
+
+
+def test_what_is_not_estimated_is_named(here):
+    """Toys that rounds add, and fits by channel."""
+    precise = {"limit": {"precision": 0.1}, "interval": {"precision": 0.1}}
+    path = write_study(here, **precise, goodness_of_fit={"channel_compatibility": True})
+    told = list(check.not_estimated(studies.stated(path)))
+    assert [line.partition(":")[0] for line in told] == [
+        "limit.precision",
+        "interval.precision",
+        "goodness_of_fit.channel_compatibility",
+    ]
+    assert list(check.not_estimated(studies.stated(write_study(here)))) == []
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
@@ -232,21 +310,11 @@ def test_the_doctor_looks_at_everything(toy_mill, monkeypatch):
 
 
 def test_check_asks_the_pilot_what_a_study_takes(toy_mill, here, monkeypatch):
-    takes = expected(
-        studies.stated(write_study(here)),
-        Plan(
-            toymill="",
-            study="",
-            start_seconds=60.0,
-            compile_seconds=0.0,
-            ensembles={"one": EnsemblePlan(shard=140, seconds_a_toy=1.0)},
-        ),
-        "mu",
-        2,
-        3,
-    )
+    path = write_study(here)
+    takes = Expected(Part(1, 200.0, 200.0), Part(), Part(), Part(2, 80.0, 50.0), 14840)
     monkeypatch.setattr(check, "piloted", lambda stated, _: (stated, takes))
-    code, out, _ = toy_mill("check", "small.yaml")
+    monkeypatch.setattr(check, "cores_here", lambda: 2)
+    code, out, _ = toy_mill("check", path)
     assert code == 0
-    assert "expected: 1 jobs that fit, 3.6 min of one core" in out
+    assert "expected time of one core: fits 3.3 min (1 job), audits 1.3 min (2 jobs); about 3.3 min" in out
     assert "14.8 kB of disk" in out

@@ -3,23 +3,28 @@
 import os
 import shutil
 import time
-from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from asked import finish, stated
 from commands import failed
+from patch_sets import write_scan
 
 from toymill.cli.show import _p_value
-from toymill.config.study import Shard
+from toymill.config.study import Shard, read_study
 from toymill.inference.p_values import counted
+from toymill.results import scan_store
 from toymill.results.files import write_record, write_yaml
+from toymill.results.hdf5 import ShardKey
 from toymill.results.summary import read_summary, write_summary
 from toymill.study import remarks as module
+from toymill.study import shards
 from toymill.study.layout import latest_design
 from toymill.study.ownership import Directory, release, take
-from toymill.study.progress import Watcher, without_overlap
+from toymill.study.progress import Piece, Watcher, without_overlap
 from toymill.study.remarks import remarks, remarks_on
+from toymill.study.telling import telling, told_in
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +88,13 @@ def test_watch_tells_how_far_a_study_is(toy_mill, results):
     shutil.rmtree(results / "fits/one")
     state = Watcher(results).look()
     assert (state.toys, state.done, state.failed, state.finished) == (560, 500, 0, False)
-    for name in ("config.yaml", "design.json"):
+    shutil.rmtree(results / "fits")
+    text = (results / "config.yaml").read_text()
+    (results / "config.yaml").write_text(text.replace("shard: 100", "shard: auto"))
+    assert "a pilot measures how fast" in toy_mill("watch", results, "--once")[1]
+    for name in ("design.json", "config.yaml"):
         (results / name).unlink()
-    assert "truth points are not known yet" in toy_mill("watch", results, "--once")[1]
+        assert "truth points are not known yet" in toy_mill("watch", results, "--once")[1]
 
 
 def test_a_run_has_a_rate_and_a_time_left(results, finished, monkeypatch):
@@ -104,6 +113,68 @@ def test_a_run_has_a_rate_and_a_time_left(results, finished, monkeypatch):
     assert state.run.pid == os.getpid()
     assert state.rate == pytest.approx(60 / 5, rel=0.01)
     assert state.left == pytest.approx(100 / 12, rel=0.01)
+
+
+def test_toys_of_a_running_shard_count(results, finished, monkeypatch):
+    """As far as its job tells; of a job that was killed and begun again what the second tells."""
+    monkeypatch.chdir(results.parents[1])
+    path = results / "fits/one/000000000-000000059.h5"
+    path.rename(results / "kept.h5")
+    take(Directory(finished[1], results), [], [])
+    with telling(path) as first, telling(path) as tell:
+        first(50, 9)
+        tell(20, 1)
+        tell(10, 0)
+        (killed, note) = sorted(path.parent.glob(".*"), key=lambda item: len(item.read_text()))
+        os.utime(killed, (note.stat().st_mtime - 100,) * 2)
+        with note.open("a") as file:
+            file.write("4")  # not all of a line is there yet
+        state = Watcher(results).look()
+        assert [(bar.done, bar.failed) for bar in state.bars if bar.name == "one"] == [(30, 1)]
+        assert state.rate > 0
+        release(Directory(finished[1], results))
+        assert Watcher(results).look().bars[0].done == 0
+        (results / "kept.h5").rename(path)
+        assert told_in(path.parent) == []
+    assert not list(path.parent.glob(".*"))
+
+
+def test_a_shard_s_job_tells_of_every_lot(root, tmp_path, monkeypatch):
+    """While its file is not there; the sums are those of the file."""
+    study = stated(root, ensembles={"one": {"truth": {"mu": 1.0}, "toys": 60, "tests": [0.0]}})
+    monkeypatch.setattr(shards, "chunk_size", lambda *_: 25)
+    monkeypatch.setattr(shards, "stop_if_asked", lambda: seen.extend(told_in(tmp_path)))
+    seen = []
+    shards.fit_shard(study, "one", Shard("", 0, 60), tmp_path / "000000000-000000059.h5")
+    assert [(item.toys, item.failed) for item in seen] == [(25, 0), (50, 0)]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_watch_counts_a_scan(tmp_path, monkeypatch):
+    """Toys of files and of running jobs, and failures in both."""
+    monkeypatch.chdir(tmp_path)
+    study = read_study(write_scan(tmp_path, masses=(2, 4), toys=200, signal_toys=100))
+    results = tmp_path / "results/bumps"
+    results.mkdir(parents=True)
+    write_yaml(results / "config.yaml", study.model_dump(mode="json"))
+
+    def datasets(count, bad):
+        status = np.ones((count, 3), dtype=np.int8)
+        status[:bad, 1] = 4
+        return scan_store.Tested(*np.zeros((3, count)), status)
+
+    counts = {"background": (200, 3), "signal": (100, 2), "observed": (1, 1), "asimov": (1, 0)}
+    groups = {name: datasets(*item) for name, item in counts.items()}
+    path = results / "scan/m2/000000000-000000199.h5"
+    scan_store.write_point(path, ShardKey("m2", "", "", 0, 0, 200), scan_store.PointShard("mu", 1.0, groups))
+    other = results / "scan/m4/000000000-000000199.h5"
+    other.parent.mkdir()
+    take(Directory(study, results), [], [])
+    with telling(other) as tell:
+        tell(200, 1)
+        (bar,) = Watcher(results).look().bars
+    release(Directory(study, results))
+    assert bar == ("scan", 600, 500, 6)
 
 
 def test_failed_toys_are_counted(toy_mill, results):
@@ -191,8 +262,8 @@ def test_show_says_that_a_study_is_refused(toy_mill, results):
 
 
 def test_files_that_overlap_hold_a_toy_once():
-    ranges = {Path(str(k)): Shard("", first, toys) for k, (first, toys) in enumerate([(0, 100), (0, 200), (200, 50)])}
-    assert without_overlap(ranges) == [Path("1"), Path("2")]
+    ranges = [Shard("", first, toys) for first, toys in [(0, 100), (0, 200), (200, 50)]]
+    assert [piece.shard for piece in without_overlap([Piece(shard, 0, 0.0) for shard in ranges])] == ranges[1:]
 
 
 def test_the_latest_design_is_that_of_the_last_round(tmp_path):

@@ -41,6 +41,41 @@ def test_enumeration_gives_the_published_intervals(b, n, level, low, high):
     assert found == pytest.approx((low, high), abs=0.0061)
 
 
+def test_the_published_limit_of_no_event_is_adjusted():
+    """b = 3, n = 0 at 90 %: table IV of physics/9711021 has 1.08. The construction itself gives 0.95.
+
+    Their upper limits do not rise with less background: each is the largest of the construction's at that background or more.
+    """
+    grid, backgrounds = np.arange(0, 1.5, 0.001), np.arange(3.0, 4.01, 0.02)
+    high = [exact_ends(exact.unified_p(grid, 0, b), grid, 0.9)[1] for b in backgrounds]
+    assert (high[0], max(high)) == pytest.approx((0.953, 1.08), abs=0.006)
+    rng, points = np.random.default_rng(17), np.array([0.0, 0.4, *np.arange(0.86, 1.06, 0.02)])
+    toys = [exact.unified(mu, rng.poisson(mu + 3, 200_000), 3) for mu in points]
+    t = exact.unified(points, 0, 3)
+    end = neyman_intervals(points, toys, t, levels=[0.9], bounds=(0, np.inf), tolerance=1e-9).intervals["0.9"].high
+    assert abs(end.value - 0.953) < 3 * np.hypot(end.error, end.interpolation) < 0.1
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(17, 1.81, 15.02), (10, 0, 6.51), (7, 0, 3.06), (13, 0, 10.05)])
+def test_intervals_of_nafi(n, low, high):
+    """b = 10 at 90 %, from the synopsis of nafi (github.com/JelleAalbers/nafi, README): n = 17, and its expected band.
+
+    The upper limits without a signal have the median of n = 10 and the 68 % band of n = 7 to 13. It interpolates p between
+    values 0.01 apart. For n = 17 the p-value at 0 is 0.0270.
+    """
+    grid = np.arange(0, 17, 0.001)
+    assert exact_ends(exact.unified_p(grid, n, 10), grid, 0.9) == pytest.approx((low, high), abs=0.0151)
+    assert n != 17 or exact.unified_p(0.0, n, 10)[0] == pytest.approx(0.0270, abs=5e-5)
+    assert list(scipy.stats.poisson.ppf(scipy.stats.norm.cdf([-1, 0, 1]), 10)) == [7, 10, 13]
+    rng, near = np.random.default_rng(60 + n), np.arange(-0.18, 0.181, 0.04)
+    points = np.unique(np.round(np.concatenate([[0.0], (low + near) if low else [], [high / 2], high + near]), 3))
+    toys = [exact.unified(mu, rng.poisson(mu + 10, 100_000), 10) for mu in points]
+    t = exact.unified(points, n, 10)
+    found = neyman_intervals(points, toys, t, levels=[0.9], bounds=(0, np.inf), tolerance=1e-9).intervals["0.9"]
+    for end, right in ((found.low, low), (found.high, high)):
+        assert abs(end.value - right) < 3 * np.hypot(end.error or 0, end.interpolation or 0) + 0.0151
+
+
 @pytest.mark.parametrize(("b", "n", "level", "low", "high"), PUBLISHED)
 def test_toys_give_the_published_intervals(b, n, level, low, high):
     """Where p jumps, the end is between two tested values: the distance to the farther one is its interpolation error."""
@@ -131,7 +166,7 @@ def ends_of(found):
 
 
 def test_errors_match_the_spread():
-    """200 repetitions, whose spread is known to 5 %; so are intervals that hold the mean 68 % of the time, to 3.3 %."""
+    """200 repetitions of a normal measurement, whose spread is known to 5 %; so are intervals that hold the mean 68 % of the time, to 3.3 %."""
     rng = np.random.default_rng(11)
     repeated = [ends_of(gauss_found(rng, 3000)) for _ in range(200)]
     values = np.array([[end.value for end in ends] for ends in repeated])
@@ -149,6 +184,25 @@ def test_errors_match_the_spread():
     assert (np.abs(held - 0.683) < 0.11).all(), held
     surely = [[end.undecided_low <= x <= end.undecided_high for end, x in zip(e, right, strict=True)] for e in repeated]
     assert np.mean(surely) > 0.99
+
+
+@pytest.mark.long
+def test_errors_match_the_spread_of_an_on_off_problem():
+    """200 repetitions of n_on = 12, n_off = 10, τ = 2, about the crossings of the enumerated p, interpolated alike.
+
+    Tested values are half an error apart, or so: the error is that of toys, and most of p's curvature is between them.
+    """
+    points = [*np.arange(0.0, 4.1, 0.4), 8.0, *np.arange(10.2, 12.3, 0.5), *np.arange(14.5, 17.1, 0.5)]
+    rng, points = np.random.default_rng(16), np.array(points)
+    found = np.array(
+        [[(end.value, end.error) for end in ends_of(onoff_found(rng, points, 4000))] for _ in range(200)], dtype=float
+    )
+    values, errors = np.moveaxis(found, 2, 0)
+    spread = np.std(values, axis=0, ddof=1)
+    assert np.sqrt(np.mean(errors**2, axis=0)) == pytest.approx(spread, rel=0.15)
+    p = np.array([exact.unified_onoff_p(mu, 12, 10, 2.0) for mu in points])
+    right = [interpolated(points, p, level, side) for level in (0.6827, 0.95) for side in ("low", "high")]
+    assert (np.abs(np.mean(values, axis=0) - right) < 4 * spread / np.sqrt(200) + 0.005).all()
 
 
 def test_critical_values():

@@ -227,6 +227,7 @@ def test_a_scan(copied):
 def test_a_study_of_optimisers(tmp_path):
     from toymill.results.comparison import Outcome, write_comparison
     from toymill.results.hdf5 import ShardKey
+    from toymill.results.headline import ComparisonHeadline
     from toymill.results.summary import ComparisonSummary, EnsembleComparison, MethodSummary, write_summary
 
     none = {"median": None, "q90": None, "largest": None}
@@ -244,7 +245,8 @@ def test_a_study_of_optimisers(tmp_path):
     methods = {"newton": MethodSummary(**counts, **numbers)}
     compared = EnsembleComparison(truth={"mu": 1.0}, near=1e-3, methods=methods)
     head = {"toymill": "0", "study": "x", "model_digest": "", "poi": "mu"}
-    summary = ComparisonSummary(**head, ensembles={"one": compared})
+    headline = ComparisonHeadline(model=["normal"], toys=2, optimisers=["newton"], answers=[])
+    summary = ComparisonSummary(**head, headline=headline, ensembles={"one": compared})
     write_summary(tmp_path / "summary.json", tmp_path / "summary.h5", summary)
     zeros = np.zeros(2)
     outcome = Outcome(np.ones((2, 1)), zeros > 0, zeros, zeros, zeros, zeros, 0.1, 1.0)

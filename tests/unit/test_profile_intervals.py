@@ -1,17 +1,23 @@
 """Profile intervals in a study: their coverage is that of t at the truth, every toy is counted, ends are those of the engine."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from builders import normsys, workspace
+from builders import bare, binned, normsys, workspace
 
 import toymill
 from toymill.config.dependencies import intervals_digest
 from toymill.config.study import read_study, shards
 from toymill.inference.interval_ends import Ends, profile_intervals, thresholds
+from toymill.report.captions import _parameters
+from toymill.report.of_ensemble import _label
+from toymill.results.files import write_record, write_yaml
 from toymill.results.interval_store import read_ends
+from toymill.results.summary import write_summary
 from toymill.study.describe import describe
+from toymill.study.explored import explored
 from toymill.study.model import checked_model
 from toymill.study.pilot import plan_study
 from toymill.study.profile_intervals import find_intervals, interval_chunks
@@ -132,16 +138,40 @@ def test_only_the_fitted_model_has_the_parameter(root, tmp_path):
     assert np.isnan(read_ends(files[0], key_of(study))["bias"].t).all()
 
 
-def test_a_drawn_parameter_has_no_coverage(root, tmp_path):
-    """Hybrid toys draw it from its constraint, each anew: there is no truth that its interval could hold."""
-    one = {"truth": {"mu": 1.0}, "toys": 20, "profile_intervals": ["mu", "b"], "throw": "hybrid"}
+@pytest.mark.parametrize(("throw", "name"), [("hybrid", "a"), ("templates", "stat[0]")])
+def test_a_drawn_parameter_has_no_truth(root, tmp_path, throw, name):
+    """Each toy has a value of its own: no bias, no pull, no coverage, in whatever is shown. Mean and spread remain."""
+    one = {"truth": {"mu": 1.0}, "toys": 20, "profile_intervals": ["mu", name], "throw": throw}
     path = tmp_path / "ws.json"
-    path.write_text(json.dumps(workspace({"SR": {"s": ([40.0], []), "b": ([100.0], [normsys("b")])}})))
-    found, _ = summarized(stated(root, model=str(path), ensembles={"one": one}, shard=20), tmp_path)
-    drawn, level = found.profile_intervals["b"], "0.95"
+    background = ([100.0], [normsys("a"), binned("staterror", "stat", [9.0]), bare("normfactor", "k")])
+    spec = workspace({"SR": {"s": ([40.0], []), "b": background}, "CR": {"c": ([900.0], [bare("normfactor", "k")])}})
+    path.write_text(json.dumps(spec))
+    study = stated(root, model=str(path), ensembles={"one": one}, shard=20, keep="summary")
+    found, files = summarized(study, tmp_path)
+    assert found.drawn == (("a", "stat[0]") if throw == "hybrid" else ("stat[0]",))
+    assert np.isnan(read_ends(files[0], key_of(study))[name].t).all()
+    drawn, level = found.profile_intervals[name], "0.95"
     assert (drawn.truth, drawn.levels[level].coverage) == (None, None)
     assert drawn.levels[level].length.toys == 20
     assert found.profile_intervals["mu"].levels[level].coverage is not None
+    assert set(found.truth) == {"mu", "a", "k", "stat[0]"} - set(found.drawn)
+    for key, about in found.parameters.items():
+        told = about.truth, about.bias, about.bias_error, about.bias_in_rms, about.pull_mean, about.pull_width
+        assert (None in told) == (key in found.drawn) == all(item is None for item in told)
+        assert (about.pulls, about.pull_quantiles) == (0, None) if key in found.drawn else about.pulls == 20
+        assert None not in (about.mean, about.rms, about.estimate_quantiles)
+    description = describe(study)
+    fits = {"one": [tmp_path / "fits" / "one" / path.name for path in files]}
+    write_yaml(tmp_path / "config.yaml", study.model_dump(mode="json"))
+    write_record(tmp_path / "model.json", description)
+    whole = summarize(study, description, fits, intervals={"one": files})
+    write_summary(tmp_path / "summary.json", tmp_path / "summary.h5", whole)
+    page = explored(toymill.open_results(tmp_path))
+    for key, pulls in zip(page.parameters, page.ensembles[0].pulls, strict=True):
+        assert pulls.sum() == (0 if key in found.drawn else 20)
+    labels = [_label(SimpleNamespace(ensembles={"one": found}, poi="mu"), "one", key) for key in found.parameters]
+    assert sum("(drawn for each toy)" in label for label in labels) == len(found.drawn)
+    assert f"Drawn anew for each toy, so without a truth: {len(found.drawn)} parameter" in _parameters(found)[-1]
 
 
 def key_of(study):
@@ -160,6 +190,7 @@ def test_a_pilot_plans_for_the_slower_of_both_jobs(root, monkeypatch):
 
     monkeypatch.setattr("toymill.study.pilot.seconds_a_toy", measured)
     plan = plan_study(study)
-    assert [item.seconds_a_toy for item in plan.ensembles.values()] == [2e-3, 1e-3]
+    assert [item.seconds_a_toy for item in plan.ensembles.values()] == [1e-3, 1e-3]
+    assert [item.interval_seconds_a_toy for item in plan.ensembles.values()] == [2e-3, 0.0]
     assert plan.ensembles["one"].shard < plan.ensembles["plain"].shard
     assert plan.compile_seconds == 1.5

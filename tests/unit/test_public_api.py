@@ -51,6 +51,12 @@ def test_configuration_does_not_import_jax():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_job_that_fits_imports_no_more_than_it_needs():
+    """Each job starts anew: scipy.stats alone is a quarter of the imports' time."""
+    code = "import sys, toymill.study.shards; sys.exit(bool({'scipy.stats', 'pandas', 'matplotlib'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_a_model_says_what_it_is(onoff):
     assert repr(onoff).startswith("<Model of 2 data (observed) with 2 parameters, of interest mu; digest ")
     assert repr(onoff.parameters) == "<2 parameters, 0 fixed, 0 constrained: b, mu>"

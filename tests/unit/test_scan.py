@@ -117,10 +117,9 @@ def test_a_staterror_that_a_signal_widens_has_its_own_width_and_the_same_fluctua
 
 
 @pytest.mark.parametrize(("audit", "toys"), [(4, 4), ("auto", 5)])
-def test_an_audit_agrees_with_iminuit(finished, monkeypatch, tmp_path, audit, toys):
+def test_an_audit_agrees_with_iminuit(finished, tmp_path, audit, toys):
     """Of the toys that all points share, at 0 and at the tested value; of the first point, the middle one and the last."""
     study, points, _, _ = finished
-    monkeypatch.setattr("toymill.study.scan_audit.SHARE", 0.0)
     fit = study.fit.model_copy(update={"audit": audit})
     assert [point.name for point in audited_points(grid_of(study.scan))] == ["m2", "m5", "m8"]
     found = audit_point(study.model_copy(update={"fit": fit}), points[4].folder)

@@ -15,6 +15,7 @@ from toymill.config.sections import at_tested, audited, needs
 from toymill.config.study import read_study
 from toymill.errors import ToymillError
 from toymill.inference.asymptotics import critical_value
+from toymill.inference.crossing import z_of
 from toymill.inference.likelihood_ratios import q_0, qtilde_mu, t_mu
 from toymill.inference.neyman import root_of
 from toymill.report import captions
@@ -119,6 +120,19 @@ def test_expected_limits_are_in_order_and_near_the_asymptotic_ones(finished):
             abs(found.value - asymptotic.value)
             < 4 * np.hypot(found.error, found.interpolation or 0.0) + 0.05 * found.value
         )
+
+
+def test_cls_at_the_tested_values_crosses_where_the_limits_are(finished):
+    """The bands of toys and the asymptotic curves: at each limit interpolated CLs is 1 - level."""
+    answers = finished[2].answers.limit
+    points = [point.poi for point in answers.toys.points]
+    for key, limit in answers.toys.expected.items():
+        band = z_of(np.array([point.expected[key].value or 1e-6 for point in answers.toys.points]))
+        assert np.interp(z_of(0.05), band, points) == pytest.approx(limit.value, rel=0.02)
+        formula = z_of(np.array([item.expected[key] for item in answers.asymptotic_points]))
+        assert np.interp(z_of(0.05), formula, points) == pytest.approx(answers.asymptotic.expected[key].value, rel=0.02)
+    formula = z_of(np.array([item.observed for item in answers.asymptotic_points]))
+    assert np.interp(z_of(0.05), formula, points) == pytest.approx(answers.asymptotic.observed.value, rel=0.02)
 
 
 def test_the_intervals_are_the_enumerated_ones(finished, exact):

@@ -7,7 +7,8 @@ import scipy.stats
 
 from toymill.errors import ToymillError
 from toymill.inference.crossing import Curves, z_of
-from toymill.inference.limits import SIGMAS, expected_for, limits_of, upper_limit
+from toymill.inference.limit_records import SIGMAS
+from toymill.inference.limits import expected_for, limits_of, upper_limit
 from toymill.inference.mixture import mixture_tail, weights
 from toymill.inference.samples import LogRatios, shares
 

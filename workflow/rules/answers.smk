@@ -4,6 +4,7 @@ rule plot_answers:
         "<results>/summary.json",
     output:
         **{section: drawn(section) for section in SECTIONS if getattr(STATED, section)},
+        **({"all_impacts": drawn("all_impacts")} if STATED.impacts else {}),
     log:
         "<logs>/plot_answers.log",
     conda:

@@ -7,7 +7,12 @@ import tempfile
 from itertools import chain
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
+
+def refuse(message):
+    """End with a user's mistake in plain words: to an exception Snakemake would add where it was raised."""
+    sys.stderr.write(f"toymill: {message}\n")
+    sys.exit(1)
+
 
 try:
     import toymill
@@ -43,10 +48,10 @@ try:
     from toymill.results.files import bring_back
     from toymill.study.layout import design_of_fits, files_of_part, parts
 except ImportError as error:
-    raise WorkflowError(
+    refuse(
         f"The Python that runs Snakemake ({sys.executable}) cannot import toymill ({error}). "
         "Run 'make setup' and use .venv/bin/snakemake."
-    ) from None
+    )
 
 try:
     for path in workflow.overwrite_configfiles or workflow.configfiles:
@@ -62,14 +67,14 @@ try:
     if workflow.is_main_process:
         check_inputs(STATED)
 except ToymillError as error:
-    raise WorkflowError(str(error)) from None
+    refuse(error)
 
 # With the ensembles of the sections, of which names and toys are known; their truth is when they are designed.
 STUDY = planned(STATED)
 NEEDS = needs(STATED)
 RESULTS = f"results/{STUDY.study}"
 if workflow.modifier.modify_path(RESULTS) != RESULTS:
-    raise WorkflowError(
+    refuse(
         f"As a module the toymill workflow takes no prefix: its results are in {RESULTS}. Leave 'prefix' out."
     )
 SCRATCH = f".snakemake/toymill/{STUDY.study}"
@@ -250,7 +255,7 @@ if workflow.is_main_process:
         for path in Path(RESULTS).glob("rounds/*.json"):
             read_once(read_design, path)
     except ToymillError as error:
-        raise WorkflowError(str(error)) from None
+        refuse(error)
 
 
 def begin():
@@ -264,7 +269,7 @@ def begin():
         ownership.take(own_directory(), remade, kept)
         bring_back([Path(RESULTS), Path(SCRATCH), FETCHED])
     except ToymillError as error:
-        raise WorkflowError(str(error)) from None
+        refuse(error)
 
 
 def end(done):

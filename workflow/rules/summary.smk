@@ -63,10 +63,11 @@ if STUDY.ensembles:
 rule plot_ensemble:
     input:
         "<results>/summary.json",
+        matrices="<results>/summary.h5",
     output:
         **{
             kind: drawn(f"{kind}_{{ensemble}}")
-            for kind in ("t_mu", "pull", "parameters")
+            for kind in ("t_mu", "pull", "parameters", "correlation")
         },
     log:
         "<logs>/plot_{ensemble}.log",

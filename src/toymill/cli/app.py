@@ -60,9 +60,16 @@ def new(
     signal: Signals = None,
     limit: Annotated[bool, typer.Option("--limit", help="Ask for an upper limit.")] = False,
     interval: Annotated[bool, typer.Option("--interval", help="Ask for Feldman-Cousins intervals.")] = False,
+    region: Annotated[bool, typer.Option("--region", help="Ask for a joint region of two parameters.")] = False,
     discovery: Annotated[bool, typer.Option("--discovery", help="Ask for a p-value and a significance.")] = False,
     goodness_of_fit: Annotated[bool, typer.Option("--goodness-of-fit", help="Ask whether the model fits.")] = False,
     impacts: Annotated[bool, typer.Option("--impacts", help="Ask what the error comes from.")] = False,
+    scan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATCHES", help="Scan many signals: a patch set, or a folder of patches.", show_default=False
+        ),
+    ] = None,
     measurement: Measurement = None,
     poi: Annotated[str | None, typer.Option(help="The parameter of interest; else the workspace's.")] = None,
     name: Annotated[str | None, typer.Option(help="The study's name; else the workspace's.")] = None,
@@ -76,15 +83,18 @@ def new(
     from toymill.cli.new import write_new
     from toymill.cli.workspace import section_of
 
-    asked = {
+    questions = {
         "limit": limit,
         "interval": interval,
+        "region": region,
         "discovery": discovery,
         "goodness_of_fit": goodness_of_fit,
         "impacts": impacts,
     }
-    model = section_of(workspace, signal or [], measurement, poi)
-    write_new(model, [section for section, wanted in asked.items() if wanted], name, output, force=force)
+    asked: dict[str, dict[str, str]] = {section: {} for section, wanted in questions.items() if wanted}
+    if scan is not None:
+        asked["scan"] = {"patches": scan}
+    write_new(section_of(workspace, signal or [], measurement, poi), asked, name, output, force=force)
 
 
 @app.command(epilog="Example: toymill check study.yaml")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 
 from toymill.cli.console import amount, console, cores_here, duration, table
@@ -15,9 +15,9 @@ from toymill.config.designed import designed, planned
 from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import is_file
 from toymill.config.scan import grid_of
-from toymill.config.sections import SECTIONS, needs, rounds
+from toymill.config.sections import SECTIONS, needs
 from toymill.config.study import Study, values_tested
-from toymill.study.expected import Expected, expected
+from toymill.study.expected import AuditRate, Expected, expected
 from toymill.study.ownership import Directory
 from toymill.study.ownership import check as check_directory
 
@@ -47,30 +47,35 @@ def show_check(path: Path, *, pilot: bool) -> None:
     facts = facts_of(stated.model)
     show_model(out, facts)
     takes = None
-    if pilot and stated.kind == "toys" and study.ensembles:
+    if pilot and stated.kind == "toys":
         study, takes = piloted(stated, facts)
     show_ensembles(out, study, str(facts.poi))
+    if stated.scan:
+        toys = stated.scan.toys + stated.scan.signal_toys
+        out.print(f"scan: {len(grid_of(stated.scan).points)} signals, each fitted to {toys:,} toys", markup=False)
     if takes:
         show_expected(out, stated, takes)
-    if stated.scan:
-        grid, scan = grid_of(stated.scan), stated.scan
-        words = f"scan: {len(grid.points)} signals, each fitted to {scan.toys + scan.signal_toys} toys"
-        out.print(f"{words}; their time is not among what was estimated", markup=False)
     out.print(f"No mistake found. Next: toymill run {path}", style="bold", markup=False)
 
 
 def piloted(stated: Study, facts: Facts) -> tuple[Study, Expected]:
     """A study with the truth points that its sections choose, and what it will take."""
     ready()
+    from toymill.study.audit import audit_rate
     from toymill.study.design import design_study
     from toymill.study.model import checked_model
-    from toymill.study.pilot import plan_study
+    from toymill.study.pilot import plan_study, scan_rate, seconds_of_programs
 
-    data = len(checked_model(stated).data_names)
-    start = time.time() - psutil.Process().create_time()  # as a job has it; the design is one of its own
+    model = checked_model(stated)
+    start = time.process_time()  # as a job has it; the design is one of its own
     study = designed(stated, design_study(stated)) if needs(stated) else stated
     plan = plan_study(study, start_seconds=start)
-    return study, expected(study, plan, str(facts.poi), len(facts.parameters), data)
+    audit = audit_rate(study, model) if study.fit.audit else AuditRate(0.0, 0.0)
+    if study.ensembles:
+        plan = plan.model_copy(update={"start_seconds": start + seconds_of_programs(study, model)})
+    rate = scan_rate(study) if study.scan else None
+    parameters, data = len(facts.parameters), len(model.data_names)
+    return study, expected(study, plan, str(facts.poi), parameters, data, audit=audit, rate=rate)
 
 
 def show_model(out: Console, facts: Facts) -> None:
@@ -103,13 +108,26 @@ def show_ensembles(out: Console, study: Study, poi: str) -> None:
 
 def show_expected(out: Console, stated: Study, takes: Expected) -> None:
     """Print what a study will take."""
+    told = [
+        f"{kind} {duration(part.core_seconds)} ({part.jobs} job{'s' * (part.jobs > 1)})"
+        for kind, part in takes.parts.items()
+        if part.jobs
+    ]
     cores = cores_here()
-    toys = duration(takes.core_seconds)
     out.print(
-        f"expected: {takes.jobs} jobs that fit, {toys} of one core with the audits; about "
-        f"{duration(takes.seconds(cores))} on the {cores} cores here, and some minutes for answers and figures; "
-        f"{amount(takes.bytes)} of disk for the fits",
+        f"expected time of one core: {', '.join(told)}; about {duration(takes.seconds(cores))} in all on the {cores} cores "
+        f"here, if they are free, and some minutes for answers and figures; {amount(takes.bytes)} of disk for the fits",
         markup=False,
     )
-    if rounds(stated):
-        out.print("limit.precision: rounds that add toys are not among what was estimated", markup=False)
+    for line in not_estimated(stated):
+        out.print(line, markup=False)
+
+
+def not_estimated(stated: Study) -> Iterator[str]:
+    """What else a study does, of which the time is not known before."""
+    asked = {"limit": stated.limit, "interval": stated.interval}
+    for key, section in asked.items():
+        if section and section.precision:
+            yield f"{key}.precision: the toys that its rounds add are not among what was estimated"
+    if stated.goodness_of_fit and stated.goodness_of_fit.channel_compatibility:
+        yield "goodness_of_fit.channel_compatibility: its fits are not among what was estimated"

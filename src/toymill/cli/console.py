@@ -11,9 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-FINEST = 5
-"""Digits after the point, of smaller numbers powers of ten."""
-
 WIDE = 200
 """Columns where the output is no terminal."""
 
@@ -38,29 +35,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
     return made
-
-
-def with_error(value: float | None, error: float | None) -> str:
-    """A number and its error, with two digits of the error.
-
-    Example:
-        >>> with_error(1.39812, 0.01532), with_error(12.0, None), with_error(None, None)
-        ('1.398 ± 0.015', '12', '–')
-        >>> with_error(2.8712e-7, 6.2e-8)
-        '2.87e-07 ± 6.2e-08'
-    """
-    if value is None:
-        return "–"
-    if not error:
-        return f"{value:.4g}"
-    digits = max(0, 1 - _exponent(error))
-    if digits > FINEST:
-        return f"{value:.{max(0, _exponent(value) - _exponent(error) + 1)}e} ± {error:.1e}"
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
-
-
-def _exponent(value: float) -> int:
-    return int(f"{abs(value):e}".partition("e")[2])
 
 
 def duration(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,21 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from toymill.cli.console import console
+from toymill.cli.workspace import in_words_of_options
 from toymill.config.inspection import Facts, facts_of
-from toymill.config.model import WorkspaceConfig, is_file
+from toymill.config.model import ModelConfig, WorkspaceConfig, is_file
+from toymill.config.scan import grid_of
 from toymill.config.sections import SECTIONS
 from toymill.config.study import Study, check_study, read_study
 from toymill.errors import ToymillError
 from toymill.report.numbers import one_line
 from toymill.results.files import write_text
 
-OFFERED = ("limit", "interval", "discovery", "goodness_of_fit", "impacts")
-"""The questions that a new study may ask; a scan has many signals, and is written by hand."""
+SIGNALS = "patchset.json"
+"""What a new study that asks for no scan names as the signals of one."""
+
+Asked = Mapping[str, Mapping[str, Any]]
+"""The questions that a new study asks, sections of its configuration, each with the keys that are no default."""
 
 TOYS = 10000
 """Toys of each truth point of a study without a question."""
@@ -30,38 +35,48 @@ LATER = ("seed", "shard", "levels", "nuisances", "keep")
 """Further keys that a new study shows, with their defaults."""
 
 
-def write_new(
-    model: WorkspaceConfig, asked: Sequence[str], name: str | None, output: Path | None, *, force: bool
-) -> None:
+def write_new(model: WorkspaceConfig, asked: Asked, name: str | None, output: Path | None, *, force: bool) -> None:
     """Write a new study's configuration.
 
     Args:
         model: the model's section.
-        asked: the questions: sections of the configuration.
+        asked: the questions.
         name: the study's name; None takes the workspace's.
         output: the file; None takes the name's.
         force: whether a file that is there is replaced.
 
     Raises:
-        ToymillError: a model that cannot be used, a name that is none, a file that is there.
+        ToymillError: a model or signals that cannot be used, a name that is none, a file that is there.
     """
     for path in model.inputs:
         if not is_file(path):
             msg = f"There is no file {str(path)!r} in {Path.cwd()}. Check the path."
             raise ToymillError(msg)
-    facts = facts_of(model)
     stated = name or re.sub(r"[^A-Za-z0-9._+-]", "-", model.local_path.stem).lstrip("._+-") or "study"
     path = output or Path(f"{stated}.yaml")
     if path.exists() and not force:
         msg = f"{path} is there already. Name another file with --output, or replace it with --force."
         raise ToymillError(msg)
+    with in_words_of_options():
+        facts = facts_of(_with_a_signal(model, asked))
     content = new_study(model, facts, asked, stated)
     check_study(read_study(yaml.safe_load(content)), facts)
     write_text(path, content)
     console().print(f"Written: {path}. Next: toymill check {path}, then toymill run {path}", markup=False)
 
 
-def new_study(model: WorkspaceConfig, facts: Facts, asked: Sequence[str], name: str) -> str:
+def _with_a_signal(model: WorkspaceConfig, asked: Asked) -> ModelConfig:
+    """The model that a study is checked against: of a scan that with its first signal."""
+    if "scan" not in asked:
+        return model
+    section = model.model_dump(mode="json", exclude_defaults=True)
+    study = read_study({"study": "new", "model": section, "scan": dict(asked["scan"])})
+    assert study.scan
+    grid_of(study.scan)
+    return study.model
+
+
+def new_study(model: WorkspaceConfig, facts: Facts, asked: Asked, name: str) -> str:
     """The text of a new study's configuration; whatever it leaves to a default is in a comment.
 
     Args:
@@ -82,8 +97,8 @@ def new_study(model: WorkspaceConfig, facts: Facts, asked: Sequence[str], name: 
     if not asked:
         lines += ["# Truth points: where toys are thrown, and which other values are tested on them."]
         lines += [*_truth_points(facts), ""]
-    for key in sorted(OFFERED, key=lambda item: item not in asked):
-        lines += [*_section(key, active=key in asked)]
+    for key in sorted(SECTIONS, key=lambda item: item not in asked):
+        lines += [*_section(key, asked.get(key))]
     lines += ["", "# What holds for the whole study."]
     lines += [_default(Study, key) for key in LATER]
     return "\n".join(lines) + "\n"
@@ -115,15 +130,18 @@ def _truth_points(facts: Facts) -> Iterator[str]:
         yield f"  {name}: {_flow(settings)}"
 
 
-def _section(key: str, *, active: bool) -> Iterator[str]:
-    """A question with its keys; in comments, where it is not asked."""
+def _section(key: str, stated: Mapping[str, Any] | None) -> Iterator[str]:
+    """A question with its keys, those that are stated first; in comments, where it is not asked."""
     yield f"# {_first_sentence(Study.model_fields[key].description)}"
-    if not active:
-        yield f"# {key}: {{}}"
+    if stated is None:
+        yield f"# {key}: {_flow({'patches': SIGNALS} if key == 'scan' else {})}"
         return
     yield f"{key}:"
+    for name, value in stated.items():
+        yield f"  {name}: {_flow(value)} # {_first_sentence(SECTIONS[key].model_fields[name].description)}"
     for name in SECTIONS[key].model_fields:
-        yield f"  {_default(SECTIONS[key], name)}"
+        if name not in stated:
+            yield f"  {_default(SECTIONS[key], name)}"
     yield ""
 
 

@@ -62,7 +62,8 @@ def show_replay(results: Path, toy: str, plot: Path | None) -> None:
             from toymill.report.of_toy import draw_toy
 
             title = f"{found.study.study}: toy {index} of {ensemble}"
-            known = None if found.study.ensembles[ensemble].thrown_from else found.truth
+            settings = found.study.ensembles[ensemble]
+            known = None if settings.thrown_from or settings.throw in {"hybrid", "templates"} else found.truth
             draw_toy(drawn, found.model, found.data, known, found.best, title)
             out.print(f"Drawn: {plot}", markup=False)
         if found.file:

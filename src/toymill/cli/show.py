@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from rich.table import Table
 
-from toymill.cli.console import console, table, with_error
+from toymill.cli.console import console, table
 from toymill.cli.studies import results_folder
 from toymill.config.study import read_study
 from toymill.errors import ToymillError
@@ -16,7 +16,7 @@ from toymill.inference.limit_records import Limit
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.neyman_records import End
 from toymill.inference.p_values import PValue
-from toymill.report.numbers import interval_error, whole_error
+from toymill.report.numbers import interval_error, number, whole_error, with_error
 from toymill.results.answers import Answers, ImpactsAnswer, LimitAnswer
 from toymill.results.audit import Audit, read_audits
 from toymill.results.scan import ScanAnswer
@@ -107,7 +107,7 @@ def answered(answers: Answers, *, every: bool) -> Iterator[Table]:
         yield table("Discovery: P(q_0) without a signal", ("q_0", "p-value by toys", "asymptotic"), rows)
     if answers.goodness_of_fit is not None:
         made = [
-            (name, f"{item.observed:.4g}", _p_value(item.p_value), with_error(item.asymptotic, None))
+            (name, f"{item.observed:.4g}", _p_value(item.p_value), number(item.asymptotic))
             for name, item in answers.goodness_of_fit.statistics.items()
         ]
         yield table("Goodness of fit", ("statistic", "observed", "p-value by toys", "asymptotic"), made)
@@ -123,7 +123,7 @@ def limits(answer: LimitAnswer) -> Table:
     rows = []
 
     def add(name: str, found: Limit, other: float | None) -> None:
-        rows.append((name, _shown(found), with_error(other, None)))
+        rows.append((name, _shown(found), number(other)))
 
     if answer.toys.observed is not None:
         other = asymptotic.observed if asymptotic else None
@@ -144,7 +144,7 @@ def limits(answer: LimitAnswer) -> Table:
 def impacts(answer: ImpactsAnswer, *, every: bool) -> Table:
     """The largest impacts."""
     rows = [
-        (item.parameter, with_error(item.pull, None), with_error(item.global_toys, item.global_toys_error))
+        (item.parameter, number(item.pull), with_error(item.global_toys, item.global_toys_error))
         for item in answer.impacts[: None if every else MOST]
     ]
     more = len(answer.impacts) - len(rows)
@@ -158,8 +158,8 @@ def scan(answer: ScanAnswer, *, every: bool) -> Table:
     rows = [
         (
             point.name,
-            with_error(point.estimate, None),
-            with_error(point.q_0, None),
+            number(point.estimate),
+            number(point.q_0),
             _p_value(point.p_value),
             point.failed,
         )
@@ -181,7 +181,7 @@ def ensembles(summary: Summary, names: list[str]) -> Table:
         rows.append(
             (
                 name,
-                with_error(poi.truth, None),
+                number(poi.truth),
                 f"{item.toys:,}",
                 f"{item.toys - item.certified:,}",
                 with_error(poi.bias, poi.bias_error),

@@ -72,8 +72,8 @@ def lines(state: Progress) -> Iterable[str]:
     """What else there is to say of a state."""
     if len(state.bars) > MOST:
         yield f"{len(state.bars) - MOST} more truth points"
-    if not state.bars:
-        yield f"{state.study}: its truth points are not known yet"
+    if state.waits and not state.done:
+        yield f"{state.study}: {state.waits}"
     words = []
     if state.rate is not None:
         words.append(f"{state.rate:,.3g} toys/s")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,8 +12,15 @@ from pydantic import ValidationError
 from toymill.cli.console import console, table
 from toymill.config.model import NamedPatch, Remote, WorkspaceConfig, is_file
 from toymill.errors import ToymillError
+from toymill.formats.modifiers import ADD_SIGNAL
 from toymill.formats.reader import read_specification
 from toymill.formats.specification import Channel, ParameterSpec, Specification
+
+NAME_SIGNAL = (
+    "name the JSON patch that adds it, as --signal patch.json, or of a patch set as --signal set.json:name. A study of all "
+    "signals of a set: --scan set.json."
+)
+"""What to do on the command line about a workspace that is background only."""
 
 MOST = 30
 """Parameters that are shown, where not all are asked for."""
@@ -39,6 +47,15 @@ def section_of(
         first = error.errors()[0]
         msg = f"{first['input']!r}: {first['msg'].removeprefix('Value error, ')}."
         raise ToymillError(msg) from None
+
+
+@contextmanager
+def in_words_of_options() -> Iterator[None]:
+    """Where a message tells how a configuration names a signal, tell how the command line does."""
+    try:
+        yield
+    except ToymillError as error:
+        raise ToymillError(str(error).replace(ADD_SIGNAL, NAME_SIGNAL)) from None
 
 
 def patch_of(word: str) -> str | NamedPatch:
@@ -69,7 +86,12 @@ def specification_of(model: WorkspaceConfig) -> Specification:
 
 def show_workspace(model: WorkspaceConfig, *, every: bool) -> None:
     """Print what a workspace holds."""
-    found = specification_of(model)
+    try:
+        found = specification_of(model)
+    except ToymillError as error:
+        if ADD_SIGNAL not in str(error):
+            raise
+        found = specification_of(model.model_copy(update={"poi": ""}))
     out = console()
     bins = sum(len(channel.observed) for channel in found.channels)
     constrained = sum(item.constraint != "none" for item in found.parameters)
@@ -99,7 +121,7 @@ def show_workspace(model: WorkspaceConfig, *, every: bool) -> None:
 def interest(found: Specification) -> str:
     """The parameter of interest in words, and what to do where there is none."""
     if found.poi is None:
-        return "no parameter of interest: name one with --poi, or a signal with --signal"
+        return "no parameter of interest: name one with --poi, or a signal with --signal PATCH"
     about = next(item for item in found.parameters if item.name == found.poi)
     held = ", and it is fixed" if about.fixed else ""
     return f"parameter of interest: {found.poi}, {about.init:g} at first, within {_bounds(about)}{held}"

@@ -50,6 +50,9 @@ from toymill.formats.workspace import ModifierSettings, NormSysSettings, Prune, 
 MOST_SHARDS = 20000
 """Snakemake plans hundreds of jobs in seconds, tens of thousands in minutes."""
 
+FEWEST_AUDITED, ONE_AUDITED_IN = 5, 50_000
+"""With ``audit: auto`` so many toys are audited at least, and one in so many: iminuit takes some thousands of times longer."""
+
 
 class FitConfig(Strict):
     """How toys are fitted."""
@@ -57,14 +60,24 @@ class FitConfig(Strict):
     edm_tolerance: Annotated[Number, Field(gt=0, le=1e-3)] = 1e-8
     """Largest estimated distance to the minimum of a certified fit, in units of the negative log-likelihood."""
     audit: Literal["auto"] | Annotated[int, Field(ge=0, strict=True)] = "auto"
-    """Toys of each ensemble that are fitted again with iminuit, once its fits are done: a number, or `auto` for as many
-    as take a tenth of the time of the fits, and 5 at least. Of the ensembles of questions, one of each kind; of a scan,
+    """Toys of each ensemble that are fitted again with iminuit, once its fits are done: a number, or `auto` for one in
+    50,000, and 5 at least: about a tenth of the time of the fits. Of the ensembles of questions, one of each kind; of a scan,
     the first, the middle and the last point."""
     audit_tolerance: Annotated[Number, Field(gt=0)] = 1e-4
     """A fit of ours has missed the minimum if iminuit's negative log-likelihood lies lower by more than this."""
     max_failed: Annotated[Number, Field(ge=0, le=1)] = 0.001
     """The study fails, after its summary is written, if a larger fraction of an ensemble's toys is not certified, or of
     its audited toys has missed the minimum."""
+
+    def toys_audited(self, toys: int) -> int:
+        """How many of an ensemble's toys are audited.
+
+        Example:
+            >>> [FitConfig().toys_audited(toys) for toys in (3, 1000, 1_000_000)], FitConfig(audit=300).toys_audited(1000)
+            ([3, 5, 20], 300)
+        """
+        wanted = max(FEWEST_AUDITED, toys // ONE_AUDITED_IN) if self.audit == "auto" else self.audit
+        return min(wanted, toys)
 
 
 Method = Literal["gradient-descent", "newton", "toymill", "iminuit-jax", "iminuit-numerical", "scipy-l-bfgs-b"]

@@ -14,7 +14,7 @@ from toymill.models.base import Kernel, Model
 
 if TYPE_CHECKING:
     from jax import Array
-    from jaxtyping import Float, PyTree
+    from jaxtyping import Bool, Float, PyTree
 
     from toymill.fitting.results import Held
 
@@ -39,11 +39,21 @@ def nll_and_gradient(kernel: Kernel) -> tuple[Any, Any]:
     return jax.jit(nll), jax.jit(jax.grad(nll))
 
 
+@cache
+def _beyond_floor(kernel: Kernel) -> Any:
+    """Whether an expectation is negative, jitted: a function of (x (P,), arrays, one dataset (D,))."""
+
+    def beyond(x: Float[Array, " parameter"], arrays: PyTree, data: Float[Array, " datum"]) -> Bool[Array, ""]:
+        first: Array = kernel.at_floor(arrays, x[:, None], data[:, None])[0][0]
+        return first
+
+    return jax.jit(beyond)
+
+
 def comparable_nll(model: Model, data: Float[np.ndarray, " datum"], fit: MinuitFit) -> float:
     """The nll of iminuit's fit; NaN if it ended where an expectation is negative, and the likelihood is not the model's."""
-    arrays, x = jax.tree.map(jax.numpy.asarray, model.arrays), jax.numpy.asarray(fit.parameters)
-    beyond, _ = model.kernel.at_floor(arrays, x[:, None], jax.numpy.asarray(data)[:, None])
-    return float("nan") if bool(beyond[0]) else fit.nll
+    beyond = _beyond_floor(model.kernel)(fit.parameters, model.arrays, data)
+    return float("nan") if bool(beyond) else fit.nll
 
 
 def minuit_fit(model: Model, data: Float[np.ndarray, " datum"], fixed: Mapping[str, Held] | None = None) -> MinuitFit:
@@ -53,12 +63,12 @@ def minuit_fit(model: Model, data: Float[np.ndarray, " datum"], fixed: Mapping[s
     model's initial values.
     """
     nll, gradient = nll_and_gradient(model.kernel)
-    arrays = jax.tree.map(jax.numpy.asarray, model.arrays)
+    arrays, on_device = jax.device_put((model.arrays, data))
     values = model.parameters.values({name: float(value) for name, value in (fixed or {}).items()})
     minuit = iminuit.Minuit(
-        lambda x: float(nll(x, arrays, data)),
+        lambda x: float(nll(x, arrays, on_device)),
         values,
-        grad=lambda x: np.asarray(gradient(x, arrays, data)),
+        grad=lambda x: np.asarray(gradient(x, arrays, on_device)),
         name=model.parameters.names,
     )
     minuit.errordef = iminuit.Minuit.LIKELIHOOD

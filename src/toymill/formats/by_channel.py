@@ -15,7 +15,7 @@ class ByChannel(NamedTuple):
 
     Attributes:
         specification: the model, which has no parameter of interest of its own.
-        names: the parameter of each channel that has a signal, by the channel's name.
+        names: the parameter of each channel that has a signal, by the channel's name. A signal of 0 in every bin is none.
     """
 
     specification: Specification
@@ -25,7 +25,8 @@ class ByChannel(NamedTuple):
 def by_channel(specification: Specification) -> ByChannel:
     """Put a parameter of its own, named ``POI[CHANNEL]``, in the place of the parameter of interest in each channel.
 
-    Each has the initial value and the bounds of the common one. Channels that it does not act on stay as they are.
+    Each has the initial value and the bounds of the common one. Channels that it does not act on have none: those without
+    it, and those in which all that it multiplies is 0.
 
     Raises:
         ToymillError: no parameter of interest; one that is constrained, interpolates, or acts on fewer than two channels.
@@ -55,7 +56,8 @@ def by_channel(specification: Specification) -> ByChannel:
         where = f"channel {next(iter(names))!r} alone" if names else "no channel"
         msg = f"{specification.source}: {poi!r} acts on {where}; expected two channels at least, to compare."
         raise ToymillError(msg)
-    channels = [_renamed(item, poi, names.get(item.name, poi)) for item in specification.channels]
+    any_of_them = next(iter(names.values()))  # in the place of a factor of 0, where no value makes a difference
+    channels = [_renamed(item, poi, names.get(item.name, any_of_them)) for item in specification.channels]
     parameters = [
         new
         for item in specification.parameters
@@ -67,8 +69,14 @@ def by_channel(specification: Specification) -> ByChannel:
 
 
 def _has(channel: Channel, name: str) -> bool:
-    """Whether a parameter is a factor of some bin of a channel."""
-    return any(name in factor for sample in channel.samples for factor in sample.factors)
+    """Whether a parameter moves the expectation of some bin of a channel: it is a factor of a yield that is not 0."""
+    return any(
+        factor[bin_] == name
+        and (sample.nominal[bin_] or any(item.hi[bin_] or item.lo[bin_] for item in sample.histosys))
+        for sample in channel.samples
+        for factor in sample.factors
+        for bin_ in range(len(sample.nominal))
+    )
 
 
 def _renamed(channel: Channel, old: str, new: str) -> Channel:

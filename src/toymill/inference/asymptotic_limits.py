@@ -15,7 +15,7 @@ import scipy.special
 
 from toymill.errors import ToymillError
 from toymill.inference.crossing import Method
-from toymill.inference.limits import SIGMAS
+from toymill.inference.limit_records import SIGMAS
 from toymill.record import NumberOrNone, Record, SigmaText
 
 _ROOTS = 1e-10  # of a limit, relative
@@ -60,7 +60,40 @@ class AsymptoticUpperLimit(Record):
     """The limits of background-only data of which μ̂ lies -2 to 2 standard deviations above 0."""
 
 
-def asymptotic_cls(q_obs: float, q_asimov: float, *, tilde: bool = True) -> AsymptoticCLs:
+class AsymptoticPoint(Record):
+    """What falls to 1 - level at the limit, CLs or CL_{s+b}, at one tested value by the asymptotic formulae."""
+
+    observed: NumberOrNone
+    """That of the observed data; null without them, and where their fit is not certified."""
+    expected: dict[SigmaText, float]
+    """That of background-only data of which μ̂ lies -2 to 2 standard deviations above 0."""
+
+
+def asymptotic_point(
+    q_obs: float, q_asimov: float, *, method: Method = "CLs", tilde: bool = True, ratio: bool = False
+) -> AsymptoticPoint:
+    """CLs or CL_{s+b} of the observed data and as expected, from what ``asymptotic_cls`` is given.
+
+    Args:
+        q_obs: the statistic of the observed data; NaN where it is not known.
+        q_asimov: that of the Asimov data of background alone.
+        method: ``"CLs"``, or ``"CLsb"`` for CL_{s+b}.
+        tilde: whether it is q̃_μ.
+        ratio: whether it is the Tevatron's ratio.
+
+    Example:
+        >>> asymptotic_point(math.nan, 4.0).expected["0"] / asymptotic_point(4.0, 4.0, method="CLsb").expected["0"]
+        2.0
+    """
+    known = not math.isnan(q_obs)
+    found = asymptotic_cls(q_obs if known else q_asimov, q_asimov, tilde=tilde, ratio=ratio)
+    if method == "CLs":
+        return AsymptoticPoint(observed=found.cls if known else None, expected=found.expected)
+    expected = {key: value * _sf(-int(key)) for key, value in found.expected.items()}
+    return AsymptoticPoint(observed=found.clsb if known else None, expected=expected)
+
+
+def asymptotic_cls(q_obs: float, q_asimov: float, *, tilde: bool = True, ratio: bool = False) -> AsymptoticCLs:
     """CLs from q_μ or q̃_μ of the observed data and of the Asimov data of background alone, q_A = μ²/σ².
 
         CL_{s+b} = 1 - Φ(√q)                 CL_b = 1 - Φ(√q - √q_A)               q_μ, and q̃_μ ≤ q_A
@@ -73,6 +106,7 @@ def asymptotic_cls(q_obs: float, q_asimov: float, *, tilde: bool = True) -> Asym
         q_obs: the statistic of the observed data.
         q_asimov: that of the Asimov data of background alone.
         tilde: whether it is q̃_μ.
+        ratio: whether it is the Tevatron's ratio t_μ - t_0, for which the second line always holds.
 
     Example:
         q̃ of the median background-only data is that of the Asimov data.
@@ -85,7 +119,7 @@ def asymptotic_cls(q_obs: float, q_asimov: float, *, tilde: bool = True) -> Asym
     """
     root, reach = math.sqrt(max(q_obs, 0.0)), math.sqrt(max(q_asimov, 0.0))
     distance = root - reach
-    if tilde and root > reach and reach > 0:
+    if reach > 0 and (ratio or (tilde and root > reach)):
         distance = (q_obs - q_asimov) / (2 * reach)
     clsb, clb = _sf(distance + reach), _sf(distance)
     return AsymptoticCLs(

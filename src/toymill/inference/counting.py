@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy.special
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -39,8 +39,8 @@ def fraction(passed: int, total: int, level: float = ONE_SIGMA) -> Fraction:
     if total == 0:
         return Fraction(float("nan"), 0.0, 1.0)
     tail = (1 - level) / 2
-    low = scipy.stats.beta.ppf(tail, passed, total - passed + 1) if passed else 0.0
-    high = scipy.stats.beta.ppf(1 - tail, passed + 1, total - passed) if passed < total else 1.0
+    low = scipy.special.betaincinv(passed, total - passed + 1, tail) if passed else 0.0
+    high = scipy.special.betaincinv(passed + 1, total - passed, 1 - tail) if passed < total else 1.0
     return Fraction(passed / total, float(low), float(high))
 
 

@@ -58,6 +58,29 @@ def covariance_of_sums(
     return Covariance(covariance, np.sqrt(np.maximum(squares - covariance**2, 0) / count))
 
 
+def correlation_of(
+    covariance: Float[np.ndarray, "parameter parameter"], count: int
+) -> tuple[Float[np.ndarray, "parameter parameter"], Float[np.ndarray, "parameter parameter"]]:
+    """The correlations ρ of a sample covariance, and their Monte Carlo errors (1 - ρ²)/√(n - 1), those of normal estimates.
+
+    Args:
+        covariance: (P, P).
+        count: number of toys n.
+
+    Returns:
+        Both (P, P); NaN where a variance is not positive.
+
+    Example:
+        >>> value, error = correlation_of(np.array([[4.0, 1.0], [1.0, 1.0]]), 401)
+        >>> value.tolist(), error.round(6).tolist()
+        ([[1.0, 0.5], [0.5, 1.0]], [[0.0, 0.0375], [0.0375, 0.0]])
+    """
+    variance = np.diag(covariance)
+    scale = np.sqrt(np.where(variance > 0, variance, np.nan))
+    value = np.clip(covariance / scale / scale[:, None], -1, 1)
+    return value, (1 - value**2) / np.sqrt(max(count - 1, 1))
+
+
 class Efficiency(Record):
     """How near the variance of one parameter comes to the Cramér-Rao bound."""
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.stats
 
-from toymill.inference.limits import SIGMAS
+from toymill.inference.limit_records import SIGMAS, ExpectedCLs
 from toymill.inference.p_values import CLs, cls
-from toymill.record import NumberOrNone, Record, SigmaText
+from toymill.record import Record, SigmaText
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -18,21 +18,6 @@ SURE = 3.0
 """Monte Carlo errors between CLs and 1 - level beyond which a signal counts as excluded, or not."""
 
 _FEWEST = 10  # toys on either side of a quantile, below which it has no error
-
-
-class ExpectedCLs(Record):
-    """CLs of background-only data, at one quantile."""
-
-    value: NumberOrNone
-    """The CLs; null without certified toys."""
-    low: NumberOrNone
-    """Lower end of its Monte Carlo interval; null where fewer than ten toys lie on one side of the quantile."""
-    high: NumberOrNone
-    """Upper end of its Monte Carlo interval, likewise."""
-    if_failed_low: NumberOrNone
-    """The quantile if the failed background-only toys all had a smaller CLs."""
-    if_failed_high: NumberOrNone
-    """The quantile if they all had a larger one."""
 
 
 class Exclusion(Record):

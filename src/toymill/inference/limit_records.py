@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from toymill.inference.coverage import Coverage
 from toymill.inference.p_values import CLs
 from toymill.inference.samples import PointWeights
 from toymill.record import NumberOrNone, Record, SigmaText
+
+SIGMAS = (-2, -1, 0, 1, 2)
+"""The expected band is of the levels Φ(-2), Φ(-1), ½, Φ(1), Φ(2), as pyhf has it."""
+
+
+class ExpectedCLs(Record):
+    """CLs of background-only data, at one quantile."""
+
+    value: NumberOrNone
+    """The CLs; null without certified toys, and where no toy with signal lies beyond that one."""
+    low: NumberOrNone
+    """Lower end of its Monte Carlo interval; null where fewer than ten toys lie on one side of the quantile."""
+    high: NumberOrNone
+    """Upper end of its Monte Carlo interval, likewise."""
+    if_failed_low: NumberOrNone
+    """The quantile if the failed background-only toys all had a smaller CLs."""
+    if_failed_high: NumberOrNone
+    """The quantile if they all had a larger one."""
 
 
 class LimitVariance(Record):
@@ -67,6 +87,8 @@ class LimitPoint(Record):
     """How often the limit of toys thrown there is not below it, which is their coverage; null without certified toys."""
     weighted: PointWeights | None
     """The weights of the toys there, and CLs by them; null without densities."""
+    expected: dict[SigmaText, ExpectedCLs] = Field(default_factory=dict)
+    """Quantiles of CLs, or of CL_{s+b}, of background-only toys, at Φ(-2) to Φ(2)."""
 
 
 class UpperLimit(Record):

@@ -12,20 +12,15 @@ from toymill.errors import ToymillError
 from toymill.inference.counting import ONE_SIGMA
 from toymill.inference.coverage import Coverage, coverage
 from toymill.inference.crossing import EMPTY, Case, Counts, Crossings, Curves, Method
-from toymill.inference.limit_records import Limit, LimitPoint, LimitVariance, UpperLimit
+from toymill.inference.expected_cls import expected_cls
+from toymill.inference.limit_records import SIGMAS, Limit, LimitPoint, LimitVariance, UpperLimit
+from toymill.inference.order_statistics import FEWEST, around, rank
 from toymill.inference.p_values import cls
 from toymill.inference.samples import LogRatios
 from toymill.record import SigmaText
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
-
-SIGMAS = (-2, -1, 0, 1, 2)
-"""The expected band is of the levels Φ(-2), Φ(-1), ½, Φ(1), Φ(2), as pyhf has it."""
-
-_FEWEST = 10  # toys on either side of a quantile, below which it has no error
-_TIES = 0.5  # more of the limits near a quantile are the same as it: they are discrete
-_DIGITS = 1e-9  # of a limit, within which two are the same
 
 
 def upper_limit(
@@ -99,6 +94,7 @@ def upper_limit(
                 observed=at,
                 coverage=_coverage(curves, k, np.asarray(signal[k]), level),
                 weighted=curves.weights_at(k, float(q)),
+                expected=expected_cls(curves, k, background[k]),
             )
         )
     return UpperLimit(
@@ -330,7 +326,7 @@ def _band(curves: Curves, datasets: Float[np.ndarray, "test dataset"], *, own: b
             found[key] = _nowhere("failed", what, curves)
             continue
         item = _quantile(curves, datasets, curve, order, probability, what, own=own)
-        at, variance = _rank(probability, len(failed)), item.variance
+        at, variance = rank(probability, len(failed)), item.variance
         found[key] = item.model_copy(
             update={
                 "variance": variance and _at_all(kept, variance),
@@ -339,11 +335,6 @@ def _band(curves: Curves, datasets: Float[np.ndarray, "test dataset"], *, own: b
             }
         )
     return found
-
-
-def _rank(probability: float, size: int) -> int:
-    """The order statistic, counted from 0, at or below which a fraction of a sample lies."""
-    return max(int(np.ceil(probability * size - 1e-9)) - 1, 0)
 
 
 def _quantile(
@@ -358,23 +349,18 @@ def _quantile(
 ) -> Limit:
     """A quantile of the limits, and its error; ``order`` are the certified datasets in the order of their limits."""
     ranked, size = curve.crossings.limit[order], len(order)
-    at = _rank(probability, size)
+    at = rank(probability, size)
     limit = float(ranked[at])
     if not np.isfinite(limit):
         return _nowhere("below" if limit < 0 else "above", what, curves)
     error = variance = None
     window = order[at : at + 1]
-    if size * min(probability, 1 - probability) >= _FEWEST:
-        near = np.abs(np.arange(size) - at) <= np.sqrt(size * probability * (1 - probability))
-        near &= np.isfinite(ranked)
-        same = near & _alike(ranked, limit)
-        discrete = same.sum() > _TIES * near.sum()
-        window = order[same if discrete else near]
-        low, high = _around(ranked, near, at, probability, discrete=bool(discrete))
+    if size * min(probability, 1 - probability) >= FEWEST:
+        near, sparsity = around(ranked, at, probability)
+        window = order[near]
         counts = curves.count(datasets[:, window])
         inside = Crossings(*(item[window] for item in curve.crossings))
         influence = curves.influence(counts, inside, np.arange(len(window)))
-        sparsity = (ranked[high] - ranked[low]) / max(high - low, 1)  # 1/(N f)
         ordering = np.zeros(datasets.shape[1])
         ordering[order] = ((at + 1) / size - (np.arange(size) <= at)) * sparsity
         if own:
@@ -395,36 +381,6 @@ def _quantile(
         sentence=_sentence(what, limit, error, curves),
         variance=variance,
     )
-
-
-def _alike(ranked: Float[np.ndarray, " dataset"], limit: float) -> Bool[np.ndarray, " dataset"]:
-    """Which limits are the same as one, up to rounding."""
-    with np.errstate(invalid="ignore"):
-        alike: np.ndarray = np.abs(ranked - limit) <= _DIGITS * abs(limit)
-    return alike
-
-
-def _around(
-    ranked: Float[np.ndarray, " dataset"],
-    near: Bool[np.ndarray, " dataset"],
-    at: int,
-    probability: float,
-    *,
-    discrete: bool,
-) -> tuple[int, int]:
-    """The order statistics around a quantile between which the density of finite limits is taken.
-
-    Bofinger's bandwidth (Austral. J. Stat. 17 (1975) 1), for a normal density. Where most limits near are the same,
-    one standard deviation of the rank, which makes the error that of the interval of order statistics.
-    """
-    if discrete:
-        low, *_, high = np.flatnonzero(near).tolist() * 2
-        return low, high
-    size, z = len(ranked), scipy.stats.norm.ppf(probability)
-    bandwidth = (4.5 * scipy.stats.norm.pdf(z) ** 4 / (2 * z**2 + 1) ** 2 / size) ** 0.2
-    half = min(max(round(size * bandwidth), 1), at, size - 1 - at)
-    finite = np.flatnonzero(np.isfinite(ranked))
-    return max(at - half, int(finite[0])), min(at + half, int(finite[-1]))
 
 
 def _nowhere(outside: Literal["below", "above", "failed"], what: str, curves: Curves) -> Limit:
@@ -451,6 +407,6 @@ def _nowhere(outside: Literal["below", "above", "failed"], what: str, curves: Cu
 def _sentence(what: str, limit: float, error: float | None, curves: Curves) -> str:
     level = f"at {100 * (1 - curves.alpha):.4g} % CL"
     if error is None:
-        return f"{what} is {limit:.4g} {level}, from too few toys for an error: fewer than {_FEWEST} lie beyond."
+        return f"{what} is {limit:.4g} {level}, from too few toys for an error: fewer than {FEWEST} lie beyond."
     digits = max(1 - int(np.floor(np.log10(error))), 0) if error > 0 else 3
     return f"{what} is {limit:.{digits}f} ± {error:.{digits}f} {level}."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from toymill.report.numbers import interval_error, one_line, per_cent, sigmas, with_error
+from toymill.inference.impacts import Impact
+from toymill.report.numbers import counted, interval_error, one_line, per_cent, short_name, sigmas, with_error
 from toymill.results.summary import ComparisonSummary, EnsembleSummary, Summary
+
+IMPACTS_ON_A_PAGE = 30
+"""Impacts of the first figure of them, and of each page of the other."""
 
 TITLES = {
     "limit": "Upper limit",
@@ -14,19 +16,22 @@ TITLES = {
     "discovery": "Tail of q_0",
     "goodness_of_fit": "Goodness of fit",
     "impacts": "Impacts",
+    "all_impacts": "Every impact",
     "scan": "Scan over signals",
     "coverage": "Coverage",
     "t_mu": "Distribution of t_μ",
     "pull": "Pull",
     "parameters": "Every parameter",
+    "correlation": "Correlations",
     "optimisers": "Optimisers",
 }
 """The titles of the figures, by the kind that their file's name begins with."""
 
 LOOK = {
     "limit": (
-        "Left: CLs (or CL_s+b) of the observed data at each tested value, with Monte Carlo errors; the limit is where it falls "
-        "to 1 - level. Right: the observed limit and the expected ones from toys, on the expected bands, beside the asymptotic "
+        "Left: CLs (or CL_s+b) of the observed data at each tested value, with Monte Carlo errors, on the bands that "
+        "background-only toys have, and the asymptotic curves; the limit is where CLs falls to 1 - level. Look whether the "
+        "data stay in the bands, and where the formula leaves the toys. Right: the observed limit and the expected ones from toys, on the expected bands, beside the asymptotic "
         "ones. Where the marks lie apart by more than the bars, the formula is off."
     ),
     "interval": (
@@ -53,6 +58,10 @@ LOOK = {
         "bars much shorter than it. Right: what each does to the parameter of interest: shifts of the observed fit, and the "
         "global impact of its auxiliary datum over toys."
     ),
+    "all_impacts": (
+        f"The same of every nuisance parameter, {IMPACTS_ON_A_PAGE} a page, the largest first, all on the same scales. Look "
+        "whether a pull is far off where the impact is small, too."
+    ),
     "scan": (
         "Above: the local p-value of each signal from toys, beside the asymptotic one, and the global p-value of the largest "
         "excess. Below: CLs of each signal, observed and as expected of toys without a signal; signals below 1 - level are "
@@ -64,7 +73,8 @@ LOOK = {
     ),
     "t_mu": (
         "The distribution of t_μ of the certified toys at each tested value, with the asymptotic distribution (Wald; "
-        "arXiv:1007.1727) and the ratio of the two. Points should follow the curve, in the tail above all."
+        "arXiv:1007.1727) and the ratio of the two; an arrow stands where it leaves its panel. Points should follow the curve, in the tail "
+        "above all."
     ),
     "pull": (
         "(estimate - truth) / error of the parameter of interest, with the error from the exact Hessian, beside a unit normal. "
@@ -75,9 +85,16 @@ LOOK = {
         "(1 for an efficient estimator). All but the last should be 0 within their errors. Where auxiliary data are held, pulls "
         "of constrained parameters are narrower. The share of toys at a bound, which biases an estimate, is beside its name."
     ),
+    "correlation": (
+        "How the estimates of the toys go together. Left: the correlations with the parameter of interest, the strongest "
+        "first, with Monte Carlo errors, (1 - ρ²)/√(n - 1) of n toys. Beside it: the same parameters with each other, and all "
+        "of them where there are more. Dark blue is -1, yellow is +1, grey is none; a blue or yellow block off the diagonal "
+        "is a set of parameters that the data cannot tell apart."
+    ),
     "optimisers": (
         "The same toys, each fitted by every optimiser from the model's initial values. The best minimum of a toy is the lowest "
-        "that any of them found; a false success is a fit that calls itself converged at another point. Distances below 1e-12 "
+        "that any of them found; a false success is a fit that calls itself converged at another point. Bars of shares are "
+        "68.27 % Clopper-Pearson intervals. Distances below 1e-12 "
         "stand at 1e-12, those above 1e6 or infinite at 1e6. Times are wall-clock of one job on one core, after a first call "
         "that compiles."
     ),
@@ -101,10 +118,24 @@ def found_in_study(summary: Summary, kind: str) -> list[str]:
         known = [item for item in impacts.impacts if item.pull is not None]
         if known:
             far = max(known, key=lambda item: abs(item.pull or 0.0))
-            lines.append(f"The largest pull is that of {one_line(far.parameter, 60)}: {far.pull:.2f}.")
+            lines.append(f"The largest pull is that of {short_name(far.parameter)}: {far.pull:.2f}.")
         if impacts.why_no_shifts:
             lines.append(impacts.why_no_shifts)
+    if kind == "all_impacts" and impacts and impacts.impacts:
+        lines.append(f"The largest is that of {_impact(impacts.impacts[0])}.")
+        if len(impacts.impacts) > IMPACTS_ON_A_PAGE:
+            beyond = impacts.impacts[IMPACTS_ON_A_PAGE]
+            lines.append(f"The largest that the first figure leaves out is that of {_impact(beyond)}.")
     return [one_line(line, 600) for line in lines]
+
+
+def _impact(item: Impact) -> str:
+    """A parameter and its impact: the larger shift of the fit, and the global one over toys."""
+    shifts = [abs(shift) for shift in (item.postfit_up, item.postfit_down) if shift is not None]
+    told = [f"{max(shifts):.3g} in the fit"] if shifts else []
+    if item.global_toys is not None:
+        told.append(f"{with_error(item.global_toys, item.global_toys_error)} over toys")
+    return f"{short_name(item.parameter)} ({', '.join(told) or 'not known'})"
 
 
 def _levels(summary: Summary) -> list[str]:
@@ -138,7 +169,7 @@ def found_in_ensemble(summary: Summary, ensemble: str, kind: str) -> list[str]:
     Args:
         summary: the summary.
         ensemble: name of the truth point.
-        kind: which figure: t_mu, pull or parameters.
+        kind: which figure: t_mu, pull, parameters or correlation.
     """
     item = summary.ensembles[ensemble]
     if kind == "t_mu":
@@ -150,7 +181,25 @@ def found_in_ensemble(summary: Summary, ensemble: str, kind: str) -> list[str]:
             f"{with_error(about.pull_width, about.pull_width_error)}; {about.pulls:,} of {item.certified:,} certified toys "
             "have a pull."
         ]
-    return _parameters(item)
+    return _correlated(summary.poi, item) if kind == "correlation" else _parameters(item)
+
+
+def _correlated(poi: str, item: EnsembleSummary) -> list[str]:
+    """The parameters whose estimates are most correlated with that of interest, and how many clearly are."""
+    known = {
+        name: (about.poi_correlation, about.poi_correlation_error)
+        for name, about in item.parameters.items()
+        if name != poi and about.poi_correlation is not None
+    }
+    if not known:
+        return ["No correlation is known."]
+    first = sorted(known, key=lambda name: -abs(known[name][0]))[:3]
+    told = ", ".join(f"{short_name(name)} ({with_error(*known[name])})" for name in first)
+    clear = sum(abs(sigmas(*pair) or 0.0) > 3 for pair in known.values())
+    return [
+        f"The estimates of {clear} of {len(known)} parameters are correlated with those of {short_name(poi)} by more than "
+        f"three errors. The most: {told}."
+    ]
 
 
 def _parameters(item: EnsembleSummary) -> list[str]:
@@ -166,13 +215,15 @@ def _parameters(item: EnsembleSummary) -> list[str]:
     about = item.parameters[far]
     beyond = sum(abs(value) > 3 for value in known.values())
     lines = [
-        f"The bias of {beyond} of {len(known)} parameters is beyond three errors. It is clearest in {one_line(far, 60)}: "
+        f"The bias of {beyond} of {len(known)} parameters is beyond three errors. It is clearest in {short_name(far)}: "
         f"{with_error(about.bias_in_rms, about.bias_in_rms_error)} of its spread."
     ]
     held = max(item.parameters, key=lambda name: item.parameters[name].at_bound_share or 0.0)
     share = item.parameters[held].at_bound_share
     if share:
-        lines.append(f"Most often at a bound: {one_line(held, 60)}, in {per_cent(share)} of toys.")
+        lines.append(f"Most often at a bound: {short_name(held)}, in {per_cent(share)} of toys.")
+    if item.drawn:
+        lines.append(f"Drawn anew for each toy, so without a truth: {counted(len(item.drawn), 'parameter')}.")
     return lines
 
 
@@ -186,9 +237,7 @@ def found_by_optimisers(summary: ComparisonSummary, ensemble: str) -> list[str]:
         if sure
         else "No optimiser is at the best minimum of every toy."
     ]
-    false: Sequence[str] = [
-        f"{name} ({item.false_success} of {item.toys})" for name, item in methods.items() if item.false_success
-    ]
+    false = [f"{name} ({item.false_success} of {item.toys})" for name, item in methods.items() if item.false_success]
     lines.append(f"With false successes: {', '.join(false)}." if false else "None has a false success.")
     return lines
 

@@ -1,4 +1,4 @@
-"""Figures, drawn from a summary alone, as deterministic SVG."""
+"""Figures, drawn from a summary alone, as deterministic files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from toymill.config.figures import FiguresConfig, Setting
 from toymill.errors import ToymillError
 from toymill.report import of_answers, of_comparison, of_ensemble, of_study
 from toymill.report.drawing import plain
+from toymill.report.of_correlation import correlation_figure
 from toymill.results.files import write_bytes
-from toymill.results.summary import ComparisonSummary, Summary
+from toymill.results.summary import ComparisonSummary, Summary, read_matrices
 
 _OURS: dict[str, Setting] = {
     "svg.hashsalt": "toymill",
@@ -39,6 +40,7 @@ def draw(
     outputs: Mapping[str, str | Path | Iterable[str | Path]],
     *,
     ensemble: str | None = None,
+    matrices: str | Path | None = None,
     look: FiguresConfig | None = None,
 ) -> None:
     """Draw figures of a study, or of one of its ensembles.
@@ -46,12 +48,14 @@ def draw(
     Args:
         summary: the content of ``summary.json``.
         outputs: a file for each figure, or several of other formats, by its name in ``FIGURES`` of ``of_study`` or
-            ``of_answers``, or for an ensemble of ``of_ensemble`` or ``of_comparison``.
+            ``of_answers``, or for an ensemble of ``of_ensemble`` or ``of_comparison``, or ``correlation``.
         ensemble: name of the ensemble; None for figures of the study.
+        matrices: ``summary.h5``, which the figure ``correlation`` of an ensemble is drawn from.
         look: how figures are drawn; None for the defaults.
 
     Raises:
-        ToymillError: a setting that matplotlib does not have, or not with this value.
+        ToymillError: a setting that matplotlib does not have, or not with this value; a ``summary.h5`` that is missing
+            or damaged.
     """
     look = look or FiguresConfig()
     with mpl.rc_context():
@@ -59,7 +63,7 @@ def draw(
         for key, value in (_OURS | look.style).items():
             _set(key, value)
         for name, paths in outputs.items():
-            figure = _figure(summary, name, ensemble)
+            figure = _figure(summary, name, ensemble, matrices)
             if look.label:
                 left = min((axes.get_position().x0 for axes in figure.axes), default=0.0)
                 figure.text(left, 1.0, plain(look.label, 80), ha="left", va="bottom", weight="bold", style="italic")
@@ -80,10 +84,15 @@ def _set(key: str, value: Setting) -> None:
         raise ToymillError(msg) from None
 
 
-def _figure(summary: Summary | ComparisonSummary, name: str, ensemble: str | None) -> Figure:
+def _figure(
+    summary: Summary | ComparisonSummary, name: str, ensemble: str | None, matrices: str | Path | None
+) -> Figure:
     if isinstance(summary, ComparisonSummary):
         assert ensemble is not None
         return of_comparison.FIGURES[name](summary, ensemble)
     if ensemble is None:
         return {**of_study.FIGURES, **of_answers.FIGURES}[name](summary)
+    if name == "correlation":
+        assert matrices is not None
+        return correlation_figure(summary, ensemble, read_matrices(matrices, ensemble)["covariance"])
     return of_ensemble.FIGURES[name](summary, ensemble)

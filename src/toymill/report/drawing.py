@@ -10,6 +10,7 @@ import scipy.stats
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from toymill.report.numbers import short_name
 from toymill.results.summary import ComparisonSummary, Summary
 
 if TYPE_CHECKING:
@@ -21,10 +22,8 @@ ONE_SIGMA, TWO_SIGMA = "#607641", "#f5bb54"
 
 
 def plain(text: str, longest: int = 40) -> str:
-    """A name or a sentence as matplotlib draws it letter by letter: no mathematics between dollars, on one line."""
-    line = " ".join(text.split())
-    line = line if len(line) <= longest else f"{line[: longest - 1]}…"
-    return line.replace("$", r"\$")
+    """A name as matplotlib draws it letter by letter: no mathematics between dollars, on one line, and not too long."""
+    return short_name(" ".join(text.split()), longest).replace("$", r"\$")
 
 
 def title(summary: Summary | ComparisonSummary, ensemble: str) -> str:

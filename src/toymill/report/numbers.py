@@ -1,28 +1,31 @@
-"""How the report writes numbers and names. Needs no matplotlib."""
+"""How the report and the command line write numbers and names. Needs no matplotlib."""
 
 from __future__ import annotations
 
 import math
 
 LARGEST_PLAIN = 1e7
-"""Numbers from this on are written with a power of ten, as those whose error is below one over it."""
+"""Numbers from this on are written with a power of ten."""
+
+SMALLEST_PLAIN = 1e-5
+"""Numbers whose error is below this, too."""
 
 
 def with_error(value: float | None, error: float | None) -> str:
-    """A number and its error, both to two digits of the error.
+    """A number and its error, both to two digits of the error; alone where it has none that is known.
 
     Example:
-        >>> with_error(0.94891, 0.00687), with_error(1234567.0, 890.0), with_error(3.2e-9, 1.1e-10)
-        ('0.9489 ± 0.0069', '1234567 ± 890', '(3.20 ± 0.11)e-09')
-        >>> with_error(None, 0.1), with_error(2.5, 0.0)
-        ('undefined', '2.5')
+        >>> with_error(0.94891, 0.00687), with_error(1234567.0, 890.0), with_error(2.8712e-7, 6.2e-8)
+        ('0.9489 ± 0.0069', '1234567 ± 890', '(2.87 ± 0.62)e-07')
+        >>> with_error(None, 0.1), with_error(2.5, 0.0), with_error(125.0912, None)
+        ('undefined', '2.5', '125.1')
     """
-    if value is None or error is None or not math.isfinite(value):
+    if value is None or not math.isfinite(value):
         return "undefined"
-    if error <= 0 or not math.isfinite(error):
-        return f"{value:.6g}"
+    if error is None or not 0 < error < math.inf:
+        return f"{value:.{4 if error is None else 6}g}"
     largest = max(abs(value), error)
-    if largest >= LARGEST_PLAIN or error < 1 / LARGEST_PLAIN:
+    if largest >= LARGEST_PLAIN or error < SMALLEST_PLAIN:
         power = math.floor(math.log10(largest))
         digits = _digits(error / 10.0**power)
         return f"({_fixed(value / 10.0**power, digits)} ± {error / 10.0**power:.{digits}f})e{power:+03d}"
@@ -48,7 +51,7 @@ def with_interval(value: float, low: float, high: float) -> str:
         '1.0013 (1.0000 to 1.0151)'
     """
     half = (high - low) / 2
-    if not 1 / LARGEST_PLAIN <= half < LARGEST_PLAIN or abs(value) >= LARGEST_PLAIN:
+    if not SMALLEST_PLAIN <= half < LARGEST_PLAIN or abs(value) >= LARGEST_PLAIN:
         return f"{value:.4g} ({low:.3g} to {high:.3g})"
     digits = _digits(half)
     return f"{_fixed(value, digits)} ({_fixed(low, digits)} to {_fixed(high, digits)})"
@@ -97,6 +100,20 @@ def counted(count: int, what: str) -> str:
         ('1 truth point', '12,000 toys')
     """
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def short_name(text: str, longest: int = 60) -> str:
+    """A name on one line, without its middle where it is longer than it may be: names often differ at their ends.
+
+    Example:
+        >>> short_name("shape_mcstat_diboson_SRISR_obs_cuts[0]", 30)
+        'shape_mcstat_di…SR_obs_cuts[0]'
+    """
+    line = one_line(text, max(len(text), longest) * 12)  # what is not printable takes up to twelve letters
+    if len(line) <= longest:
+        return line
+    end = (longest - 1) // 2
+    return f"{line[: longest - 1 - end]}…{line[-end:]}"
 
 
 def one_line(text: str, longest: int = 120) -> str:

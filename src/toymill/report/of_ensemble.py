@@ -67,13 +67,14 @@ def _t_panel(top: Axes, bottom: Axes, summary: Summary, test: TestSummary) -> No
     top.legend(title=text, title_fontsize=9, loc="upper right", frameon=False)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio, down, up = counts / expected, (counts - low) / expected, (high - counts) / expected
-    shown = seen & (expected > 0)
+    known = seen & np.isfinite(expected)
+    outside = known & ~(ratio <= _MOST_RATIO)  # where the formula has nothing, too
+    shown = known & (expected > 0)  # of points outside the lower bar may reach into the panel
     bottom.axhline(1, color=ORANGE, linewidth=2)
     bottom.errorbar(
         centres[shown], ratio[shown], yerr=np.array([down[shown], up[shown]]), fmt="o", color="black", markersize=3.5
     )
-    outside = shown & (ratio > _MOST_RATIO)
-    bottom.plot(centres[outside], np.full(outside.sum(), 0.96 * _MOST_RATIO), "^", color="black", markersize=4)
+    bottom.plot(centres[outside], np.full(outside.sum(), 0.94 * _MOST_RATIO), "^", color="black", markersize=5)
     bottom.set_ylim(0, _MOST_RATIO)
     bottom.set_ylabel("ratio")
     bottom.set_xlabel(rf"$t_\mu$ at {plain(summary.poi)} = {test.poi:g}")
@@ -111,7 +112,7 @@ def _pull(summary: Summary, ensemble: str) -> Figure:
         f"bias {with_error(about.bias, about.bias_error)}",
         f"{about.pulls} of {item.certified} toys",
     ]
-    axes.text(0.04, 0.95, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=10)
+    axes.text(0.07, 0.94, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=10)
     axes.legend(loc="upper right", frameon=False)
     return figure
 
@@ -192,10 +193,10 @@ def _columns(item: EnsembleSummary) -> list[tuple[str, float, np.ndarray, np.nda
 
 
 def _label(summary: Summary, ensemble: str, name: str) -> str:
-    """A parameter's name, whether it is that of interest, and the share of toys whose estimate is at a bound."""
+    """A parameter's name, whether it is that of interest or drawn, and the share of toys with its estimate at a bound."""
     item = summary.ensembles[ensemble]
     share = item.parameters[name].at_bound_share or 0.0
-    interest = " (of interest)" if name == summary.poi else ""
+    interest = " (of interest)" if name == summary.poi else " (drawn for each toy)" if name in item.drawn else ""
     return plain(name, 36) + interest + (f", {100 * share:.2g} % at a bound" if share else "")
 
 

@@ -42,22 +42,22 @@ def _coverage(summary: Summary) -> Figure:
         panel.set_xlim(truth.min() - 0.15 * span, truth.max() + 0.15 * span)
         panel.set_xlabel(f"true {plain(summary.poi)}")
         panel.set_ylabel("coverage")
-        panel.legend(loc="upper right", frameon=False, ncols=3, columnspacing=1.0)
+        panel.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, ncols=3, columnspacing=1.0)
     figure.suptitle(f"{summary.study}: coverage of {plain(summary.poi)}", fontsize=11)
     figure.tight_layout()
     return figure
 
 
 def _around(nominal: float, low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
-    """The ends of an axis that shows intervals and the nominal coverage, with room for a legend above them.
+    """The ends of an axis that shows intervals and the nominal coverage, and not far more than there can be.
 
     Example:
-        >>> _around(0.95, [0.93], [0.96])
-        (0.925, 0.975)
+        >>> _around(0.95, [0.93], [0.96]), _around(0.95, [0.4], [1.0])
+        ((0.925, 0.965), (0.3, 1.02))
     """
     bottom, top = min(nominal, *low), max(nominal, *high)
     span = max(top - bottom, 1e-3)
-    return round(bottom - span / 6, 6), round(top + span / 2, 6)
+    return round(bottom - span / 6, 6), min(round(top + span / 6, 6), 1.02)
 
 
 FIGURES: dict[str, Callable[[Summary], Figure]] = {"coverage": _coverage}

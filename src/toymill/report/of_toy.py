@@ -41,7 +41,7 @@ def draw_toy(
         path: the file, whose ending says what it is.
         model: the model.
         data: the toy, (D,).
-        truth: the truth point, (P,); None for a toy of another model.
+        truth: the truth point, (P,); None for a toy of another model, or whose own is drawn.
         best: its fit, (P,).
         title: the title.
 

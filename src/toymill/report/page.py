@@ -15,7 +15,7 @@ from toymill.config.model import Remote
 from toymill.config.study import Study
 from toymill.report import captions
 from toymill.report.first_screen import Group, groups, sentences
-from toymill.report.numbers import counted, number, one_line, with_error
+from toymill.report.numbers import counted, one_line, with_error
 from toymill.report.parts import Picture, Table
 from toymill.report.tables import tables, tables_of_optimisers
 from toymill.results.audit import Audit, read_audits
@@ -24,6 +24,7 @@ from toymill.results.files import write_bytes
 from toymill.results.provenance import Provenance
 from toymill.results.summary import ComparisonSummary, EnsembleSummary, Summary, read_summary
 from toymill.study.failures import refusals
+from toymill.study.headline import compared_in_words
 from toymill.study.remarks import remarks
 
 MOST_OPEN = 3
@@ -41,8 +42,18 @@ BESIDE = {"explore.html": "explore", "summary.json": "numbers (JSON)"}
 MOST_REMARKS = 5
 """What is to be looked at: lines on the first screen."""
 
-_OF_STUDY = ("limit", "discovery", "interval", "region", "goodness_of_fit", "impacts", "scan", "coverage")
-_OF_ENSEMBLE = ("t_mu", "pull", "parameters")
+_OF_STUDY = (
+    "limit",
+    "discovery",
+    "interval",
+    "region",
+    "goodness_of_fit",
+    "impacts",
+    "all_impacts",
+    "scan",
+    "coverage",
+)
+_OF_ENSEMBLE = ("t_mu", "pull", "parameters", "correlation")
 _NARROW = ("discovery", "goodness_of_fit", "pull")
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}  # of two files of a figure the latter is shown
 
@@ -207,8 +218,9 @@ def _facts(found: Found) -> Iterator[tuple[str, str]]:
         if told:
             yield "audit", told
     else:
-        counts = [next(iter(item.methods.values())).toys for item in summary.ensembles.values()]
-        yield "toys", f"{sum(counts):,} at {counted(len(counts), 'truth point')}, each fitted by every optimiser"
+        points = counted(len(summary.ensembles), "truth point")
+        yield "toys", f"{summary.headline.toys:,} at {points}, each fitted by every optimiser"
+        yield "optimisers", ", ".join(summary.headline.optimisers)
     spent = sum(found.provenance.seconds.values())
     yield "made", f"{found.provenance.finished} by toymill {summary.toymill}, in {_duration(spent)} of jobs"
 
@@ -224,7 +236,7 @@ def _fitted(summary: Summary) -> str:
     seen = summary.observed
     if seen is None or seen.poi is None:
         return ""
-    return f"; best fit {one_line(summary.poi, 40)} = {with_error(seen.poi, seen.poi_error) if seen.poi_error else number(seen.poi)}"
+    return f"; best fit {one_line(summary.poi, 40)} = {with_error(seen.poi, seen.poi_error)}"
 
 
 def _kinds(ensembles: Mapping[str, EnsembleSummary]) -> str:
@@ -246,7 +258,7 @@ def _audited(audits: Mapping[str, Audit]) -> str:
 def _words(found: Found) -> list[str]:
     summary = found.summary
     if isinstance(summary, ComparisonSummary):
-        return [f"{name}: {line}" for name in summary.ensembles for line in captions.found_by_optimisers(summary, name)]
+        return [one_line(line, 600) for line in summary.headline.answers]
     told = [
         f"{name}: {captions.mismodelled(summary.poi, item)}"
         for name, item in summary.ensembles.items()
@@ -280,10 +292,11 @@ def _chapters(found: Found) -> Iterator[Chapter]:
     files = {Path(path).stem: Path(path) for ending in _TYPES for path in found.figures if Path(path).suffix == ending}
     left = [MOST_CONTENT]
     if isinstance(summary, Summary):
+        impacts = summary.answers.impacts.impacts if summary.answers and summary.answers.impacts else []
         pictures = [
-            _picture(files[kind], kind, captions.found_in_study(summary, kind), left)
+            _picture(files[kind], kind, captions.found_in_study(summary, kind), [0] if kind == "all_impacts" else left)
             for kind in _OF_STUDY
-            if kind in files
+            if kind in files and not (kind == "all_impacts" and len(impacts) <= captions.IMPACTS_ON_A_PAGE)
         ]
         if pictures:
             yield Chapter("The whole study", pictures, shown=True)
@@ -297,7 +310,7 @@ def _chapters(found: Found) -> Iterator[Chapter]:
             if path is None:
                 continue
             if isinstance(summary, ComparisonSummary):
-                told = captions.found_by_optimisers(summary, name)
+                told = compared_in_words(summary.ensembles[name].methods)
             else:
                 told = captions.found_in_ensemble(summary, name, kind)
             many = kind == "parameters" and len(found.description.parameters) > MOST_PARAMETERS

@@ -135,7 +135,7 @@ def count_cell(count: int, *, bad: bool = False) -> Cell:
 
 def error_cell(value: float | None, error: float | None, bar: Bar | None = None) -> Cell:
     """A number with its error; alone where that is not known."""
-    return Cell(number(value) if error is None else with_error(value, error), order=value, bar=bar)
+    return Cell(number(value) if value is None else with_error(value, error), order=value, bar=bar)
 
 
 def interval_cell(value: float | None, low: float | None, high: float | None) -> Cell:

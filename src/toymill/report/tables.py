@@ -159,6 +159,7 @@ def _parameters(summary: Summary) -> Table:
         Column("pull width - 1"),
         Column("spread", note="rms of the estimates"),
         Column("bound / variance", note="Cramér-Rao bound over the variance"),
+        Column("correlation", note=f"of the estimates, with those of {one_line(summary.poi, 80)}"),
         Column("at a bound", note="share of toys whose estimate is at a bound"),
     ]
     every = [(name, key, about) for name, item in summary.ensembles.items() for key, about in item.parameters.items()]
@@ -182,6 +183,7 @@ def _parameters(summary: Summary) -> Table:
                 error_cell(less, about.pull_width_error, width),
                 error_cell(about.rms, about.rms_error),
                 error_cell(efficiency.efficiency, efficiency.efficiency_error) if efficiency else number_cell(None),
+                error_cell(about.poi_correlation, about.poi_correlation_error),
                 Cell("–" if share is None else "0" if not share else f"{100 * share:.2g} %", order=share),
             ]
         )
@@ -189,6 +191,8 @@ def _parameters(summary: Summary) -> Table:
         "The drawings have 0 at their middle; all of a column have one scale, and an arrow stands for what lies beyond. "
         "Click a head to sort."
     )
+    if any(item.drawn for item in summary.ensembles.values()):
+        note += " Parameters that are drawn anew for each toy have no truth, so no bias and no pulls."
     return _chosen(Table("parameters", "Parameters", note, columns, rows), names)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import TypeAdapter
 
-from toymill.inference.asymptotic_limits import AsymptoticUpperLimit
+from toymill.inference.asymptotic_limits import AsymptoticPoint, AsymptoticUpperLimit
 from toymill.inference.channel_compatibility import ChannelCompatibility
 from toymill.inference.goodness_of_fit import GoodnessOfFit
 from toymill.inference.impacts import Decomposition, Impact
@@ -52,6 +52,8 @@ class LimitAnswer(Record):
     """The asymptotic limits; null where they are not known."""
     why_no_asymptotic: str | None
     """Why they are not known; null where they are."""
+    asymptotic_points: list[AsymptoticPoint | None] | None = None
+    """CLs by the asymptotic formulae at each tested value, in their order; null where they are not known."""
     verdict: AsymptoticVerdict | None
     """Whether the asymptotic observed limit may be used; null without one, and without observed data."""
     expected_verdicts: dict[SigmaText, AsymptoticVerdict]

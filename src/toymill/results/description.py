@@ -104,6 +104,8 @@ class EnsembleDescription(Record):
     """The other model that its toys are thrown from; null for the fitted one."""
     truth: dict[ParameterName, float]
     """The truth, by parameter; for parameters without a truth, their initial values."""
+    drawn: tuple[str, ...] = ()
+    """Parameters whose values are drawn anew for each toy, as `hybrid` and `templates` do: they have no truth."""
     derived: dict[QuantityName, float]
     """The derived quantities there, by name."""
     tests: list[float]
@@ -115,8 +117,8 @@ class EnsembleDescription(Record):
 
     @property
     def without_truth(self) -> list[str]:
-        """Parameters that have no truth, since only the fitted model has them."""
-        return self.thrown_from.without_truth if self.thrown_from else []
+        """Parameters that have no truth, since only the fitted model has them or each toy has a value of its own."""
+        return [*(self.thrown_from.without_truth if self.thrown_from else ()), *self.drawn]
 
     @property
     def known(self) -> dict[str, float]:

@@ -37,3 +37,16 @@ class Headline(Record):
     """The answers to the sections of the configuration, in sentences."""
     verdicts: list[TestedVerdict]
     """Whether the asymptotic distribution may be trusted, by stated ensemble and tested value."""
+
+
+class ComparisonHeadline(Record):
+    """The result of a study of kind optimisers in words and a few numbers."""
+
+    model: list[str]
+    """The files that state the model; of a model of the package, its kind."""
+    toys: int
+    """Number of toys, of all ensembles; every optimiser fits each."""
+    optimisers: list[str]
+    """The optimisers."""
+    answers: list[str]
+    """What each ensemble's toys tell of them, in sentences."""

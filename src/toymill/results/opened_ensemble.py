@@ -18,7 +18,7 @@ from toymill.fitting.status import CERTIFIED_STATUSES, Status
 from toymill.record import Record
 from toymill.results.hdf5 import ShardKey, damage_named, opened, read_dataset, read_key
 from toymill.results.store import Keep, ShardReader, reading_shard
-from toymill.results.summary import EnsembleSummary
+from toymill.results.summary import EnsembleSummary, read_matrices
 from toymill.results.tally import Tally
 
 if TYPE_CHECKING:
@@ -115,10 +115,8 @@ class OpenedEnsemble:
         """
         import pandas as pd
 
-        path, place = self.folder / "summary.h5", f"ensembles/{self.name}/information"
         labels = self.summary.information.parameters
-        with opened(path) as file, damage_named(path):
-            found = {name: np.asarray(item) for name, item in file[place].items() if getattr(item, "ndim", 0) == 2}
+        found = read_matrices(self.folder / "summary.h5", self.name)
         return {name: pd.DataFrame(matrix, index=labels, columns=labels) for name, matrix in found.items()}
 
     def estimates(self, parameters: str | Sequence[str] | None = None, toys: Toys = None) -> pd.DataFrame:

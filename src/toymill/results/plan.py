@@ -16,8 +16,9 @@ class EnsemblePlan(Record):
     shard: int
     """Toys a job."""
     seconds_a_toy: float
-    """Seconds of one core to throw and fit a toy at all its test points, or to find its profile intervals if that takes
-    longer."""
+    """Seconds of one core to throw and fit a toy at all its test points."""
+    interval_seconds_a_toy: float = 0.0
+    """Seconds of one core to find its profile intervals, where the ensemble asks for some."""
 
 
 class Plan(FileRecord):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import h5py
 import numpy as np
 
 from toymill.errors import ToymillError
@@ -59,8 +60,12 @@ class Tested(NamedTuple):
     @property
     def failed(self) -> Bool[np.ndarray, " toy"]:
         """True for datasets of which a fit is not certified, (n,)."""
-        bad: np.ndarray = np.any(~np.isin(self.status, [0, *CERTIFIED_STATUSES]), axis=1)
-        return bad
+        return _failed(self.status)
+
+
+def _failed(status: Int8[np.ndarray, "toy 3"]) -> Bool[np.ndarray, " toy"]:
+    bad: np.ndarray = np.any(~np.isin(status, [0, *CERTIFIED_STATUSES]), axis=1)
+    return bad
 
 
 def together(parts: Sequence[Tested]) -> Tested:
@@ -100,6 +105,16 @@ def write_point(path: str | Path, key: ShardKey, shard: PointShard) -> None:
                     group.create_dataset(column, data=values)
                 group[column].attrs["meaning"] = MEANING[column]
             group["status"].attrs["codes"] = texts([f"{status.value} {status.name.lower()}" for status in Status])
+
+
+def count_failed_of_point(path: str | Path) -> int:
+    """How many toys of a file have a fit that is not certified; a quick look, which does not check the whole file.
+
+    Raises:
+        ToymillError: a file that is damaged where this looks.
+    """
+    with damage_named(path), h5py.File(path, "r", locking=False) as file:
+        return sum(int(_failed(file[name]["status"][...]).sum()) for name in ("background", "signal"))
 
 
 def read_point(path: str | Path, key: ShardKey, signal_toys: int) -> PointShard:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 from pydantic import Field, TypeAdapter
 
 from toymill.inference.agreement import Histogram, Quantile, Verdict
@@ -21,15 +22,18 @@ from toymill.record import EnsembleName, FileRecord, LevelText, NumberOrNone, Pa
 from toymill.results.answers import Answers
 from toymill.results.description import Information, ObservedTest, ThrownFrom
 from toymill.results.files import read_record, write_record
-from toymill.results.hdf5 import write_tree
-from toymill.results.headline import Headline
+from toymill.results.hdf5 import damage_named, opened, write_tree
+from toymill.results.headline import ComparisonHeadline, Headline
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class Location(Record):
     """Where the estimates of a quantity lie about its truth."""
 
     truth: float | None
-    """The truth; null for what only the fitted model has, which then has no bias and no pulls."""
+    """The truth; null for what only the fitted model has or each toy draws, which then has no bias and no pulls."""
     mean: NumberOrNone
     """Mean of the estimates."""
     bias: NumberOrNone
@@ -82,6 +86,10 @@ class ParameterSummary(Location):
     """Certified toys without a pull."""
     at_bound_share: NumberOrNone
     """Their share of the certified toys, whose estimates a bound may bias."""
+    poi_correlation: NumberOrNone = None
+    """The correlation of the estimates with those of the parameter of interest."""
+    poi_correlation_error: NumberOrNone = None
+    """Its Monte Carlo error, that of normal estimates."""
     estimate_quantiles: SampleQuantiles | None = None
     """Quantiles of the estimates; null where ``why_no_quantiles`` says why."""
     pull_quantiles: SampleQuantiles | None = None
@@ -217,6 +225,9 @@ class EnsembleSummary(Record):
     """The other model that its toys are thrown from; null for the fitted one."""
     truth: dict[ParameterName, float]
     """The truth, by parameter, of those that have one."""
+    drawn: tuple[str, ...] = ()
+    """Parameters whose values are drawn anew for each toy, as `hybrid` and `templates` do: they have no truth, and so
+    neither bias, pulls nor coverage."""
     quantile_levels: tuple[float, ...] = QUANTILES
     """Levels of the quantiles of estimates and pulls."""
     why_no_quantiles: str | None = None
@@ -368,6 +379,8 @@ class ComparisonSummary(_Head):
 
     kind: Literal["optimisers"] = "optimisers"
     """Kind of the study."""
+    headline: ComparisonHeadline
+    """The result in words."""
     times: str = "wall-clock seconds of one job on one core: they differ from run to run"
     """What the times are."""
     ensembles: dict[EnsembleName, EnsembleComparison]
@@ -396,6 +409,21 @@ def read_comparisons(paths: Iterable[str | Path]) -> dict[str, Comparison]:
         ToymillError: a file that is not one of this version, with the key that is wrong.
     """
     return {Path(path).stem: read_record(path, TypeAdapter(Comparison)) for path in paths}
+
+
+def read_matrices(path: str | Path, ensemble: str) -> dict[str, Float[np.ndarray, "parameter parameter"]]:
+    """The matrices of ``summary.h5`` over the free parameters of an ensemble, (P, P), by name, such as ``covariance``.
+
+    Args:
+        path: the file.
+        ensemble: name of the ensemble, which its ``summary.json`` has.
+
+    Raises:
+        ToymillError: a file that is missing or damaged.
+    """
+    with opened(path) as file, damage_named(path):
+        found = file[f"ensembles/{ensemble}/information"].items()
+        return {name: np.asarray(item) for name, item in found if getattr(item, "ndim", 0) == 2}
 
 
 def write_summary(json: str | Path, hdf5: str | Path, summary: Summary | ComparisonSummary) -> None:

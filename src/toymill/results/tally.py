@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.stats
+import scipy.special
 
 from toymill.fitting.results import Fits, concatenate, rows_of
 from toymill.fitting.status import CERTIFIED_STATUSES, CODES, Status
@@ -229,7 +229,7 @@ class Tally:
         i = free.names.index(free.poi)
         poi_pull = pull[ok, i]
         with np.errstate(invalid="ignore"):
-            thresholds = scipy.stats.chi2.ppf(self.levels, 1)
+            thresholds = scipy.special.chdtri(1, 1 - np.asarray(self.levels))
             self.hessian += (poi_pull[:, None] ** 2 <= thresholds).sum(axis=0)
             self.profile += (t[ok, self.at_truth(free), None] <= thresholds).sum(axis=0)
         bins = np.searchsorted(PULL_EDGES, poi_pull[np.isfinite(poi_pull)], side="right")

@@ -1,4 +1,4 @@
-"""The audit: toys of an ensemble fitted again with iminuit, within a budget of time, and held against their stored fits."""
+"""The audit: toys of an ensemble fitted again with iminuit, and held against their stored fits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
 
 from toymill._version import __version__
@@ -20,18 +21,16 @@ from toymill.models.base import Model
 from toymill.results.audit import Audit, AuditedToy
 from toymill.results.store import reading_shard
 from toymill.stopping import stop_if_asked
+from toymill.study.expected import AuditRate
 from toymill.study.model import checked_model, poi_of, truth_of
-from toymill.study.pilot import seconds_a_toy
 from toymill.toys import throw
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-SHARE = 0.1
-"""Time of an audit, as a part of the time of the ensemble's fits."""
 
-FEWEST, MOST = 5, 1000
-"""Toys of an audit at least and at most, where the study says ``audit: auto``."""
+TIMED = 3
+"""Toys that iminuit's time is taken from, before a study runs."""
 
 
 def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> Audit:
@@ -47,43 +46,42 @@ def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> 
     """
     model = checked_model(study)
     settings = study.ensembles[ensemble]
-    wanted = study.fit.audit
-    count = min(MOST if wanted == "auto" else wanted, settings.toys)
-    budget = SHARE * seconds_a_toy(study, model, ensemble)[0] * settings.toys if wanted == "auto" else float("inf")
+    count = study.fit.toys_audited(settings.toys)
     values = values_tested(settings, poi_of(model))
     toys: list[AuditedToy] = []
     if count:
         truth = truth_of(study, model, ensemble)
         data = throw(truth.source, truth.at, count, seed=study.seed, stream=ensemble, mode=settings.throw)
         ours = _ours(study, model, data, values, files)
-        toys = audited_toys(model, data, ours, budget)
+        toys = audited_toys(model, data, ours)
     return audit_of(study, ensemble, fits_digest(study, ensemble, model.digest), values, toys)
 
 
-def audited_toys(
-    model: Model,
-    data: Float[np.ndarray, "toy datum"],
-    ours: list[list[Fits]],
-    budget: float,
-    *,
-    fewest: int = FEWEST,
-) -> list[AuditedToy]:
-    """Toys fitted again with iminuit one after the other, within a budget of time.
+def audit_rate(study: Study, model: Model) -> AuditRate:
+    """What an audit needs, by iminuit's free fits of a few toys at the model's initial values."""
+    data = throw(model, model.parameters.init, TIMED, seed=study.seed)
+    minuit_fit(model, data[0])  # compiles
+    begin = time.process_time()
+    for row in data:
+        minuit_fit(model, row)
+    a_fit = (time.process_time() - begin) / TIMED
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    begin = time.process_time()
+    minuit_fit(model, data[0])
+    return AuditRate(max(time.process_time() - begin - a_fit, 0.0), a_fit)
+
+
+def audited_toys(model: Model, data: Float[np.ndarray, "toy datum"], ours: list[list[Fits]]) -> list[AuditedToy]:
+    """Toys fitted again with iminuit one after the other.
 
     Args:
         model: the model.
         data: the toys, (n, D).
         ours: our fits of them, in lots of consecutive toys: free, and at each test point.
-        budget: seconds, after which no further toy is begun.
-        fewest: toys that are fitted whatever the time.
     """
     toys: list[AuditedToy] = []
-    minuit_fit(model, data[0])  # compiles
-    end = time.monotonic() + budget
     for row in range(len(data)):
         stop_if_asked()
-        if row >= fewest and time.monotonic() > end:
-            break
         toys.append(_audited(model, row, data[row], ours))
     return toys
 

@@ -17,12 +17,19 @@ from toymill.formats.by_channel import by_channel
 from toymill.histfactory.compiler import compile_specification
 from toymill.histfactory.model import from_compiled
 from toymill.inference.channel_compatibility import ChannelCompatibility, Estimate, channel_compatibility
+from toymill.inference.information import expected_information
 from toymill.inference.p_values import tie_tolerance
 from toymill.models.base import Model
 from toymill.study.finished import Stored
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+
+_KEY = "goodness_of_fit.channel_compatibility"
+_NOTHING = 1e-20  # of the information of the channel that tells most
+_FLAT = 1e-10  # an eigenvalue of the information in units of its diagonal: that which fits are certified by
+_PART = 1e-3  # of a direction in which the likelihood is flat
 
 
 class Split(NamedTuple):
@@ -43,16 +50,45 @@ def split_by_channel(study: Study) -> Split:
     Raises:
         ToymillError: a model that Python states, and what ``by_channel`` refuses.
     """
-    key = "goodness_of_fit.channel_compatibility"
     if not isinstance(study.model, WorkspaceConfig):
-        msg = f"{key}: needs a model of kind workspace, which has channels; this is of kind {study.model.kind}. Leave it out."
+        msg = f"{_KEY}: needs a model of kind workspace, which has channels; this is of kind {study.model.kind}. Leave it out."
         raise ToymillError(msg)
     try:
         found = by_channel(specification_of(study.model))
     except ToymillError as error:
-        msg = f"{key}: {error}"
+        msg = f"{_KEY}: {error}"
         raise ToymillError(msg) from None
     return Split(from_compiled(compile_specification(found.specification)), found.names)
+
+
+def require_told(study: Study, model: Model, best: Float[np.ndarray, " parameter"]) -> None:
+    """Refuse a workspace with a channel whose data do not tell a parameter of interest of its own, before toys are thrown.
+
+    Args:
+        study: a study that asks for the compatibility of channels.
+        model: its model.
+        best: the fit to the observed data, (P,).
+
+    Raises:
+        ToymillError: such a channel, by name.
+    """
+    split = split_by_channel(study)
+    matrix = expected_information(split.model, best[_columns(split, model)]).matrix
+    places = [split.model.parameters.index(name) for name in split.names.values()]
+    told = np.diag(matrix)
+    nothing = told <= _NOTHING * told[places].max()
+    nothing[[i for i in range(len(told)) if i not in places]] = False
+    free = np.flatnonzero(~split.model.parameters.fixed & ~nothing)
+    units = np.sqrt(np.where(told[free] > 0, told[free], 1.0))
+    values, vectors = np.linalg.eigh(matrix[np.ix_(free, free)] / units / units[:, None])
+    nothing[free] = np.abs(vectors[:, values < _FLAT]).max(axis=1, initial=0.0) > _PART
+    channels = [channel for channel, place in zip(split.names, places, strict=True) if nothing[place]]
+    if channels:
+        msg = (
+            f"{_KEY}: the data of channel {channels[0]!r} do not tell a {model.poi!r} of its own: its signal vanishes at the "
+            "best fit, or free parameters have the same effect. Leave channel_compatibility out, or fix or constrain them."
+        )
+        raise ToymillError(msg)
 
 
 def compatibility(stored: Stored) -> ChannelCompatibility:
@@ -98,11 +134,15 @@ def fit_by_channel(
         index: index of each toy in its ensemble, (n,).
         tolerance: the largest estimated distance to the minimum of a certified fit.
     """
-    of = dict.fromkeys(split.names.values(), model.poi)
-    columns = [model.parameters.index(str(of.get(name, name))) for name in split.model.parameters.names]
-    start = common.parameters[:, columns]
+    start = common.parameters[:, _columns(split, model)]
     start = np.where(np.isfinite(start), start, split.model.parameters.init)
     return fit(split.model, data, start=start, index=index, tolerance=tolerance)
+
+
+def _columns(split: Split, model: Model) -> list[int]:
+    """Which parameter of the model each parameter of the split one stands for."""
+    of = dict.fromkeys(split.names.values(), model.poi)
+    return [model.parameters.index(str(of.get(name, name))) for name in split.model.parameters.names]
 
 
 def ratio(common: Fits, each: Fits) -> Float[np.ndarray, " toy"]:

@@ -31,7 +31,7 @@ from toymill.results.description import (
     ParameterDescription,
     ThrownFrom,
 )
-from toymill.study.model import Truth, checked_model, poi_of, truth_of
+from toymill.study.model import Truth, checked_model, drawn_parameters, poi_of, truth_of
 from toymill.toys import throw
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def _ensemble(study: Study, model: Model, name: str) -> EnsembleDescription:
         throw=study.ensembles[name].throw,
         thrown_from=_thrown_from(model, found),
         truth=dict(zip(model.parameters.names, truth.tolist(), strict=True)),
+        drawn=drawn_parameters(study, model, name),
         derived={key: float(function(truth)) for key, function in model.derived.items()},
         tests=tests,
         asimov=Asimov(

@@ -36,7 +36,7 @@ from toymill.inference.likelihood_ratios import q_0
 from toymill.models.base import Model
 from toymill.results.design import Design, DesignedEnsemble, DesignedInterval, DesignedLimit
 from toymill.study.bounded_asymptotics import Bounded, knows_bound
-from toymill.study.channel_compatibility import split_by_channel
+from toymill.study.channel_compatibility import require_told, split_by_channel
 from toymill.study.confidence_set import parameters_of_set, points_of_set
 from toymill.study.interval_points import asymptotic_intervals, can_fit, interval_points, physical
 from toymill.study.limit_points import NO_FORMULA, asymptotic_limits, limit_points
@@ -96,7 +96,10 @@ def design_study(study: Study) -> Design:
     for name, at in zip(region_ensembles(study), grid_of(region) if region else [], strict=True):
         truths[name] = _grid_truth(study, model, at), []
     if BEST_FIT in needs(study):
-        truths[BEST_FIT] = observed_point(model, {}, "The fit to the observed data with all parameters free"), []
+        best = observed_point(model, {}, "The fit to the observed data with all parameters free")
+        if study.goodness_of_fit and study.goodness_of_fit.channel_compatibility:
+            require_told(study, model, best)
+        truths[BEST_FIT] = best, []
     told = ~model.parameters.fixed
     if study.nuisances == "hybrid":
         drawn = np.array([item != "none" for item in model.parameters.constraint])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from toymill.config.scan import grid_of
+from toymill.config.sections import audited, needs
 from toymill.config.study import Study, shards, values_tested
 from toymill.results.plan import Plan
+from toymill.study.scan_layout import audited_points, counts_in, scan_shards
 
 COLUMN = 16
 """Bytes of a parameter of a fit: its value and its error."""
@@ -13,32 +17,99 @@ COLUMN = 16
 FIT = 21
 """Bytes of a fit beside its parameters: nll, edm, status, iterations."""
 
-AUDIT = 0.1
-"""Time of the audits, as a part of that of the fits."""
+SCANNED = 27
+"""Bytes of a toy that is fitted by one point of a scan: an estimate, two statistics, three statuses."""
+
+SUMMARY = 3e5
+"""Bytes of a shard that keeps a summary of its fits, whatever its toys."""
+
+
+class Part(NamedTuple):
+    """Jobs of one kind.
+
+    Attributes:
+        jobs: how many.
+        core_seconds: seconds of one core of all of them, with their starts.
+        longest: seconds of the longest.
+    """
+
+    jobs: int = 0
+    core_seconds: float = 0.0
+    longest: float = 0.0
+
+    def more(self, seconds: Sequence[float]) -> Part:
+        """With further jobs, of so many seconds each."""
+        longest = max([self.longest, *seconds])
+        return Part(self.jobs + len(seconds), self.core_seconds + sum(seconds), longest)
+
+
+class ScanRate(NamedTuple):
+    """What was measured of one point of a scan: seconds of one core.
+
+    Attributes:
+        begin: from the start of a job to its first toy, beside what every job needs.
+        a_toy: of a toy at all its tested values.
+    """
+
+    begin: float
+    a_toy: float
+
+
+class AuditRate(NamedTuple):
+    """What was measured of iminuit: seconds of one core.
+
+    Attributes:
+        begin: from the start of a job to its first fit, beside what every job needs.
+        a_fit: of a fit.
+    """
+
+    begin: float
+    a_fit: float
 
 
 class Expected(NamedTuple):
-    """What the fits of a study will take.
+    """What a study will take, beside single jobs for its design, answers and figures.
 
     Attributes:
-        jobs: jobs that fit.
-        core_seconds: seconds of one core, with the starts of the jobs and the audits.
-        longest: seconds of the longest job.
+        fits: jobs that fit.
+        intervals: jobs that find profile intervals.
+        scan: jobs that fit toys with the models of a scan's points.
+        audits: jobs that fit toys again with iminuit.
         bytes: bytes of the files of the fits, and of the raw toys where they are kept.
     """
 
-    jobs: int
-    core_seconds: float
-    longest: float
-    bytes: int
+    fits: Part
+    intervals: Part
+    scan: Part
+    audits: Part
+    bytes: float
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The jobs by their kind."""
+        return {"fits": self.fits, "profile intervals": self.intervals, "scan": self.scan, "audits": self.audits}
+
+    @property
+    def core_seconds(self) -> float:
+        """Seconds of one core."""
+        return sum(part.core_seconds for part in self.parts.values())
 
     def seconds(self, cores: int) -> float:
         """Seconds on so many cores, at least."""
-        return max(self.core_seconds / cores, self.longest)
+        return max(self.core_seconds / cores, *(part.longest for part in self.parts.values()))
 
 
-def expected(study: Study, plan: Plan, poi: str, parameters: int, data: int) -> Expected:
-    """What the fits of a study will take.
+def expected(
+    study: Study,
+    plan: Plan,
+    poi: str,
+    parameters: int,
+    data: int,
+    *,
+    audit: AuditRate,
+    rate: ScanRate | None = None,
+) -> Expected:
+    """What a study will take.
 
     Args:
         study: the study, with the ensembles of its sections as they were designed.
@@ -46,17 +117,38 @@ def expected(study: Study, plan: Plan, poi: str, parameters: int, data: int) -> 
         poi: the parameter of interest.
         parameters: parameters of the model.
         data: numbers in a dataset.
+        audit: what was measured of iminuit.
+        rate: of a study with a scan, what was measured of a point.
     """
-    jobs, spent, longest, size = 0, 0.0, 0.0, 0
+    fits = intervals = scan = audits = Part()
+    start, size = plan.start_seconds, 0.0
+    asked = {*audited(study), *(name for name in study.ensembles if name not in needs(study))}
+
+    def audited_in(toys: int, tests: int) -> float:
+        """Seconds of an audit, which fits some toys freely and at each test."""
+        count = study.fit.toys_audited(toys)
+        return audit.begin + count * (1 + tests) * audit.a_fit if count else 0.0
+
     for name, about in plan.ensembles.items():
         ensemble = study.ensembles[name]
+        tests = len(values_tested(ensemble, poi))
         toys = [shard.toys for shard in shards(study, name, about.shard)]
-        fits = 1 + len(values_tested(ensemble, poi))
-        jobs += len(toys)
-        spent += ensemble.toys * about.seconds_a_toy * (1 + AUDIT) + len(toys) * plan.start_seconds
-        longest = max(longest, max(toys) * about.seconds_a_toy + plan.start_seconds)
-        size += ensemble.toys * (fits * bytes_a_fit(study, parameters) + (8 * data if study.keep_toys else 0))
-    return Expected(jobs, spent, longest, size)
+        fits = fits.more([start + count * about.seconds_a_toy for count in toys])
+        if ensemble.profile_intervals:
+            intervals = intervals.more([start + count * about.interval_seconds_a_toy for count in toys])
+        if name in asked:
+            audits = audits.more([start + audited_in(ensemble.toys, tests)])
+        each = (1 + tests) * bytes_a_fit(study, parameters)
+        size += ensemble.toys * (each + (8 * data if study.keep_toys else 0))
+        size += SUMMARY * len(toys) if study.keep == "summary" else 0
+    if study.scan and rate is not None:
+        grid, begin = grid_of(study.scan), start + rate.begin
+        for shard in scan_shards(study):
+            count = sum(counts_in(study, shard.name))
+            scan = scan.more([begin + count * rate.a_toy] * len(grid.points))
+            size += SCANNED * count * len(grid.points)
+        audits = audits.more([begin + audited_in(study.scan.toys, 2)] * len(audited_points(grid)))
+    return Expected(fits, intervals, scan, audits, size)
 
 
 def bytes_a_fit(study: Study, parameters: int) -> int:

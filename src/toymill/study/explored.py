@@ -9,6 +9,7 @@ import numpy as np
 
 from toymill.errors import ToymillError
 from toymill.fitting.results import Fits, rows_of
+from toymill.inference.covariance import correlation_of
 from toymill.results import cells
 from toymill.results.opened import Results
 from toymill.results.opened_ensemble import OpenedEnsemble
@@ -117,10 +118,7 @@ def _correlation(item: OpenedEnsemble) -> Float[np.ndarray, "parameter parameter
     """The correlation of the estimates, in the order of the summary's parameters; NaN where there is none."""
     names = list(item.summary.parameters)
     covariance = item.matrices["covariance"].loc[names, names].to_numpy()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.sqrt(np.diag(covariance))
-        found: np.ndarray = covariance / scale / scale[:, None]
-    return found
+    return correlation_of(covariance, item.summary.certified)[0]
 
 
 def _chosen(
@@ -196,5 +194,6 @@ def _pulls(item: OpenedEnsemble, parameters: tuple[str, ...], tally: Tally) -> I
     """All toys by pull, from the cells of a tally; None where an earlier toymill has not counted them."""
     if item.summary.why_no_quantiles is not None:
         return None
-    found = [cells.distribution(tally.pull_cells, item.names.index(name)) for name in parameters]
-    return np.stack([pull.histogram(PULL_EDGES) for pull in found])
+    found = [cells.distribution(tally.pull_cells, item.names.index(name)).histogram(PULL_EDGES) for name in parameters]
+    without = [name not in item.summary.truth for name in parameters]
+    return np.where(np.array(without)[:, None], 0, found)

@@ -9,8 +9,8 @@ from toymill.config.sections import INJECTED
 from toymill.config.study import Study
 from toymill.results.answers import Answers, DiscoveryAnswer, LimitAnswer
 from toymill.results.description import Description
-from toymill.results.headline import Headline, TestedVerdict
-from toymill.results.summary import EnsembleSummary
+from toymill.results.headline import ComparisonHeadline, Headline, TestedVerdict
+from toymill.results.summary import EnsembleComparison, EnsembleSummary, MethodSummary
 
 
 def headline(
@@ -25,10 +25,9 @@ def headline(
         ensembles: the summaries of its ensembles.
     """
     toys, certified = (sum(getattr(item, key) for item in ensembles.values()) for key in ("toys", "certified"))
-    files = [item.url if isinstance(item, Remote) else str(item) for item in study.model.sources.values()]
     data = f"{len(description.data)} observed data, main and auxiliary" if description.observed else "no observed data"
     return Headline(
-        model=files or [study.model.kind],
+        model=_model(study),
         data=data,
         toys=toys,
         certified=certified,
@@ -41,6 +40,50 @@ def headline(
             for test in item.tests
         ],
     )
+
+
+def headline_of_comparison(study: Study, ensembles: Mapping[str, EnsembleComparison]) -> ComparisonHeadline:
+    """What the summary of a study of kind optimisers begins with.
+
+    Args:
+        study: the study.
+        ensembles: what its optimisers made of each ensemble's toys.
+    """
+    tables = [item.methods for item in ensembles.values()]
+    return ComparisonHeadline(
+        model=_model(study),
+        toys=sum(next(iter(methods.values())).toys for methods in tables),
+        optimisers=list(dict.fromkeys(name for methods in tables for name in methods)),
+        answers=[f"{name}: {line}" for name, item in ensembles.items() for line in compared_in_words(item.methods)],
+    )
+
+
+def compared_in_words(methods: Mapping[str, MethodSummary]) -> list[str]:
+    """Which optimisers reach the best minimum of every toy, the fastest of them, and which mislead.
+
+    Args:
+        methods: what each optimiser made of the same toys, by its name.
+    """
+    sure = sorted((item.seconds_a_toy, name) for name, item in methods.items() if item.reached == item.toys)
+    if sure:
+        names = ", ".join(name for _, name in sure)
+        seconds, fastest = sure[0]
+        lines = [
+            f"At the best minimum of every toy: {names}. The fastest is {fastest}, in {1e3 * seconds:.3g} ms a toy."
+        ]
+    else:
+        most = max(methods, key=lambda name: methods[name].reached)
+        told = f"{most}, at that of {methods[most].reached:,} of {methods[most].toys:,}"
+        lines = [f"No optimiser is at the best minimum of every toy; nearest to it is {told}."]
+    false = [f"{name} ({item.false_success} of {item.toys})" for name, item in methods.items() if item.false_success]
+    told = f"False successes: {', '.join(false)}." if false else "None calls another point a success."
+    return [*lines, told]
+
+
+def _model(study: Study) -> list[str]:
+    """The files that state the model; of a model of the package, its kind."""
+    files = [item.url if isinstance(item, Remote) else str(item) for item in study.model.sources.values()]
+    return files or [study.model.kind]
 
 
 def answers_in_words(answers: Answers, poi: str, ensembles: Mapping[str, EnsembleSummary]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 import numpy as np
 
 from toymill.config.sections import BACKGROUND, INJECTED, LimitConfig, signal
+from toymill.fitting.conditional import fit_tests
 from toymill.fitting.results import Fits
+from toymill.inference.asymptotic_limits import AsymptoticPoint, asymptotic_point
 from toymill.inference.crossing import Method
 from toymill.inference.likelihood_ratios import lep_ratio, q_mu, qtilde_mu, tevatron_ratio
 from toymill.inference.limit_records import Limit, UpperLimit
@@ -24,6 +27,7 @@ from toymill.study.densities import log_ratios_of
 from toymill.study.finished import Stored, held_at, statistic_of
 from toymill.study.limit_rounds import limit_ensembles, limit_precision
 from toymill.study.model import truth_point
+from toymill.toys import throw
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -180,11 +184,30 @@ def limit_answer(stored: Stored) -> LimitAnswer:
         toys=toys,
         asymptotic=asymptotic,
         why_no_asymptotic=designed.why_no_asymptotic,
+        asymptotic_points=None if asymptotic is None else _asymptotic_points(stored, settings, designed.values, every),
         verdict=verdict,
         expected_verdicts=expected,
         injected=_injected(stored, settings, every),
         precision=limit_precision(toys, stored.design, settings.precision) if settings.precision else None,
     )
+
+
+def _asymptotic_points(
+    stored: Stored, settings: LimitConfig, values: Sequence[float], toys: LimitToys
+) -> list[AsymptoticPoint | None] | None:
+    """CLs at the tested values by the asymptotic formulae; None for a model that states a density: it has no Asimov data."""
+    if stored.model.draw is not None:
+        return None
+    asimov = throw(stored.model, truth_point(stored.study, stored.model, BACKGROUND), 1, mode="asimov")
+    held = [{stored.poi: value} for value in (0.0, *values)]
+    free, tests = fit_tests(stored.model, asimov, held, tolerance=stored.study.fit.edm_tolerance)
+    expected = _of_fits(settings.statistic, values, free, tests)[:, 0].tolist()
+    observed = [math.nan] * len(values) if toys.observed is None else toys.observed.tolist()
+    how = {"tilde": settings.statistic == "qtilde", "ratio": settings.statistic == "tevatron"}
+    return [
+        None if math.isnan(q_asimov) else asymptotic_point(q, q_asimov, method=settings.method, **how)
+        for q, q_asimov in zip(observed, expected, strict=True)
+    ]
 
 
 def _at_the_bound(found: UpperLimit) -> UpperLimit:

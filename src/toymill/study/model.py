@@ -128,6 +128,21 @@ def truth_point(study: Study, model: Model, ensemble: str) -> Float[np.ndarray, 
     return truth_of(study, model, ensemble).point
 
 
+def drawn_parameters(study: Study, model: Model, ensemble: str) -> tuple[str, ...]:
+    """The free parameters whose values are drawn for each toy of an ensemble, so that no value is their truth.
+
+    Hybrid toys draw those that auxiliary data constrain; toys of templates, what staterrors stand for.
+    """
+    throw, parameters = study.ensembles[ensemble].throw, model.parameters
+    staterrors = facts_of_model(model).staterrors if throw == "templates" else ()
+    return tuple(
+        name
+        for name, constraint, fixed in zip(parameters.names, parameters.constraint, parameters.fixed, strict=True)
+        if name in staterrors or (throw == "hybrid" and constraint != "none" and name != model.poi)
+        if not fixed
+    )
+
+
 def _values(ensemble: str, settings: Ensemble, model: Model) -> Float[np.ndarray, " parameter"]:
     """The truth point of the model that toys are thrown from, shape (P,)."""
     if settings.nuisances == "nominal":

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import jax
 import psutil
 
 from toymill._version import __version__
-from toymill.config.study import MOST_SHARDS, Shard, Study
+from toymill.config.scan import grid_of
+from toymill.config.study import MOST_SHARDS, Shard, Study, shard_of
 from toymill.fitting.batching import block_size
 from toymill.models.base import Model
 from toymill.results.plan import EnsemblePlan, Plan
+from toymill.study.expected import ScanRate
 from toymill.study.model import checked_model
 from toymill.study.profile_intervals import interval_chunks
+from toymill.study.scan import fit_point
+from toymill.study.scan_layout import counts_in, settings_of
 from toymill.study.shards import fit_chunks
 
 SECONDS = 180.0
@@ -29,6 +36,9 @@ Chunks = Callable[[Study, Model, str, Shard], Iterator[object]]
 MEASURED = 2.0
 """Seconds of the fits that the rate is taken from, at least, if there are as many toys."""
 
+BLOCKS = 4
+"""Blocks of toys that the rate is taken from, at least: of fewer the few that take long count for too much."""
+
 
 def plan_study(study: Study, *, start_seconds: float | None = None) -> Plan:
     """Measure how fast toys are fitted, and choose the shards.
@@ -42,7 +52,7 @@ def plan_study(study: Study, *, start_seconds: float | None = None) -> Plan:
     """
     model = checked_model(study)
     start = time.time() - psutil.Process().create_time() if start_seconds is None else start_seconds
-    rates: dict[tuple[object, ...], float] = {}
+    rates: dict[tuple[object, ...], list[float]] = {}
     compiling = 0.0
     ensembles = {}
     for name, ensemble in study.ensembles.items():
@@ -50,10 +60,14 @@ def plan_study(study: Study, *, start_seconds: float | None = None) -> Plan:
         if alike not in rates:
             jobs: list[Chunks] = [fit_chunks, *([interval_chunks] if ensemble.profile_intervals else [])]
             measured = [seconds_a_toy(study, model, name, job) for job in jobs]
-            rates[alike] = max(seconds for seconds, _ in measured)
+            rates[alike] = [seconds for seconds, _ in measured]
             compiling += sum(compiled for _, compiled in measured)
-        size = planned_size(study, name, rates[alike], start)
-        ensembles[name] = EnsemblePlan(shard=size, seconds_a_toy=rates[alike])
+        fits, *intervals = rates[alike]
+        ensembles[name] = EnsemblePlan(
+            shard=planned_size(study, name, max(rates[alike]), start),
+            seconds_a_toy=fits,
+            interval_seconds_a_toy=sum(intervals),
+        )
     return Plan(
         toymill=__version__, study=study.study, start_seconds=start, compile_seconds=compiling, ensembles=ensembles
     )
@@ -65,13 +79,48 @@ def planned_size(study: Study, ensemble: str, seconds_a_toy: float, start_second
     Args:
         study: the study.
         ensemble: name of the ensemble.
-        seconds_a_toy: seconds of the fits of a toy.
+        seconds_a_toy: seconds of a toy in the slower of its jobs.
         start_seconds: seconds that a job needs to start.
     """
     toys = study.ensembles[ensemble].toys
     wanted = max(SECONDS, start_seconds / OVERHEAD) / seconds_a_toy
     fewest = toys * len(study.ensembles) / MOST_SHARDS
     return round_number(max(wanted, 1.0)) if wanted > fewest else math.ceil(fewest)
+
+
+def seconds_of_programs(study: Study, model: Model) -> float:
+    """Seconds of one core that a job needs for its first fits, where an earlier one has kept the compiled programs.
+
+    JAX forgets those of this process, so that it traces the model and reads the programs again, as a job does.
+    """
+    name = next(iter(study.ensembles))
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    begin = time.process_time()
+    for _ in fit_chunks(study, model, name, Shard("", 0, min(block_size(model), study.ensembles[name].toys))):
+        pass
+    return time.process_time() - begin
+
+
+def scan_rate(study: Study) -> ScanRate:
+    """What the jobs of a scan need, by its first point, whose job is done with few and with more toys."""
+    settings = settings_of(study)
+    point, most = grid_of(settings).points[0], max(settings.toys, settings.signal_toys)
+    few, more = min(100, most), min(1000, most)
+
+    def seconds(toys: int) -> float:
+        shard = shard_of(0, toys)
+        begin = time.process_time()
+        with tempfile.TemporaryDirectory() as folder:
+            fit_point(study, point.folder, shard, Path(folder) / f"{shard.name}.h5")
+        return time.process_time() - begin
+
+    for toys in (few, more):
+        seconds(toys)  # compiles
+    warm, longer = seconds(few), seconds(more)
+    fitted = sum(counts_in(study, shard_of(0, more).name)) - sum(counts_in(study, shard_of(0, few).name))
+    a_toy = max(longer - warm, 0.0) / fitted if fitted else warm / sum(counts_in(study, shard_of(0, few).name))
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    return ScanRate(max(seconds(few) - few * a_toy, 0.0), a_toy)
 
 
 def round_number(value: float) -> int:
@@ -81,21 +130,25 @@ def round_number(value: float) -> int:
 
 
 def seconds_a_toy(study: Study, model: Model, ensemble: str, chunks: Chunks = fit_chunks) -> tuple[float, float]:
-    """Seconds of the fits of a toy, from lots of toys that grow until they take long enough; and of compilation."""
+    """Seconds of the fits of a toy, from lots of toys that grow until they take long enough; and of compilation.
+
+    They are those of a core, whatever else the machine does; of a GPU those of the clock.
+    """
+    clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
     toys = study.ensembles[ensemble].toys
-    count = min(block_size(model), toys)
+    count, fewest = min(block_size(model), toys), BLOCKS * block_size(model)
 
     def seconds(number: int) -> float:
-        begin = time.perf_counter()
+        begin = clock()
         for _ in chunks(study, model, ensemble, Shard("", 0, number)):
             pass
-        return time.perf_counter() - begin
+        return clock() - begin
 
     compiling, spent = 0.0, 0.0
     while True:
         first, spent = seconds(count), seconds(count)  # the same toys again: rare ones need programs of their own
         compiling += max(first - spent, 0.0)
-        if spent >= MEASURED or count == toys:
+        if (spent >= MEASURED and count >= fewest) or count == toys:
             break
-        count = min(toys, count * max(2, math.ceil(MEASURED / max(spent, 0.25))))
+        count = min(toys, max(fewest, count * max(2, math.ceil(MEASURED / max(spent, 0.25)))))
     return spent / count, compiling

@@ -16,7 +16,7 @@ from toymill.models.base import Model
 from toymill.results.description import Description
 from toymill.results.interval_store import read_ends, write_ends
 from toymill.study.collect import files_and_keys
-from toymill.study.model import checked_model, truth_of
+from toymill.study.model import checked_model, drawn_parameters, truth_of
 from toymill.study.shards import throw_chunks, toys_key
 
 
@@ -35,7 +35,8 @@ def interval_chunks(study: Study, model: Model, ensemble: str, shard: Shard) -> 
     """
     names = study.ensembles[ensemble].profile_intervals
     truth = truth_of(study, model, ensemble)
-    known = names if truth.digest is None else [name for name in names if name in truth.source.parameters.names]
+    drawn = drawn_parameters(study, model, ensemble)
+    known = [name for name in names if name in truth.source.parameters.names and name not in drawn]
     tests = {name: float(truth.point[model.parameters.index(name)]) for name in known}
     bounds = model.parameters.bounds
     tests = {name: at for name, at in tests.items() if _within(at, bounds[model.parameters.index(name)])}
@@ -91,10 +92,7 @@ def summarize_intervals(
         read_ends(path, key._replace(digest=digest))
         for path, key in files_and_keys(study, description, ensemble, 0, files)
     ]
-    about = description.ensembles[ensemble]
-    constrained = {item.name for item in description.parameters if item.constraint != "none"}
-    drawn = constrained - {description.poi} if about.throw == "hybrid" else set()
-    truth = {name: value for name, value in about.known.items() if name not in drawn}
+    truth = description.ensembles[ensemble].known
     return {
         name: profile_intervals(_together([part[name] for part in parts]), study.levels, truth.get(name))
         for name in names

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +11,16 @@ import yaml
 
 from toymill.config.designed import designed, planned
 from toymill.config.scan import grid_of
-from toymill.config.study import Shard, Study, read_study
+from toymill.config.sections import needs
+from toymill.config.study import Shard, Study, read_study, shard_named
 from toymill.errors import ToymillError
 from toymill.results.design import read_design
+from toymill.results.scan_store import count_failed_of_point
 from toymill.results.store import count_failed
 from toymill.study.layout import latest_design, range_of
 from toymill.study.ownership import Run, running
 from toymill.study.scan_layout import counts_in, scan_files, settings_of
+from toymill.study.telling import told_in
 
 
 class Bar(NamedTuple):
@@ -27,7 +29,7 @@ class Bar(NamedTuple):
     Attributes:
         name: its name.
         toys: its toys; of a scan those of all signals.
-        done: toys whose fits are on the disk.
+        done: toys that are fitted: those whose fits are on the disk, and those that running jobs tell of.
         failed: those of them that are not certified; None where that is told at the end alone.
     """
 
@@ -35,6 +37,28 @@ class Bar(NamedTuple):
     toys: int
     done: int
     failed: int | None
+
+
+class Piece(NamedTuple):
+    """Toys that are fitted: those of a file, or those that a running job tells of.
+
+    Attributes:
+        shard: which toys.
+        failed: those of them that are not certified; None where that is not known.
+        time: when that was written, in seconds.
+    """
+
+    shard: Shard
+    failed: int | None
+    time: float
+
+
+class Work(NamedTuple):
+    """What there is of an ensemble, or of a scan: its name, its toys, and those that are fitted."""
+
+    name: str
+    toys: int
+    pieces: list[Piece]
 
 
 class Progress(NamedTuple):
@@ -49,6 +73,7 @@ class Progress(NamedTuple):
         left: seconds to the last toy at that rate, or None.
         audits: audits that are done.
         stages: what there is after the fits: answers, summary, figures, provenance, report.
+        waits: what the fits wait for, or None.
     """
 
     study: str
@@ -59,6 +84,7 @@ class Progress(NamedTuple):
     left: float | None
     audits: int
     stages: list[str]
+    waits: str | None
 
     @property
     def toys(self) -> int:
@@ -95,11 +121,11 @@ class Watcher:
         """
         run = running(self.folder)
         study = self._study()
-        files = {} if study is None else self._files(study)
-        bars = [] if study is None else [self._bar(study, name, paths) for name, paths in files.items()]
+        works = [] if study is None else [self._work(study, name, run) for name in self._names(study)]
+        bars = [_bar(work) for work in works]
         done, toys = sum(bar.done for bar in bars), sum(bar.toys for bar in bars)
         finished = run is None and done == toys and self._newest("provenance.json")
-        rate = self._rate(study, files) if study and run is not None else None
+        rate = self._rate(works) if run is not None else None
         return Progress(
             study=self.folder.name,
             bars=bars,
@@ -109,6 +135,7 @@ class Watcher:
             left=(toys - done) / rate if rate else None,
             audits=len(list(self.folder.glob("audit/**/*.json"))),
             stages=list(self._stages()),
+            waits=self._waits(study),
         )
 
     def _study(self) -> Study | None:
@@ -125,6 +152,19 @@ class Watcher:
                 raise
             return None
 
+    def _waits(self, study: Study | None) -> str | None:
+        """What the fits wait for, by the files that are not there yet."""
+        if study is None or (needs(study) and latest_design(self.folder) is None):
+            return "its truth points are not known yet"
+        if (
+            study.kind == "toys"
+            and study.ensembles
+            and study.shard == "auto"
+            and not (self.folder / "plan.json").exists()
+        ):
+            return "a pilot measures how fast its toys are fitted"
+        return None
+
     def _newest(self, name: str) -> bool:
         """Whether a file is there, and made since the configuration and the summary were."""
         times = [
@@ -133,47 +173,58 @@ class Watcher:
         path = self.folder / name
         return path.exists() and path.stat().st_mtime >= max(times, default=0.0)
 
-    def _files(self, study: Study) -> dict[str, list[Path]]:
+    def _names(self, study: Study) -> list[str]:
+        """The ensembles, and the scan, whose name is empty."""
+        return [*study.ensembles, *([""] if study.scan else [])]
+
+    def _work(self, study: Study, name: str, run: Run | None) -> Work:
+        """What there is of an ensemble, or of the scan; what no run is at work on is not told of."""
         if study.kind == "optimisers":
-            return {name: sorted(self.folder.glob(f"optimisers/{glob.escape(name)}.h5")) for name in study.ensembles}
-        found = {name: sorted((self.folder / "fits" / name).glob("*.h5")) for name in study.ensembles}
-        if study.scan:
-            paths = self._scanned(study)
-            found[""] = [path for path in paths if path.exists()]
-        return found
-
-    def _scanned(self, study: Study) -> list[Path]:
-        files = scan_files(study, grid_of(settings_of(study)), self.folder / "scan")
-        return [Path(path) for several in files.values() for path in several]
-
-    def _bar(self, study: Study, name: str, paths: Sequence[Path]) -> Bar:
+            toys, path = study.ensembles[name].toys, self.folder / "optimisers" / f"{name}.h5"
+            return Work(name, toys, [Piece(Shard("", 0, toys), None, _made(path))] if path.exists() else [])
         if not name:
-            toys = sum(sum(counts_in(study, path.stem)) for path in self._scanned(study))
-            return Bar("scan", toys, sum(sum(counts_in(study, path.stem)) for path in paths), None)
-        toys = study.ensembles[name].toys
-        if study.kind == "optimisers":
-            return Bar(name, toys, toys if paths else 0, None)
-        ranges = {path: shard for path in paths if (shard := range_of(path)) is not None and shard.first < toys}
-        return Bar(
-            name, toys, covered(ranges.values(), toys), sum(self._failed(path) for path in without_overlap(ranges))
-        )
+            return self._scanned(study, run)
+        toys, folder = study.ensembles[name].toys, self.folder / "fits" / name
+        files = {path: shard for path in sorted(folder.glob("*.h5")) if (shard := range_of(path)) is not None}
+        whole = [Piece(shard, self._failed(path), _made(path)) for path, shard in files.items() if shard.first < toys]
+        told = [
+            Piece(Shard("", shard_named(item.name).first, item.toys), item.failed, item.time)
+            for item in (told_in(folder) if run else ())
+        ]
+        return Work(name, toys, [*whole, *told])
+
+    def _scanned(self, study: Study, run: Run | None) -> Work:
+        """What there is of the scan, whose points have the same ranges of toys: these are numbered one after the other."""
+        pieces, toys = [], 0
+        for folder, files in scan_files(study, grid_of(settings_of(study)), self.folder / "scan").items():
+            told = {item.name: item for item in told_in(self.folder / "scan" / folder)} if run else {}
+            for path in map(Path, files):
+                count = sum(counts_in(study, path.stem))
+                if path.exists():
+                    pieces.append(Piece(Shard("", toys, count), self._failed(path), _made(path)))
+                elif path.stem in told:
+                    item = told[path.stem]
+                    pieces.append(Piece(Shard("", toys, item.toys), item.failed, item.time))
+                toys += count
+        return Work("scan", toys, pieces)
 
     def _failed(self, path: Path) -> int:
         try:
             key = path, path.stat().st_mtime_ns
             if key not in self.failures:
-                self.failures[key] = count_failed(path)
+                count = count_failed_of_point if path.parents[1].name == "scan" else count_failed
+                self.failures[key] = count(path)
         except FileNotFoundError:  # set aside in the meantime, since another replaces it
             return 0
         return self.failures[key]
 
-    def _rate(self, study: Study, files: dict[str, list[Path]]) -> float | None:
+    def _rate(self, works: Sequence[Work]) -> float | None:
         """Toys a second since this run began, or since its pilot and its design if these are later."""
         began = [self.folder / name for name in (".lock", "plan.json", "design.json", "rounds/0.json")]
         start = max(map(_made, began)) or time.time()
-        new = [(name, path) for name, paths in files.items() for path in paths if _made(path) > start]
-        toys = sum(_toys_in(study, name, path) for name, path in new)
-        spent = max((_made(path) for _, path in new), default=start) - start
+        new = [piece for work in works for piece in work.pieces if piece.time > start]
+        toys = sum(piece.shard.toys for piece in new)
+        spent = max((piece.time for piece in new), default=start) - start
         return toys / spent if toys and spent > 0 else None
 
     def _stages(self) -> Iterable[str]:
@@ -190,21 +241,20 @@ def _made(path: Path) -> float:
         return 0.0
 
 
-def _toys_in(study: Study, name: str, path: Path) -> int:
-    """How many toys a file of fits has; the name of a scan's is empty."""
-    if not name:
-        return sum(counts_in(study, path.stem))
-    shard = range_of(path)
-    return shard.toys if shard is not None else 0
+def _bar(work: Work) -> Bar:
+    failures = [piece.failed for piece in without_overlap(work.pieces)]
+    known = [count for count in failures if count is not None]
+    done = covered((piece.shard for piece in work.pieces), work.toys)
+    return Bar(work.name, work.toys, done, sum(known) if len(known) == len(failures) else None)
 
 
-def without_overlap(ranges: Mapping[Path, Shard]) -> list[Path]:
-    """Files that hold each toy once: of those that overlap, the one that begins first, and of these the longest."""
+def without_overlap(pieces: Iterable[Piece]) -> list[Piece]:
+    """Pieces that hold each toy once: of those that overlap, the one that begins first, and of these the longest."""
     found, upto = [], 0
-    for path, shard in sorted(ranges.items(), key=lambda pair: (pair[1].first, -pair[1].toys)):
-        if shard.first >= upto:
-            found.append(path)
-            upto = shard.first + shard.toys
+    for piece in sorted(pieces, key=lambda piece: (piece.shard.first, -piece.shard.toys)):
+        if piece.shard.first >= upto:
+            found.append(piece)
+            upto = piece.shard.first + piece.shard.toys
     return found
 
 

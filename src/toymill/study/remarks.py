@@ -61,7 +61,8 @@ def _far_pulls(name: str, item: EnsembleSummary) -> Iterator[str]:
     far = sorted((key for key in distances if distances[key] > FAR), key=lambda key: -distances[key])
     if far:
         about = item.parameters[far[0]]
-        others = f", and those of {len(far) - 1} others lie beyond {FAR:g} σ too" if len(far) > 1 else ""
+        more = "that of 1 other lies" if len(far) == 2 else f"those of {len(far) - 1} others lie"
+        others = f", and {more} beyond {FAR:g} σ too" if len(far) > 1 else ""
         yield f"{name}: the mean pull of {far[0]} is {about.pull_mean:.3f}, {distances[far[0]]:.1f} σ from 0{others}"
 
 

@@ -28,6 +28,7 @@ from toymill.study.design import hypothesis, stands_at_data
 from toymill.study.model import observed_point, poi_of
 from toymill.study.scan_layout import point_key, settings_of, toys_in
 from toymill.study.shards import chunk_size
+from toymill.study.telling import telling
 from toymill.study.tilting import direction
 from toymill.toys import fluctuate, throw, uniforms
 
@@ -186,8 +187,10 @@ def fit_point(study: Study, folder: str, shard: Shard, path: str | Path) -> None
     def signal(first: int, count: int) -> Float[np.ndarray, "toy datum"]:
         return throw(model, truth, count, seed=study.seed, first=first, stream=f"{STREAM}/{point.name}")
 
-    def tested(data: Float[np.ndarray, "toy datum"], first: int = 0) -> Tested:
-        return fit_datasets(study, model, data, first)[0]
+    def tested(data: Float[np.ndarray, "toy datum"], first: int) -> Tested:
+        found = fit_datasets(study, model, data, first)[0]
+        tell(len(data), int(found.failed.sum()))
+        return found
 
     def chunks(count: int) -> Iterator[tuple[int, int]]:
         size = chunk_size(model, 3)
@@ -196,14 +199,15 @@ def fit_point(study: Study, folder: str, shard: Shard, path: str | Path) -> None
             yield first, min(size, shard.first + count - first)
 
     observed, free = fit_datasets(study, model, model.observed[None])
-    groups = {
-        "background": _all([tested(shared(*part), part[0]) for part in chunks(toys_in(shard, settings.toys))]),
-        "signal": _all([tested(signal(*part), part[0]) for part in chunks(with_signal)]),
-        "observed": observed,
-        "asimov": tested(asimov),
-    }
-    rise = rise_of(background, model)
-    write_point(path, point_key(study, point, shard), PointShard(poi_of(model), float(free.nll[0]), groups, rise))
+    with telling(path) as tell:
+        groups = {
+            "background": _all([tested(shared(*part), part[0]) for part in chunks(toys_in(shard, settings.toys))]),
+            "signal": _all([tested(signal(*part), part[0]) for part in chunks(with_signal)]),
+            "observed": observed,
+            "asimov": fit_datasets(study, model, asimov)[0],
+        }
+        rise = rise_of(background, model)
+        write_point(path, point_key(study, point, shard), PointShard(poi_of(model), float(free.nll[0]), groups, rise))
 
 
 def fit_datasets(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 from toymill.config.dependencies import scan_digest
 from toymill.config.scan import grid_of
 from toymill.config.study import Study
 from toymill.fitting.conditional import fit_tests
 from toymill.results.audit import Audit
-from toymill.study.audit import FEWEST, MOST, SHARE, audit_of, audited_toys
+from toymill.study.audit import audit_of, audited_toys
 from toymill.study.model import poi_of
 from toymill.study.scan import background_of, point_model, shared_toys
 from toymill.study.scan_layout import settings_of
@@ -29,17 +27,12 @@ def audit_point(study: Study, folder: str) -> Audit:
     point = next(item for item in grid_of(settings).points if item.folder == folder)
     background = background_of(study)
     model = point_model(study, point, background)
-    wanted, values = study.fit.audit, [0.0, settings.mu]
-    count = min(MOST if wanted == "auto" else wanted, settings.toys)
+    values = [0.0, settings.mu]
+    count = study.fit.toys_audited(settings.toys)
     toys = []
     if count:
         data = shared_toys(background, model, count, seed=study.seed)
         tests = [{poi_of(model): value} for value in values]
-        spent = 0.0
-        for _ in range(2 if wanted == "auto" else 1):  # the first call compiles
-            begin = time.perf_counter()
-            free, conditional = fit_tests(model, data, tests, tolerance=study.fit.edm_tolerance)
-            spent = time.perf_counter() - begin
-        budget = SHARE * spent / count * settings.toys if wanted == "auto" else float("inf")
-        toys = audited_toys(model, data, [[free, *conditional]], budget, fewest=min(FEWEST, count))
+        free, conditional = fit_tests(model, data, tests, tolerance=study.fit.edm_tolerance)
+        toys = audited_toys(model, data, [[free, *conditional]])
     return audit_of(study, f"scan/{point.name}", scan_digest(study, point), values, toys)

@@ -25,6 +25,7 @@ from toymill.results.tally import Tally
 from toymill.stopping import stop_if_asked
 from toymill.study.model import checked_model, derived_quantities, poi_of, truth_of, truth_point
 from toymill.study.stored import Stored, keep_part, reading_stored
+from toymill.study.telling import telling
 from toymill.toys import throw
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def fit_shard(study: Study, ensemble: str, shard: Shard, path: str | Path, aside
         tally = Tally.empty(truth, values, study.levels, [float(of(truth)) for of in model.derived.values()])
     folders = [] if aside is None else [Path(path).parent, aside]
     with (
+        telling(path) as tell,
         reading_stored(folders, key, study.keep, values) as stored,
         writing_shard(path, key, study.keep) as file,
     ):
@@ -108,12 +110,14 @@ def fit_shard(study: Study, ensemble: str, shard: Shard, path: str | Path, aside
         if begun is not None:
             file.copy(begun[0])
             tally = begun[1]
+            tell(int(tally.toys), int(tally.toys - tally.certified))
         rest = Shard(shard.name, shard.first + file.rows, shard.toys - file.rows)
         try:
             for first, free, conditional in fit_chunks(study, model, ensemble, rest, stored):
                 file.add(free, conditional)
                 if tally is not None:
                     tally.add(first, free, conditional, derived)
+                tell(len(free.nll), int(np.sum(~np.logical_and.reduce([fits.ok for fits in (free, *conditional)]))))
         except KeyboardInterrupt:
             if aside is not None:
                 keep_part(aside, file, tally)

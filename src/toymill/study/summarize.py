@@ -18,7 +18,7 @@ from toymill.fitting.status import CERTIFIED_STATUSES, Status
 from toymill.inference.agreement import LEVELS, compare_quantile, histogram, verdict, zeros
 from toymill.inference.asymptotics import CDF, asymptotic_cdf
 from toymill.inference.counting import Distribution, bias_in_rms, moments_of_sums, quantile
-from toymill.inference.covariance import covariance_of_sums, efficiencies
+from toymill.inference.covariance import correlation_of, covariance_of_sums, efficiencies
 from toymill.inference.coverage import coverage
 from toymill.inference.discovery import discovery
 from toymill.inference.interval_ends import ProfileIntervals
@@ -47,7 +47,7 @@ from toymill.results.summary import (
 )
 from toymill.results.tally import PULL_EDGES, TAIL, Tally
 from toymill.study.collect import Collected, collect, counted, part_key
-from toymill.study.headline import headline
+from toymill.study.headline import headline, headline_of_comparison
 from toymill.study.model import derived_of_study
 from toymill.study.profile_intervals import summarize_intervals
 
@@ -118,17 +118,19 @@ def summarize_comparisons(
         description: the content of its ``model.json``.
         tables: what ``optimisers.table`` found, by ensemble.
     """
+    ensembles = {
+        name: EnsembleComparison(
+            truth=description.ensembles[name].known, near=tables[name].near, methods=tables[name].methods
+        )
+        for name in study.ensembles
+    }
     return ComparisonSummary(
         toymill=__version__,
         study=study.study,
         model_digest=description.digest,
         poi=description.poi,
-        ensembles={
-            name: EnsembleComparison(
-                truth=description.ensembles[name].known, near=tables[name].near, methods=tables[name].methods
-            )
-            for name in study.ensembles
-        },
+        headline=headline_of_comparison(study, ensembles),
+        ensembles=ensembles,
     )
 
 
@@ -158,6 +160,8 @@ def _ensemble(
     toys, certified, worst = int(tally.toys), int(tally.certified), tally.status[-1]
     failed = toys - certified
     place = found.names.index(poi)
+    information = _information(about, found.names, tally)
+    with_poi = _with_poi(information, poi, certified)
     return EnsembleSummary(
         digest=about.digest,
         code=sorted(found.codes),
@@ -171,14 +175,15 @@ def _ensemble(
         throw=about.throw,
         thrown_from=about.thrown_from,
         truth=about.known,
+        drawn=about.drawn,
         why_no_quantiles=_why_no_quantiles(tally),
         parameters={
-            item.name: _parameter(tally, i, known=item.name in about.known)
+            item.name: _parameter(tally, i, with_poi[item.name], known=item.name in about.known)
             for i, item in sorted(enumerate(description.parameters), key=lambda pair: pair[1].name != poi)
             if not item.fixed
         },
         derived={key: _derived(tally, i, known=not about.without_truth) for i, key in enumerate(about.derived)},
-        information=_information(about, found.names, tally),
+        information=information,
         pull_histogram=PullHistogram(
             edges=PULL_EDGES.tolist(),
             counts=tally.pull_histogram[1:-1].tolist(),
@@ -203,8 +208,8 @@ def _ensemble(
     )
 
 
-def _parameter(tally: Tally, i: int, *, known: bool) -> ParameterSummary:
-    """Bias, spread and pull of parameter i; of one without a truth, mean and spread."""
+def _parameter(tally: Tally, i: int, with_poi: tuple[float, float], *, known: bool) -> ParameterSummary:
+    """Bias, spread and pull of parameter i, and its correlation with that of interest; without a truth, mean and spread."""
     sums = np.array([tally.sums[i], tally.products[i, i], tally.products_21[i, i], tally.products_22[i, i]])
     away = int(tally.certified), sums
     pull = moments_of_sums(int(tally.pulls[i]) if known else 0, tally.pull_sums[i])
@@ -221,9 +226,19 @@ def _parameter(tally: Tally, i: int, *, known: bool) -> ParameterSummary:
         pull_width_error=pull.rms_error,
         at_bound=int(tally.certified - tally.pulls[i]),
         at_bound_share=float(1 - tally.pulls[i] / tally.certified) if tally.certified else math.nan,
+        poi_correlation=with_poi[0],
+        poi_correlation_error=with_poi[1],
         estimate_quantiles=estimates,
         pull_quantiles=pulls,
     )
+
+
+def _with_poi(information: InformationMatrices, poi: str, certified: int) -> dict[str, tuple[float, float]]:
+    """The correlation of each free parameter's estimates with those of the parameter of interest, and its error."""
+    value, error = correlation_of(np.array(information.covariance, dtype=float), certified)
+    place = information.parameters.index(poi)
+    rows = zip(information.parameters, value[place].tolist(), error[place].tolist(), strict=True)
+    return {name: (rho, of_rho) for name, rho, of_rho in rows}
 
 
 def _why_no_quantiles(tally: Tally) -> str | None:

@@ -8,14 +8,22 @@
   // Names: as they are in the page's own text; for Plotly, which reads some HTML and mathematics between dollars, without any.
   const short = (name) => {
     const line = name.replace(/\s+/g, " ");
-    return line.length > 40 ? line.slice(0, 39) + "…" : line;
+    return line.length > 40 ? line.slice(0, 20) + "…" + line.slice(-19) : line; // names often differ at their ends
   };
   const plain = (name) => short(name).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
   const many = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
   const number = (value, digits = 4) => (value === null || !Number.isFinite(value) ? "–" : Number(value.toPrecision(digits)).toString());
   const withError = (value, error) => {
-    if (value === null || error === null) return "undefined";
-    const digits = error > 0 ? Math.min(8, Math.max(0, 1 - Math.floor(Math.log10(error)))) : 4;
+    if (value === null) return "undefined";
+    if (error === null || !(error > 0)) return number(value, error === null ? 4 : 6);
+    const largest = Math.max(Math.abs(value), error);
+    const digitsOf = (scaled) => Math.min(20, Math.max(0, 1 - Math.floor(Math.log10(scaled))));
+    if (largest >= 1e7 || error < 1e-5) {
+      const power = Math.floor(Math.log10(largest));
+      const [scaled, left] = [value / 10 ** power, error / 10 ** power];
+      return `(${scaled.toFixed(digitsOf(left))} ± ${left.toFixed(digitsOf(left))})e${power}`;
+    }
+    const digits = digitsOf(error);
     return `${value.toFixed(digits)} ± ${error.toFixed(digits)}`;
   };
 
@@ -266,12 +274,12 @@
     element("limit-title").textContent = `Upper limit at ${number(100 * found.level)} %`;
     const drawn = layout(`tested ${mu()}`, name, { xaxis: { range: [ends[0] - room, ends[1] + room] }, yaxis: { type: "log", range: [Math.log10(Math.max(low, 1e-5)), Math.log10(1.5)], dtick: 1 } });
     drawn.shapes = [
-      ...band("-2", "2", "#fff1b8"), ...band("-1", "1", "#c9e8c0"), ...line(expected("0"), "dash", ink), ...line(found.observed, "solid", blue),
+      ...band("-2", "2", "#fbe3b9"), ...band("-1", "1", "#b5bf9e"), ...line(expected("0"), "dash", ink), ...line(found.observed, "solid", blue),
       { type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: level, y1: level, line: { color: red, width: 1.5 } },
     ];
     Plotly.react("limit", traces, drawn, config);
     const hidden = found.points.length - seen.length;
-    element("limit-caption").textContent = `${found.sentence} Blue: the observed limit. Dashed, green and yellow: the median expected limit, and where it lies at ±1 σ and ±2 σ. Red: ${number(level)}.${hidden ? ` ${many(hidden, "tested value")} without an observed value, or with 0, ${hidden === 1 ? "is" : "are"} not drawn.` : ""} Click a tested value to choose the toys that were thrown there.`;
+    element("limit-caption").textContent = `${found.sentence} Blue: the observed limit. Dashed, dark and light: the median expected limit, and where it lies at ±1 σ and ±2 σ. Red: ${number(level)}.${hidden ? ` ${many(hidden, "tested value")} without an observed value, or with 0, ${hidden === 1 ? "is" : "are"} not drawn.` : ""} Click a tested value to choose the toys that were thrown there.`;
     element("limit").on("plotly_click", (event) => {
       const poi = event.points[0].customdata;
       const near = (value) => Math.abs(value - poi) <= 1e-9 * Math.max(1, Math.abs(poi));
