@@ -41,8 +41,8 @@ def exact_p(s, b):
 
 def test_the_region_of_two_counts_is_the_enumerated_one(tmp_path):
     """Nine points of a signal and its background, both held in a conditional fit: p is the enumerated one."""
-    asked = {"parameters": ["s", "b"], "ranges": [[2, 14], [3, 9]], "points": 3, "levels": [0.9], "toys": 300}
-    asked["precision"] = 0.34
+    asked = {"parameters": ["s", "b"], "ranges": [[2, 14], [3, 9]], "points": 3, "levels": [0.9], "toys": 1000}
+    asked["precision"] = 0.5
     study, design, summary = finish(read_study({"study": "asked", "model": COUNTS, "region": asked}), tmp_path)
     assert design.region.values == [[2.0, 8.0, 14.0], [3.0, 6.0, 9.0]]
     assert design.region.best == pytest.approx([7.0, 5.0])
@@ -59,9 +59,9 @@ def test_the_region_of_two_counts_is_the_enumerated_one(tmp_path):
     verdict = found.verdicts["0.9"]
     assert verdict.asymptotic == [k for k, item in enumerate(found.toys.points) if item.test.t <= 4.60517]
     assert not {*verdict.accepted_by_toys} & {*verdict.asymptotic}
-    assert found.precision.reached is (undecided_part(region) <= 0.34)
-    assert design.region.rounds[0].toys == 2700
-    assert sum(item.toys for item in design.ensembles.values()) == 2700 + sum(
+    assert found.precision.reached is (undecided_part(region) <= 0.5)
+    assert design.region.rounds[0].toys == 9000
+    assert sum(item.toys for item in design.ensembles.values()) == 9000 + sum(
         item.added for item in design.region.rounds
     )
     told = [region.sentence, verdict.sentence, found.precision.sentence]

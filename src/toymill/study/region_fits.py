@@ -56,8 +56,8 @@ def fit_region_shard(
         path: the file of t with both parameters held.
         aside: as of ``shards.fit_shard``.
     """
-    fit_shard(study, ensemble, shard, fits, aside)
     model, at = checked_model(study), point_of(study, design, ensemble)
+    fit_shard(study, ensemble, shard, fits, aside, model)
     lots = []
     with reading_shard(fits, fits_key(study, model, ensemble, shard)) as reader:
         for first, data in throw_chunks(study, model, ensemble, shard):

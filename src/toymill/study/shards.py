@@ -80,7 +80,14 @@ def throw_shard(study: Study, ensemble: str, shard: Shard, path: str | Path) -> 
             file.add(data)
 
 
-def fit_shard(study: Study, ensemble: str, shard: Shard, path: str | Path, aside: Path | None = None) -> None:
+def fit_shard(
+    study: Study,
+    ensemble: str,
+    shard: Shard,
+    path: str | Path,
+    aside: Path | None = None,
+    model: Model | None = None,
+) -> None:
     """Throw a shard's toys and write the file of their fits: free, and at each test point.
 
     Args:
@@ -90,8 +97,9 @@ def fit_shard(study: Study, ensemble: str, shard: Shard, path: str | Path, aside
         path: the file.
         aside: folder of fits that no shard holds. Fits there, and in other files beside ``path``, are used; what is done
             when the job is stopped is put there.
+        model: the study's model, where it is open.
     """
-    model = checked_model(study)
+    model = checked_model(study) if model is None else model
     poi = poi_of(model)
     values = values_tested(study.ensembles[ensemble], poi)
     derived = derived_quantities(model)
