@@ -36,7 +36,7 @@ def points_of(folder):
 
 def test_a_killed_scan_is_completed_and_more_points_are_added(root, tmp_path):
     """Files that are there stay; one that is made anew has the same bytes; the answer is of all points."""
-    content = write_scan(tmp_path, masses=(2, 4, 6), points=["m2", "m6"], toys=200, signal_toys=100)
+    content = write_scan(tmp_path, masses=(2, 4, 6), points=["m2", "m6"], toys=200, signal_toys=100, tilted_toys=200)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command(root, tmp_path), **quiet, start_new_session=True)
@@ -59,10 +59,14 @@ def test_a_killed_scan_is_completed_and_more_points_are_added(root, tmp_path):
     assert before.items() <= points_of(tmp_path).items()
     assert "Nothing to be done" in run(root, tmp_path).stderr
 
+    largest = json.loads((results / "summary.json").read_text())["answers"]["scan"]["largest"]
+    assert largest["weighted"]["tilted"] == 200
+    assert largest["weighted"]["p_value"]["toys"] == 400
+
     two = points_of(tmp_path)
     next((results / "scan/m2").glob("*.h5")).unlink()
     (results / "scan/m6/000000000-000000149.h5").write_bytes(b"of other shards")
-    content["scan"]["points"] = ["m2", "m4", "m6"]
+    content["scan"] |= {"points": ["m2", "m4", "m6"], "tilted_toys": 0}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
     done = run(root, tmp_path, "results/bumps/summary.json")
     assert done.returncode == 0, done.stderr
