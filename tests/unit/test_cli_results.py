@@ -243,6 +243,10 @@ def test_remarks_are_of_what_is_to_be_looked_at(results, monkeypatch):
         "one: the mean pull of mu is 0.500, 10.0 σ from 0",
         "mu: at a bound in 25.0 % of the toys of one, where it has no pull",
     ]
+    both = bad.model_copy(
+        update={"ensembles": {**bad.ensembles, "two": sound.model_copy(update={"parameters": {"mu": far}})}}
+    )
+    assert "one: the mean pull of mu is 0.500, 10.0 σ from 0; likewise in 1 more ensemble" in remarks(both, {})
     monkeypatch.setattr(module, "MOST", 1)
     write_summary(results / "summary.json", results / "summary.h5", bad)
     assert remarks_on(results)[1:] == [f"2 more: toymill show {results}"]
