@@ -4,6 +4,7 @@ Pages read on GitHub as they do on the site. Their links name files of the repos
 a file outside ``docs/`` become links to the page that shows it.
 """
 
+import json
 import os
 import re
 import sys
@@ -52,6 +53,7 @@ SHOWN = {
     "changelog": "CHANGELOG.md",
     "benchmarks": "benchmarks/README.md",
     "environments": "envs/README.md",
+    "limit": "docs/limit.ipynb",
 }
 """Pages of the site that show a file from elsewhere in the repository."""
 
@@ -74,6 +76,20 @@ def with_links(text, folder, page):
         return f"{begin}{relative}{anchor or ''}{end}"
 
     return LINK.sub(shown, text)
+
+
+def as_markdown(notebook):
+    """A notebook as Markdown: its cells, and what those of code are stored to have printed and drawn."""
+    parts = []
+    for cell in json.loads(notebook)["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", ()):
+            if output["output_type"] == "stream":
+                parts.append(f"```text\n{''.join(output['text'])}```")
+            else:
+                parts.append(f"![What this cell draws](data:image/png;base64,{output['data']['image/png'].strip()})")
+    return "\n\n".join(parts)
 
 
 def modules(match):
@@ -107,7 +123,8 @@ def read(app, docname, source):
     if docname in SHOWN:
         file = ROOT / SHOWN[docname]
         app.env.note_dependency(str(file))
-        source[0] = with_links(file.read_text(encoding="utf-8"), file.parent, page)
+        text = file.read_text(encoding="utf-8")
+        source[0] = with_links(as_markdown(text) if file.suffix == ".ipynb" else text, file.parent, page)
     else:
         source[0] = with_links(source[0], page.parent, page)
     source[0] = MODULES.sub(modules, source[0])

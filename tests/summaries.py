@@ -18,15 +18,19 @@ from toymill.report.page import Found
 from toymill.results.answers import Answers, ImpactsAnswer, LimitAnswer
 from toymill.results.audit import Audit
 from toymill.results.description import Description, ParameterDescription
-from toymill.results.headline import Headline, TestedVerdict
+from toymill.results.headline import ComparisonHeadline, Headline, TestedVerdict
 from toymill.results.provenance import Provenance
 from toymill.results.summary import (
+    ComparisonSummary,
+    EnsembleComparison,
     EnsembleSummary,
     InformationSummary,
     IntervalSummary,
     Iterations,
+    MethodSummary,
     ParameterSummary,
     PullHistogram,
+    Quantiles,
     Summary,
     Tail,
     TestSummary,
@@ -233,3 +237,21 @@ def made_up(
     )  # fmt: skip
     study = read_study({"study": "made-up", "model": "ws.json", "ensembles": {"point0": {"toys": 1}}})
     return Found(study, summary, description, {"point0": audit}, origin, "study: made-up\n", figures)
+
+
+def compared_study(methods):
+    """A made-up summary of optimisers: of each its toys, those at the best minimum, false successes, seconds a toy."""
+    none = Quantiles(median=1.0, q90=1.0, largest=None)
+    made = {
+        name: MethodSummary(
+            toys=toys, success=reached + false, reached=reached, false_success=false, first_call_seconds=1.0,
+            seconds_a_toy=seconds, iterations=none, values=none, gradients=none, hessians=none, nll_above_best=none,
+            sigmas_from_best=none,
+        )
+        for name, (toys, reached, false, seconds) in methods.items()
+    }  # fmt: skip
+    return ComparisonSummary(
+        toymill="0.1.0", study="made-up", model_digest="0" * 64, poi="mu",
+        headline=ComparisonHeadline(model=["normal"], toys=50, optimisers=list(methods), answers=[]),
+        ensembles={"point0": EnsembleComparison(truth={"mu": 1.0}, near=1e-4, methods=made)},
+    )  # fmt: skip

@@ -3,15 +3,17 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from summaries import LONG, correlated, made_up
+from summaries import LONG, compared_study, correlated, made_up
 
 from toymill.errors import ToymillError
+from toymill.inference.counting import fraction
 from toymill.inference.covariance import correlation_of
-from toymill.report import captions, of_answers, of_ensemble
+from toymill.report import captions, of_answers, of_comparison, of_ensemble
 from toymill.report.draw import draw
 from toymill.report.numbers import with_error
 from toymill.report.of_correlation import NAMED, correlation_figure
 from toymill.results.hdf5 import write_tree
+from toymill.study.headline import compared_in_words
 
 
 @pytest.fixture(autouse=True)
@@ -182,3 +184,35 @@ def test_an_arrow_stands_where_a_ratio_leaves_its_panel():
     np.testing.assert_allclose(shown.lines[0].get_xdata(), centres[finite])
     np.testing.assert_allclose(shown.lines[0].get_ydata(), 1 / factors[finite])
     assert set(np.flatnonzero(1 / factors[finite] > bottom.get_ylim()[1])) == {5, 9}
+
+
+def test_optimisers_have_their_times_and_shares_with_intervals():
+    summary = compared_study({"sure": (50, 50, 0, 0.002), "fast": (50, 30, 10, 0.001)})
+    figure = of_comparison.FIGURES["optimisers"](summary, "point0")
+    cost, quality, _ = figure.axes
+    np.testing.assert_allclose(cost.lines[0].get_xdata(), [2.0, 1.0])
+    assert written(cost) == ["2", "1"]
+    assert labels(cost) == ["sure", "fast"]
+    reached, false = [[bar.get_width() for bar in item] for item in quality.containers if len(item) == 2]
+    assert (reached, false) == ([100.0, 60.0], [0.0, 20.0])
+    ends = [item for item in quality.containers if hasattr(item, "has_xerr")]
+    for item, shares in zip(ends, ([(50, 50), (30, 50)], [None, (40, 50)]), strict=True):
+        (bars,) = item.lines[2]
+        expected = [[100 * end for end in fraction(*share)[1:]] for share in shares if share]
+        np.testing.assert_allclose([part[:, 0] for part in bars.get_segments() if len(part)], expected)
+    assert captions_of(summary) == [
+        "At the best minimum of every toy: sure. The fastest is sure, in 2 ms a toy.",
+        "False successes: fast (10 of 50).",
+    ]
+
+
+def captions_of(summary):
+    return compared_in_words(summary.ensembles["point0"].methods)
+
+
+def test_without_a_sure_optimiser_the_nearest_is_told():
+    summary = compared_study({"one": (50, 49, 0, 0.002), "two": (50, 30, 0, 0.001)})
+    assert captions_of(summary) == [
+        "No optimiser is at the best minimum of every toy; nearest to it is one, at that of 49 of 50.",
+        "None calls another point a success.",
+    ]

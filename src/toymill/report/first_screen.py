@@ -239,7 +239,8 @@ def _goodness(found: GoodnessOfFitAnswer) -> Iterator[Line]:
 
 def _scan(found: ScanAnswer) -> Iterator[Line]:
     if found.largest is not None:
-        together, formula = found.largest.p_value, found.largest.gross_vitells
+        weighted, formula = found.largest.weighted, found.largest.gross_vitells
+        together = weighted.p_value if weighted else found.largest.p_value
         point = next(point for point in found.points if point.name == found.largest.point)
         if point.p_value is not None:
             formal = (
@@ -294,7 +295,7 @@ def _of_ensemble(poi: str, item: EnsembleSummary) -> Iterator[Line]:
     for found in _measured(poi, item):
         yield _line(found, 3.0)
     for test in item.tests:
-        yield _of_test(test)
+        yield _of_test(test, item.certified)
 
 
 def _beyond(test: TestSummary) -> tuple[float | None, float | None]:
@@ -303,19 +304,21 @@ def _beyond(test: TestSummary) -> tuple[float | None, float | None]:
     return last.beyond, interval_error(last.beyond_low, last.beyond_high)
 
 
-def _too_many(test: TestSummary) -> float | None:
-    """How many errors that fraction lies from 5 %."""
-    beyond, error = _beyond(test)
-    return None if beyond is None else sigmas(beyond - 0.05, error)
+def _too_many(test: TestSummary, certified: int) -> float | None:
+    """How many errors that fraction lies from 5 %: those that 5 % of the certified toys have, also where none lies beyond."""
+    beyond, _ = _beyond(test)
+    return None if beyond is None else sigmas(beyond - 0.05, math.sqrt(0.05 * 0.95 / max(certified, 1)))
 
 
-def _of_test(test: TestSummary) -> Line:
+def _of_test(test: TestSummary, certified: int) -> Line:
     beyond, error = _beyond(test)
     mark, words = _trusted(test.verdict.agrees)
     scaled = None if beyond is None or error is None else 100 * error
     shown = _MISSING if beyond is None else f"{with_error(100 * beyond, scaled)} %"
     what = f"t beyond its 95 % point, at {test.poi:g}"
-    return Line(what, shown, "5 %" if beyond is not None else "none", in_sigmas(_too_many(test)), mark, words)
+    return Line(
+        what, shown, "5 %" if beyond is not None else "none", in_sigmas(_too_many(test, certified)), mark, words
+    )
 
 
 def _line(found: _Measured, threshold: float, where: str = "") -> Line:
@@ -337,10 +340,11 @@ def _farthest(poi: str, ensembles: Mapping[str, EnsembleSummary]) -> Iterator[Li
     for k in range(len(rows[0][1])):
         name, found = max(((name, items[k]) for name, items in rows), key=lambda pair: _distance(pair[1]))
         yield _line(found, threshold, f", {name}")
-    tests = [(name, test) for name, item in ensembles.items() for test in item.tests if _too_many(test) is not None]
+    tests = [(name, test, item.certified) for name, item in ensembles.items() for test in item.tests]
+    tests = [one for one in tests if _too_many(*one[1:]) is not None]
     if tests:
-        name, test = max(tests, key=lambda pair: abs(_too_many(pair[1]) or 0.0))
-        line = _of_test(test)
+        name, test, certified = max(tests, key=lambda one: abs(_too_many(*one[1:]) or 0.0))
+        line = _of_test(test, certified)
         yield line._replace(what=f"{line.what}, {name}")
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toymill.inference.counting import fraction
 from toymill.report.drawing import BLUE, ORANGE, title
 from toymill.results.summary import ComparisonSummary
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def _optimisers(summary: ComparisonSummary, ensemble: str) -> Figure:
@@ -21,8 +26,12 @@ def _optimisers(summary: ComparisonSummary, ensemble: str) -> Figure:
         1, 3, figsize=(14, 1.6 + 0.5 * len(methods)), sharey=True, gridspec_kw={"wspace": 0.08}
     )
     rows = np.arange(len(methods))[::-1]
-    cost.barh(rows, [1e3 * item.seconds_a_toy for item in methods.values()], 0.6, color=BLUE)
+    milliseconds = np.array([1e3 * item.seconds_a_toy for item in methods.values()])
+    cost.plot(milliseconds, rows, "o", color=BLUE)  # points: bars have no beginning on a logarithmic axis
+    for row, value in zip(rows.tolist(), milliseconds.tolist(), strict=True):
+        cost.annotate(f"{value:.3g}", (value, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
     cost.set_xscale("log")
+    cost.set_xlim(milliseconds.min() / 2, milliseconds.max() * 2)
     cost.set_xlabel("milliseconds a toy, once compiled")
     cost.set_yticks(rows, list(methods))
     every = list(methods.values())
@@ -30,13 +39,10 @@ def _optimisers(summary: ComparisonSummary, ensemble: str) -> Figure:
     false = np.array([100 * item.false_success / item.toys for item in methods.values()])
     quality.barh(rows, reached, 0.6, color=BLUE, label="at the best minimum")
     quality.barh(rows, false, 0.6, left=reached, color=ORANGE, label="false success")
-    for passed, shift in ((reached, -0.12), (reached + false, 0.12)):  # the ends of both bars
-        shares = [
-            fraction(round(share * item.toys / 100), item.toys) for share, item in zip(passed, every, strict=True)
-        ]
-        low = passed - 100 * np.array([share.low for share in shares])
-        high = 100 * np.array([share.high for share in shares]) - passed
-        quality.errorbar(passed, rows + shift, xerr=[low, high], fmt="none", ecolor="black", elinewidth=1.2, capsize=2)
+    _intervals(quality, rows - 0.12, [(item.reached, item.toys) for item in every])
+    misled = [k for k, item in enumerate(every) if item.false_success]
+    both = [(every[k].reached + every[k].false_success, every[k].toys) for k in misled]
+    _intervals(quality, rows[misled] + 0.12, both)
     quality.set_xlim(0, 104)
     quality.set_ylim(-0.6, len(methods) + 0.5)
     quality.set_xlabel("% of toys")
@@ -59,6 +65,13 @@ def _optimisers(summary: ComparisonSummary, ensemble: str) -> Figure:
         axes.yaxis.set_tick_params(which="both", left=False, right=False)
     figure.suptitle(title(summary, ensemble), fontsize=11)
     return figure
+
+
+def _intervals(axes: Axes, rows: Float[np.ndarray, " row"], counts: Sequence[tuple[int, int]]) -> None:
+    """The intervals of shares, in per cent, of counts and the toys that they are of."""
+    shares = 100 * np.array([fraction(*count) for count in counts]).reshape(-1, 3)
+    reach = [shares[:, 0] - shares[:, 1], shares[:, 2] - shares[:, 0]]
+    axes.errorbar(shares[:, 0], rows, xerr=reach, fmt="none", ecolor="black", elinewidth=1.2, capsize=2)
 
 
 def _shown(value: float | None) -> float:

@@ -274,12 +274,12 @@
     element("limit-title").textContent = `Upper limit at ${number(100 * found.level)} %`;
     const drawn = layout(`tested ${mu()}`, name, { xaxis: { range: [ends[0] - room, ends[1] + room] }, yaxis: { type: "log", range: [Math.log10(Math.max(low, 1e-5)), Math.log10(1.5)], dtick: 1 } });
     drawn.shapes = [
-      ...band("-2", "2", "#fff1b8"), ...band("-1", "1", "#c9e8c0"), ...line(expected("0"), "dash", ink), ...line(found.observed, "solid", blue),
+      ...band("-2", "2", "#fbe3b9"), ...band("-1", "1", "#b5bf9e"), ...line(expected("0"), "dash", ink), ...line(found.observed, "solid", blue),
       { type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: level, y1: level, line: { color: red, width: 1.5 } },
     ];
     Plotly.react("limit", traces, drawn, config);
     const hidden = found.points.length - seen.length;
-    element("limit-caption").textContent = `${found.sentence} Blue: the observed limit. Dashed, green and yellow: the median expected limit, and where it lies at ±1 σ and ±2 σ. Red: ${number(level)}.${hidden ? ` ${many(hidden, "tested value")} without an observed value, or with 0, ${hidden === 1 ? "is" : "are"} not drawn.` : ""} Click a tested value to choose the toys that were thrown there.`;
+    element("limit-caption").textContent = `${found.sentence} Blue: the observed limit. Dashed, dark and light: the median expected limit, and where it lies at ±1 σ and ±2 σ. Red: ${number(level)}.${hidden ? ` ${many(hidden, "tested value")} without an observed value, or with 0, ${hidden === 1 ? "is" : "are"} not drawn.` : ""} Click a tested value to choose the toys that were thrown there.`;
     element("limit").on("plotly_click", (event) => {
       const poi = event.points[0].customdata;
       const near = (value) => Math.abs(value - poi) <= 1e-9 * Math.max(1, Math.abs(poi));
