@@ -166,7 +166,9 @@ def test_watch_counts_a_scan(tmp_path, monkeypatch):
     counts = {"background": (200, 3), "signal": (100, 2), "observed": (1, 1), "asimov": (1, 0)}
     groups = {name: datasets(*item) for name, item in counts.items()}
     path = results / "scan/m2/000000000-000000199.h5"
-    scan_store.write_point(path, ShardKey("m2", "", "", 0, 0, 200), scan_store.PointShard("mu", 1.0, groups))
+    scan_store.write_point(
+        path, ShardKey("m2", "", "", 0, 0, 200), scan_store.PointShard("mu", 1.0, groups, np.zeros(1))
+    )
     other = results / "scan/m4/000000000-000000199.h5"
     other.parent.mkdir()
     take(Directory(study, results), [], [])
