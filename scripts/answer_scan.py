@@ -5,8 +5,9 @@ from toymill.job import reported
 from toymill.results.files import write_record
 from toymill.results.scan import ScanFile
 from toymill.study.scan_answer import answer_scan
-from toymill.study.scan_layout import by_point
+from toymill.study.scan_layout import by_point, tilted_by_point
 
 with reported(snakemake.log):
-    study = read_study(snakemake.config)
-    write_record(snakemake.output[0], ScanFile(scan=answer_scan(study, by_point(snakemake.input))))
+    study, given = read_study(snakemake.config), snakemake.input
+    answer = answer_scan(study, by_point(given.fits), tilted_by_point(given.tilts, given.tilted))
+    write_record(snakemake.output[0], ScanFile(scan=answer))

@@ -17,7 +17,7 @@ from toymill.config.designed import planned
 from toymill.config.scan import ScanConfig
 from toymill.config.study import read_study
 from toymill.results.plan import EnsemblePlan, Plan
-from toymill.study.expected import SUMMARY, Expected, Part, ScanRate, expected
+from toymill.study.expected import SUMMARY, AuditRate, Expected, Part, ScanRate, expected
 
 COMMANDS = ("new", "check", "run", "watch", "show", "replay", "inspect", "doctor", "init")
 LIGHT = ["--help", "run --help", "new {ws} --force", "show {empty}", "watch {empty} --once", "inspect {ws}"]
@@ -160,8 +160,11 @@ def test_check_without_a_pilot(toy_mill, here):
     assert f"Next: toymill run {path}" in out
 
 
-def made_up(content, *, intervals=0.0, audit=0.0, rate=None):
-    """What a study takes of which every toy is fitted in 10 ms, in shards of 300, by jobs that start in 2 s."""
+def made_up(content, *, intervals=0.0, rate=None):
+    """What a study takes of which every toy is fitted in 10 ms, in shards of 300, by jobs that start in 2 s.
+
+    Of an audit's job iminuit needs 1 s to start, and 0.05 s a fit.
+    """
     study = planned(read_study({"study": "s", "model": {"kind": "onoff"}} | content))
     known = {name: item.model_copy(update={"truth": {"s": 1.0}}) for name, item in study.ensembles.items()}
     about = EnsemblePlan(shard=300, seconds_a_toy=0.01, interval_seconds_a_toy=intervals)
@@ -169,7 +172,7 @@ def made_up(content, *, intervals=0.0, audit=0.0, rate=None):
         toymill="", study="s", start_seconds=2.0, compile_seconds=9.0, ensembles=dict.fromkeys(study.ensembles, about)
     )
     with_truth = study.model_copy(update={"ensembles": known})
-    return expected(with_truth, plan, "s", parameters=2, data=2, audit_seconds_a_toy=audit, rate=rate)
+    return expected(with_truth, plan, "s", parameters=2, data=2, audit=AuditRate(1.0, 0.05), rate=rate)
 
 
 ONE = {"truth": {"s": 1.0}, "toys": 1000}
@@ -177,11 +180,11 @@ ONE = {"truth": {"s": 1.0}, "toys": 1000}
 
 def test_what_a_study_will_take():
     """Fits, and audits of five toys."""
-    takes = made_up({"ensembles": {"a": ONE}}, audit=0.2)
+    takes = made_up({"ensembles": {"a": ONE}})
     assert takes.fits == (4, pytest.approx(4 * 2 + 1000 * 0.01), pytest.approx(2 + 3.0))
     assert takes.intervals.jobs == 0
-    assert takes.audits == (1, pytest.approx(2 + 1.0), pytest.approx(2 + 1.0))
-    assert takes.core_seconds == pytest.approx(4 * 2 + 10 + 2 + 1)
+    assert takes.audits == (1, pytest.approx(3 + 5 * 2 * 0.05), pytest.approx(3.5))
+    assert takes.core_seconds == pytest.approx(4 * 2 + 10 + 3.5)
     assert takes.seconds(100) == pytest.approx(5.0)
     assert takes.bytes == 1000 * 2 * (21 + 16 * 2)
 
@@ -189,9 +192,9 @@ def test_what_a_study_will_take():
 def test_what_a_study_will_take_is_what_it_asks_for(here):
     """Profile intervals, a number of audited toys or none, what is kept, a scan, and the ensembles of sections."""
     asks = {"ensembles": {"a": ONE | {"profile_intervals": ["s"]}, "b": ONE}, "fit": {"audit": 50}}
-    takes = made_up(asks, intervals=0.05, audit=0.2)
+    takes = made_up(asks, intervals=0.05)
     assert takes.intervals == (4, pytest.approx(4 * 2 + 1000 * 0.05), pytest.approx(2 + 15.0))
-    assert takes.audits == (2, pytest.approx(2 * (2 + 50 * 0.2)), pytest.approx(12.0))
+    assert takes.audits == (2, pytest.approx(2 * (3 + 50 * 2 * 0.05)), pytest.approx(8.0))
     assert made_up(asks | {"fit": {"audit": 0}}).audits.core_seconds == pytest.approx(2 * 2)
     assert made_up({"ensembles": {"a": ONE}, "keep": "poi", "keep_toys": True}).bytes == 1000 * (2 * 37 + 16)
     assert made_up({"ensembles": {"a": ONE}, "keep": "summary"}).bytes == 4 * SUMMARY
@@ -201,9 +204,9 @@ def test_what_a_study_will_take_is_what_it_asks_for(here):
         "scan": {"patches": "patchset.json", "toys": 300, "signal_toys": 100},
         "shard": 200,
     }
-    takes = made_up(scan, audit=0.2, rate=ScanRate(1.0, 0.02))
+    takes = made_up(scan, rate=ScanRate(1.0, 0.02))
     assert takes.scan == (4, pytest.approx(4 * 3 + 2 * 400 * 0.02), pytest.approx(3 + 300 * 0.02))
-    assert takes.audits == (2, pytest.approx(2 * (3 + 5 * 0.2)), pytest.approx(4.0))
+    assert takes.audits == (2, pytest.approx(2 * (4 + 5 * 3 * 0.05)), pytest.approx(4.75))
     section = made_up({"limit": {"points": 5, "toys": 400, "background_toys": 500}})
     assert section.fits.jobs == 5 * 2 + 2
     assert section.audits.jobs == 2

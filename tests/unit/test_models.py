@@ -84,6 +84,8 @@ def test_normal_bias_and_distribution_of_t():
     error = variance.std() / np.sqrt(toys)
     assert abs(variance.mean() - sigma2 * (n - 1) / n) < 3 * error
     assert abs(variance.mean() - sigma2) > 20 * error
+    spread = free.parameters[:, 0].var(ddof=1)  # Var[μ̂] = σ²/n
+    assert abs(spread - sigma2 / n) < 3 * spread * np.sqrt(2 / toys)
     t = toymill.t_mu(free, held)
     expected = scipy.stats.t(n - 1)
     assert scipy.stats.kstest(np.sqrt((n - 1) * np.expm1(t / n)), lambda x: 2 * expected.cdf(x) - 1).pvalue > 1e-3

@@ -41,6 +41,41 @@ def test_enumeration_gives_the_published_intervals(b, n, level, low, high):
     assert found == pytest.approx((low, high), abs=0.0061)
 
 
+def test_the_published_limit_of_no_event_is_adjusted():
+    """b = 3, n = 0 at 90 %: table IV of physics/9711021 has 1.08. The construction itself gives 0.95.
+
+    Their upper limits do not rise with less background: each is the largest of the construction's at that background or more.
+    """
+    grid, backgrounds = np.arange(0, 1.5, 0.001), np.arange(3.0, 4.01, 0.02)
+    high = [exact_ends(exact.unified_p(grid, 0, b), grid, 0.9)[1] for b in backgrounds]
+    assert (high[0], max(high)) == pytest.approx((0.953, 1.08), abs=0.006)
+    rng, points = np.random.default_rng(17), np.array([0.0, 0.4, *np.arange(0.86, 1.06, 0.02)])
+    toys = [exact.unified(mu, rng.poisson(mu + 3, 200_000), 3) for mu in points]
+    t = exact.unified(points, 0, 3)
+    end = neyman_intervals(points, toys, t, levels=[0.9], bounds=(0, np.inf), tolerance=1e-9).intervals["0.9"].high
+    assert abs(end.value - 0.953) < 3 * np.hypot(end.error, end.interpolation) < 0.1
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(17, 1.81, 15.02), (10, 0, 6.51), (7, 0, 3.06), (13, 0, 10.05)])
+def test_intervals_of_nafi(n, low, high):
+    """b = 10 at 90 %, from the synopsis of nafi (github.com/JelleAalbers/nafi, README): n = 17, and its expected band.
+
+    The upper limits without a signal have the median of n = 10 and the 68 % band of n = 7 to 13. It interpolates p between
+    values 0.01 apart. For n = 17 the p-value at 0 is 0.0270.
+    """
+    grid = np.arange(0, 17, 0.001)
+    assert exact_ends(exact.unified_p(grid, n, 10), grid, 0.9) == pytest.approx((low, high), abs=0.0151)
+    assert n != 17 or exact.unified_p(0.0, n, 10)[0] == pytest.approx(0.0270, abs=5e-5)
+    assert list(scipy.stats.poisson.ppf(scipy.stats.norm.cdf([-1, 0, 1]), 10)) == [7, 10, 13]
+    rng, near = np.random.default_rng(60 + n), np.arange(-0.18, 0.181, 0.04)
+    points = np.unique(np.round(np.concatenate([[0.0], (low + near) if low else [], [high / 2], high + near]), 3))
+    toys = [exact.unified(mu, rng.poisson(mu + 10, 100_000), 10) for mu in points]
+    t = exact.unified(points, n, 10)
+    found = neyman_intervals(points, toys, t, levels=[0.9], bounds=(0, np.inf), tolerance=1e-9).intervals["0.9"]
+    for end, right in ((found.low, low), (found.high, high)):
+        assert abs(end.value - right) < 3 * np.hypot(end.error or 0, end.interpolation or 0) + 0.0151
+
+
 @pytest.mark.parametrize(("b", "n", "level", "low", "high"), PUBLISHED)
 def test_toys_give_the_published_intervals(b, n, level, low, high):
     """Where p jumps, the end is between two tested values: the distance to the farther one is its interpolation error."""

@@ -3,6 +3,7 @@ from toymill.config.dependencies import (
     scan_answer_job,
     scan_audit_job,
     scan_job,
+    tilts_job,
 )
 from toymill.config.scan import grid_of
 from toymill.study.scan_layout import audited_points, counts_in, scan_files
@@ -63,9 +64,65 @@ SCAN_AUDITS = [
 ]
 
 
+TILTS = f"{SCRATCH}/scan/tilts.h5"
+
+
+def tilted_files(wildcards):
+    """The tilted toys by the model of each point, where the largest excess is beyond what toys without tilt reach."""
+    from toymill.results.scan_store import why_no_tilts
+
+    if not STUDY.scan.tilted_toys:
+        return []
+    tilts = checkpoints.tilt_scan.get().output[0]
+    if read_once(why_no_tilts, tilts):
+        return []
+    return [f"{SCRATCH}/scan/tilted/{point}.h5" for point in POINTS]
+
+
+# Truths about the excess of each point, and what their toys weigh: none where toys without tilt are enough.
+checkpoint tilt_scan:
+    input:
+        INPUTS,
+        fits=SCAN_FILES,
+    output:
+        ensure(TILTS, non_empty=True),
+    log:
+        "<logs>/tilt_scan.log",
+    benchmark:
+        "<benchmarks>/tilt_scan.tsv"
+    conda:
+        "../../envs/toymill.yaml"
+    params:
+        depends_on=tilts_job(STUDY, GRID),
+    script:
+        "../../scripts/tilt_scan.py"
+
+
+rule fit_tilted:
+    input:
+        INPUTS,
+        tilts=TILTS,
+    output:
+        ensure(f"{SCRATCH}/scan/tilted/{{point}}.h5", non_empty=True),
+    log:
+        "<logs>/fit_tilted/{point}.log",
+    benchmark:
+        "<benchmarks>/fit_tilted/{point}.tsv"
+    wildcard_constraints:
+        point="[^/]+",
+    conda:
+        "../../envs/toymill.yaml"
+    params:
+        depends_on=lambda wildcards: scan_job(STUDY, POINTS[wildcards.point]),
+    script:
+        "../../scripts/fit_tilted.py"
+
+
 rule answer_scan:
     input:
-        SCAN_FILES,
+        fits=SCAN_FILES,
+        tilts=TILTS if STUDY.scan.tilted_toys else [],
+        tilted=tilted_files,
     output:
         ensure(f"{SCRATCH}/scan.json", non_empty=True),
     log:

@@ -17,7 +17,7 @@ from toymill.config.model import is_file
 from toymill.config.scan import grid_of
 from toymill.config.sections import SECTIONS, needs
 from toymill.config.study import Study, values_tested
-from toymill.study.expected import Expected, expected
+from toymill.study.expected import AuditRate, Expected, expected
 from toymill.study.ownership import Directory
 from toymill.study.ownership import check as check_directory
 
@@ -61,7 +61,7 @@ def show_check(path: Path, *, pilot: bool) -> None:
 def piloted(stated: Study, facts: Facts) -> tuple[Study, Expected]:
     """A study with the truth points that its sections choose, and what it will take."""
     ready()
-    from toymill.study.audit import seconds_an_audited_toy
+    from toymill.study.audit import audit_rate
     from toymill.study.design import design_study
     from toymill.study.model import checked_model
     from toymill.study.pilot import plan_study, scan_rate, seconds_of_programs
@@ -69,14 +69,13 @@ def piloted(stated: Study, facts: Facts) -> tuple[Study, Expected]:
     model = checked_model(stated)
     start = time.process_time()  # as a job has it; the design is one of its own
     study = designed(stated, design_study(stated)) if needs(stated) else stated
-    plan, audit = plan_study(study, start_seconds=start), 0.0
+    plan = plan_study(study, start_seconds=start)
+    audit = audit_rate(study, model) if study.fit.audit else AuditRate(0.0, 0.0)
     if study.ensembles:
-        if study.fit.audit != 0:
-            audit = seconds_an_audited_toy(study, model, next(iter(study.ensembles)))
         plan = plan.model_copy(update={"start_seconds": start + seconds_of_programs(study, model)})
     rate = scan_rate(study) if study.scan else None
     parameters, data = len(facts.parameters), len(model.data_names)
-    return study, expected(study, plan, str(facts.poi), parameters, data, audit_seconds_a_toy=audit, rate=rate)
+    return study, expected(study, plan, str(facts.poi), parameters, data, audit=audit, rate=rate)
 
 
 def show_model(out: Console, facts: Facts) -> None:
@@ -132,5 +131,3 @@ def not_estimated(stated: Study) -> Iterator[str]:
             yield f"{key}.precision: the toys that its rounds add are not among what was estimated"
     if stated.goodness_of_fit and stated.goodness_of_fit.channel_compatibility:
         yield "goodness_of_fit.channel_compatibility: its fits are not among what was estimated"
-    if stated.scan and not stated.ensembles and not needs(stated) and stated.fit.audit not in {"auto", 0}:
-        yield "fit.audit: the time of iminuit is not among what was estimated"

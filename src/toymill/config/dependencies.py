@@ -170,6 +170,18 @@ def scan_audit_job(study: Study, point: Point) -> Settings:
     return {**scan_job(study, point), **audit}
 
 
+def tilts_job(study: Study, grid: Grid) -> Settings:
+    """What the tilted truths of a scan depend on, beside the fits of its points."""
+    assert study.scan
+    counts = {"toys": study.scan.toys, "tilted_toys": study.scan.tilted_toys}
+    return {"points": [scan_job(study, point) for point in grid.points], **counts}
+
+
+def tilts_digest(study: Study, grid: Grid) -> str:
+    """SHA-256 of everything that the tilted truths of a scan depend on."""
+    return _digest([tilts_job(study, grid)])
+
+
 def scan_answer_job(study: Study, grid: Grid) -> Settings:
     """What the answer of a scan depends on, beside the files of its points."""
     assert study.scan

@@ -84,6 +84,9 @@ class ScanConfig(Strict):
     """Toys without a signal, which the models of all points fit."""
     signal_toys: Annotated[int, Field(ge=0, le=10**8, strict=True)] = 5000
     """Toys with the signal of each point, for its exclusion; 0 leaves exclusion out."""
+    tilted_toys: Annotated[int, Field(ge=0, le=10**7, strict=True)] = 5000
+    """Toys without a signal that are thrown about excesses of all points, and weighted, where the largest observed excess
+    is beyond what `toys` reach; the models of all points fit them too. 0 leaves them out."""
     mu: Annotated[Number, Field(gt=0)] = 1.0
     """Value of the parameter of interest that is excluded or not."""
     statistic: Literal["qtilde", "q"] = "qtilde"

@@ -169,7 +169,7 @@ def mixture_tail(
         effective=float(weights[beyond].sum() ** 2 / squares) if squares else 0.0,
         largest_weight=largest,
         normalisation=float(weights.mean()) if n else None,
-        normalisation_error=_stratified_error(weights, edges),
+        normalisation_error=stratified_error(weights, edges),
         significance=z,
         significance_low=z_low,
         significance_high=z_high,
@@ -188,11 +188,11 @@ def _fraction(
         return np.nan, 0.0, 0.0, np.nan
     certified, least = float((~failed * weights).sum() / n), float((which * weights).sum() / n)
     value = least / certified * float(weights.sum() / n) if certified > 0 else np.nan
-    error = _stratified_error(np.where(failed, value, which) * weights, edges)
+    error = stratified_error(np.where(failed, value, which) * weights, edges)
     return value, least, float(((which | failed) * weights).sum() / n), error
 
 
-def _stratified_error(contributions: Float[np.ndarray, " toy"], edges: Int[np.ndarray, " edge"]) -> float:
+def stratified_error(contributions: Float[np.ndarray, " toy"], edges: Int[np.ndarray, " edge"]) -> float:
     """The error of the mean of contributions from strata of fixed size; NaN where a stratum has a single toy."""
     variance = sum(
         len(part) * part.var(ddof=1) if len(part) > 1 else np.nan

@@ -239,7 +239,8 @@ def _goodness(found: GoodnessOfFitAnswer) -> Iterator[Line]:
 
 def _scan(found: ScanAnswer) -> Iterator[Line]:
     if found.largest is not None:
-        together, formula = found.largest.p_value, found.largest.gross_vitells
+        weighted, formula = found.largest.weighted, found.largest.gross_vitells
+        together = weighted.p_value if weighted else found.largest.p_value
         point = next(point for point in found.points if point.name == found.largest.point)
         if point.p_value is not None:
             formal = (

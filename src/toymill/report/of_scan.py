@@ -67,7 +67,8 @@ def _significance(
         if p is not None and p.bound:
             axes.errorbar([place], [p.high], yerr=[[0.5 * p.high], [0.0]], uplims=True, color="black")
     if found.largest is not None:
-        together = found.largest.p_value
+        weighted = found.largest.weighted
+        together = weighted.p_value if weighted else found.largest.p_value
         axes.axhline(together.value or together.high, color=BLUE, label="global, toys")
         axes.axhspan(max(together.low, 1e-12), together.high, color=BLUE, alpha=0.25, linewidth=0)
         if found.largest.gross_vitells is not None:

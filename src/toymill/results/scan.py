@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from toymill.inference.asymptotic_limits import AsymptoticCLs
 from toymill.inference.exclusion import Exclusion
-from toymill.inference.look_elsewhere import GrossVitells
+from toymill.inference.look_elsewhere import GrossVitells, WeightedGlobal
 from toymill.inference.p_values import PValue
 from toymill.record import FileRecord, NumberOrNone, Record
 
@@ -47,6 +47,10 @@ class GlobalSignificance(Record):
     """The same by the formula of Gross and Vitells."""
     why_no_gross_vitells: str | None
     """Why there is no such formula; null where there is."""
+    weighted: WeightedGlobal | None = None
+    """Local and global p-value by weighted toys, thrown where the largest excess is beyond what those without tilt reach."""
+    why_not_weighted: str | None = None
+    """Why there are no weighted toys; null where there are."""
 
 
 class ScanAnswer(Record):

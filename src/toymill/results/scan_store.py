@@ -21,6 +21,7 @@ from toymill.results.hdf5 import (
     read_dataset,
     read_key,
     texts,
+    write_dataset,
     write_key,
 )
 
@@ -79,11 +80,13 @@ class PointShard(NamedTuple):
         poi: the parameter of interest.
         nll: twice the nll of the free fit to the observed data is a number of this size.
         groups: what is said of the datasets of each of ``GROUPS``.
+        rise: how the background's data move with an excess of this signal, (D,), in their own units.
     """
 
     poi: str
     nll: float
     groups: Mapping[str, Tested]
+    rise: Float[np.ndarray, " base_datum"]
 
 
 def write_point(path: str | Path, key: ShardKey, shard: PointShard) -> None:
@@ -92,6 +95,7 @@ def write_point(path: str | Path, key: ShardKey, shard: PointShard) -> None:
         write_key(file, FILETYPE, key)
         file.attrs["poi"] = shard.poi
         file.attrs["nll"] = shard.nll
+        write_dataset(file, "rise", shard.rise, "how the background's data move with an excess of this signal")
         for name in GROUPS:
             group = file.create_group(name)
             for column, values in shard.groups[name]._asdict().items():
@@ -135,4 +139,87 @@ def read_point(path: str | Path, key: ShardKey, signal_toys: int) -> PointShard:
             if {len(values) for values in found} != {expected[name]}:
                 msg = f"{path}: {name} has {len(found.q_mu)} rows; expected {expected[name]}. {made_anew(path)}"
                 raise ToymillError(msg)
-        return PointShard(str(file.attrs["poi"]), float(file.attrs["nll"]), groups)
+        return PointShard(str(file.attrs["poi"]), float(file.attrs["nll"]), groups, read_dataset(file, path, "rise"))
+
+
+class Tilts(NamedTuple):
+    """Tilted truths of toys without a signal, and what their toys weigh.
+
+    Attributes:
+        why_none: why there are none; empty where there are.
+        names: the points whose excess each has, J of them.
+        expected: the expectations of the background's data at each, (J, D).
+        toys: toys of each.
+        weights: weights of all toys for the hypothesis without a signal, (n,): first those without tilt, then each tilt's.
+    """
+
+    why_none: str
+    names: tuple[str, ...]
+    expected: Float[np.ndarray, "truth base_datum"]
+    toys: int
+    weights: Float[np.ndarray, " toy"]
+
+    @property
+    def tilted(self) -> int:
+        """Tilted toys, of all truths."""
+        return len(self.names) * self.toys
+
+    @property
+    def counts(self) -> list[int]:
+        """Toys of each truth, that without tilt first."""
+        return [len(self.weights) - self.tilted, *[self.toys] * len(self.names)]
+
+
+def write_tilts(path: str | Path, key: ShardKey, tilts: Tilts) -> None:
+    """Write the file of a scan's tilted truths."""
+    with atomically(path) as file:
+        write_key(file, f"{FILETYPE}-tilts", key)
+        file.attrs["why_none"] = tilts.why_none
+        file.attrs["names"] = texts(tilts.names)
+        write_dataset(file, "expected", tilts.expected, "expectations of the background's data at each tilted truth")
+        write_dataset(file, "weights", tilts.weights, "weights of all toys for the hypothesis without a signal")
+
+
+def read_tilts(path: str | Path, key: ShardKey) -> Tilts:
+    """Read the file of a scan's tilted truths; ``key.toys`` are those of each.
+
+    Raises:
+        ToymillError: a file that is damaged, or of another scan.
+    """
+    with opened(path) as file, damage_named(path):
+        read_key(file, path, f"{FILETYPE}-tilts", key._replace(toys=int(file.attrs["toys"])))
+        return Tilts(
+            str(file.attrs["why_none"]),
+            tuple(str(name) for name in file.attrs["names"]),
+            read_dataset(file, path, "expected"),
+            int(file.attrs["toys"]),
+            read_dataset(file, path, "weights"),
+        )
+
+
+def why_no_tilts(path: str | Path) -> str:
+    """Why a scan has no tilted toys, from the file of their truths; empty where it has some.
+
+    Raises:
+        ToymillError: a file that is damaged.
+    """
+    with opened(path) as file, damage_named(path):
+        return str(file.attrs["why_none"])
+
+
+def write_tilted(path: str | Path, key: ShardKey, q_0: Float[np.ndarray, " toy"]) -> None:
+    """Write what the model of one point says of all tilted toys: q_0, NaN where a fit is not certified."""
+    with atomically(path) as file:
+        write_key(file, f"{FILETYPE}-tilted", key)
+        write_dataset(file, "q_0", q_0, MEANING["q_0"])
+
+
+def read_tilted(path: str | Path, key: ShardKey) -> Float[np.ndarray, " toy"]:
+    """Read the same.
+
+    Raises:
+        ToymillError: a file that is damaged, or of other toys.
+    """
+    with opened(path) as file, damage_named(path):
+        read_key(file, path, f"{FILETYPE}-tilted", key)
+        return read_dataset(file, path, "q_0")

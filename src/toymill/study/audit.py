@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
 
 from toymill._version import __version__
 from toymill.config.dependencies import fits_digest
-from toymill.config.study import FEWEST_AUDITED, Study, values_tested
+from toymill.config.study import Study, values_tested
 from toymill.fitting.conditional import fit_tests
 from toymill.fitting.minuit import MinuitFit, comparable_nll, minuit_fit
 from toymill.fitting.results import Fits
@@ -20,11 +21,16 @@ from toymill.models.base import Model
 from toymill.results.audit import Audit, AuditedToy
 from toymill.results.store import reading_shard
 from toymill.stopping import stop_if_asked
+from toymill.study.expected import AuditRate
 from toymill.study.model import checked_model, poi_of, truth_of
 from toymill.toys import throw
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+
+TIMED = 3
+"""Toys that iminuit's time is taken from, before a study runs."""
 
 
 def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> Audit:
@@ -51,17 +57,18 @@ def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> 
     return audit_of(study, ensemble, fits_digest(study, ensemble, model.digest), values, toys)
 
 
-def seconds_an_audited_toy(study: Study, model: Model, ensemble: str) -> float:
-    """Seconds of one core that iminuit needs for a toy, from the first few of an ensemble."""
-    settings, poi = study.ensembles[ensemble], poi_of(model)
-    truth, count = truth_of(study, model, ensemble), min(FEWEST_AUDITED, settings.toys)
-    data = throw(truth.source, truth.at, count, seed=study.seed, stream=ensemble, mode=settings.throw)
-    free, tests = fit_tests(model, data, [{poi: value} for value in values_tested(settings, poi)])
-    ours = [[free, *tests]]
-    audited_toys(model, data[:1], ours)  # compiles
+def audit_rate(study: Study, model: Model) -> AuditRate:
+    """What an audit needs, by iminuit's free fits of a few toys at the model's initial values."""
+    data = throw(model, model.parameters.init, TIMED, seed=study.seed)
+    minuit_fit(model, data[0])  # compiles
     begin = time.process_time()
-    audited_toys(model, data, ours)
-    return (time.process_time() - begin) / count
+    for row in data:
+        minuit_fit(model, row)
+    a_fit = (time.process_time() - begin) / TIMED
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    begin = time.process_time()
+    minuit_fit(model, data[0])
+    return AuditRate(max(time.process_time() - begin - a_fit, 0.0), a_fit)
 
 
 def audited_toys(model: Model, data: Float[np.ndarray, "toy datum"], ours: list[list[Fits]]) -> list[AuditedToy]:

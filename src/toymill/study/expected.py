@@ -55,6 +55,18 @@ class ScanRate(NamedTuple):
     a_toy: float
 
 
+class AuditRate(NamedTuple):
+    """What was measured of iminuit: seconds of one core.
+
+    Attributes:
+        begin: from the start of a job to its first fit, beside what every job needs.
+        a_fit: of a fit.
+    """
+
+    begin: float
+    a_fit: float
+
+
 class Expected(NamedTuple):
     """What a study will take, beside single jobs for its design, answers and figures.
 
@@ -94,7 +106,7 @@ def expected(
     parameters: int,
     data: int,
     *,
-    audit_seconds_a_toy: float = 0.0,
+    audit: AuditRate,
     rate: ScanRate | None = None,
 ) -> Expected:
     """What a study will take.
@@ -105,25 +117,28 @@ def expected(
         poi: the parameter of interest.
         parameters: parameters of the model.
         data: numbers in a dataset.
-        audit_seconds_a_toy: seconds of one core that iminuit needs for a toy.
+        audit: what was measured of iminuit.
         rate: of a study with a scan, what was measured of a point.
     """
     fits = intervals = scan = audits = Part()
     start, size = plan.start_seconds, 0.0
     asked = {*audited(study), *(name for name in study.ensembles if name not in needs(study))}
 
-    def audited_in(toys: int) -> float:
-        return study.fit.toys_audited(toys) * audit_seconds_a_toy
+    def audited_in(toys: int, tests: int) -> float:
+        """Seconds of an audit, which fits some toys freely and at each test."""
+        count = study.fit.toys_audited(toys)
+        return audit.begin + count * (1 + tests) * audit.a_fit if count else 0.0
 
     for name, about in plan.ensembles.items():
         ensemble = study.ensembles[name]
+        tests = len(values_tested(ensemble, poi))
         toys = [shard.toys for shard in shards(study, name, about.shard)]
         fits = fits.more([start + count * about.seconds_a_toy for count in toys])
         if ensemble.profile_intervals:
             intervals = intervals.more([start + count * about.interval_seconds_a_toy for count in toys])
         if name in asked:
-            audits = audits.more([start + audited_in(ensemble.toys)])
-        each = (1 + len(values_tested(ensemble, poi))) * bytes_a_fit(study, parameters)
+            audits = audits.more([start + audited_in(ensemble.toys, tests)])
+        each = (1 + tests) * bytes_a_fit(study, parameters)
         size += ensemble.toys * (each + (8 * data if study.keep_toys else 0))
         size += SUMMARY * len(toys) if study.keep == "summary" else 0
     if study.scan and rate is not None:
@@ -132,7 +147,7 @@ def expected(
             count = sum(counts_in(study, shard.name))
             scan = scan.more([begin + count * rate.a_toy] * len(grid.points))
             size += SCANNED * count * len(grid.points)
-        audits = audits.more([begin + audited_in(study.scan.toys)] * len(audited_points(grid)))
+        audits = audits.more([begin + audited_in(study.scan.toys, 2)] * len(audited_points(grid)))
     return Expected(fits, intervals, scan, audits, size)
 
 

@@ -36,6 +36,9 @@ Chunks = Callable[[Study, Model, str, Shard], Iterator[object]]
 MEASURED = 2.0
 """Seconds of the fits that the rate is taken from, at least, if there are as many toys."""
 
+BLOCKS = 4
+"""Blocks of toys that the rate is taken from, at least: of fewer the few that take long count for too much."""
+
 
 def plan_study(study: Study, *, start_seconds: float | None = None) -> Plan:
     """Measure how fast toys are fitted, and choose the shards.
@@ -133,7 +136,7 @@ def seconds_a_toy(study: Study, model: Model, ensemble: str, chunks: Chunks = fi
     """
     clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
     toys = study.ensembles[ensemble].toys
-    count = min(block_size(model), toys)
+    count, fewest = min(block_size(model), toys), BLOCKS * block_size(model)
 
     def seconds(number: int) -> float:
         begin = clock()
@@ -145,7 +148,7 @@ def seconds_a_toy(study: Study, model: Model, ensemble: str, chunks: Chunks = fi
     while True:
         first, spent = seconds(count), seconds(count)  # the same toys again: rare ones need programs of their own
         compiling += max(first - spent, 0.0)
-        if spent >= MEASURED or count == toys:
+        if (spent >= MEASURED and count >= fewest) or count == toys:
             break
-        count = min(toys, count * max(2, math.ceil(MEASURED / max(spent, 0.25))))
+        count = min(toys, max(fewest, count * max(2, math.ceil(MEASURED / max(spent, 0.25)))))
     return spent / count, compiling

@@ -7,7 +7,7 @@ have is thrown from a number of its own, by its name. So points agree on all dat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,6 +29,7 @@ from toymill.study.model import observed_point, poi_of
 from toymill.study.scan_layout import point_key, settings_of, toys_in
 from toymill.study.shards import chunk_size
 from toymill.study.telling import telling
+from toymill.study.tilting import direction
 from toymill.toys import fluctuate, throw, uniforms
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def point_model(study: Study, point: Point, background: Background) -> Model:
         except ToymillError as error:
             msg = f"scan: {point.name}: {error}"
             raise ToymillError(msg) from None
-    base, places = background.model, _places(background.model, model)
+    base, places = background.model, places_in(background.model, model)
     auxiliary = model.sampling.auxiliary
     new = [model.data_names[i] for i in np.flatnonzero(~auxiliary).tolist() if places[i] < 0]
     if new:
@@ -121,8 +122,32 @@ def shared_toys(
         seed: the study's seed.
         first: index of the first.
     """
-    base, places, null = background.model, _places(background.model, model), null_of(model, background)
+    base = background.model
     whole = throw(base, background.truth, count, seed=seed, first=first, stream=STREAM)
+    own = uniforms(seed, STREAM, first, count, len(base.data_names))
+
+    def number_of(name: str, place: int) -> Float[np.ndarray, " toy"]:
+        return own[:, place] if place >= 0 else uniforms(seed, f"{STREAM}:{name}", first, count, 1)[:, 0]
+
+    return as_seen(background, model, whole, number_of)
+
+
+def as_seen(
+    background: Background,
+    model: Model,
+    whole: Float[np.ndarray, "toy base_datum"],
+    number_of: Callable[[str, int], Float[np.ndarray, " toy"]],
+) -> Float[np.ndarray, "toy datum"]:
+    """Toys of the background as a point's model has them, (n, D).
+
+    Args:
+        background: what they are toys of.
+        model: the point's model.
+        whole: the toys, as the background's model has them.
+        number_of: the uniform numbers, (n,), of a datum that it does not have, or has otherwise, by the datum's name and
+            its place in the background, which is -1 without one.
+    """
+    base, places, null = background.model, places_in(background.model, model), null_of(model, background)
     data = whole[:, places]
     ours, theirs = model.sampling, base.sampling
     expected, before = (np.asarray(item.expected_data(at)) for item, at in ((model, null), (base, background.truth)))
@@ -130,13 +155,7 @@ def shared_toys(
     same &= np.abs(expected - before[places]) <= _SAME * np.maximum(np.abs(before[places]), 1.0)
     other = np.flatnonzero(~same).tolist()
     if other:
-        own = uniforms(seed, STREAM, first, count, len(base.data_names))
-        numbers = [
-            own[:, places[i]]
-            if places[i] >= 0
-            else uniforms(seed, f"{STREAM}:{model.data_names[i]}", first, count, 1)[:, 0]
-            for i in other
-        ]
+        numbers = [number_of(model.data_names[i], int(places[i])) for i in other]
         data[:, other] = fluctuate(model, other, np.stack(numbers, axis=1), expected[other])
     return data
 
@@ -187,7 +206,8 @@ def fit_point(study: Study, folder: str, shard: Shard, path: str | Path) -> None
             "observed": observed,
             "asimov": fit_datasets(study, model, asimov)[0],
         }
-        write_point(path, point_key(study, point, shard), PointShard(poi_of(model), float(free.nll[0]), groups))
+        rise = rise_of(background, model)
+        write_point(path, point_key(study, point, shard), PointShard(poi_of(model), float(free.nll[0]), groups, rise))
 
 
 def fit_datasets(
@@ -209,6 +229,25 @@ def fit_datasets(
     )
 
 
+def rise_of(background: Background, model: Model) -> Float[np.ndarray, " base_datum"]:
+    """How the background's data move with an excess of a point's signal, (D,), in their own units.
+
+    Data of the signal alone stay, and so do those that nothing is expected of without it.
+    """
+    base, null = background.model, null_of(model, background)
+    places, moved = places_in(model, base), direction(model, null)
+    before, ours = np.asarray(base.expected_data(background.truth)), np.asarray(model.expected_data(null))
+    theirs = model.sampling.sigma
+    units = [
+        (before[i] / ours[k] if ours[k] > 0 else 0.0)
+        if base.sampling.poisson[i]
+        else base.sampling.sigma[i] / theirs[k]
+        for i, k in enumerate(places)
+    ]
+    found: np.ndarray = np.where(places >= 0, np.array(units) * moved[places], 0.0)
+    return found
+
+
 def _section(study: Study) -> WorkspaceConfig:
     assert isinstance(study.model, WorkspaceConfig)
     return study.model
@@ -219,7 +258,7 @@ def _all(parts: Sequence[Tested]) -> Tested:
     return together(parts) if parts else Tested(nothing, nothing, nothing, np.empty((0, 3), dtype=np.int8))
 
 
-def _places(base: Model, model: Model) -> np.ndarray:
-    """Where each datum of a model stands in another, (D,); -1 where it does not."""
+def places_in(base: Model, model: Model) -> np.ndarray:
+    """Where each datum of a model, the second, stands in the first, (D,); -1 where it does not."""
     at = {name: i for i, name in enumerate(base.data_names)}
     return np.array([at.get(name, -1) for name in model.data_names])

@@ -14,22 +14,33 @@ from toymill.config.scan import Grid, Point, ScanConfig, grid_of
 from toymill.config.study import Study, shard_named
 from toymill.inference.asymptotic_limits import asymptotic_cls
 from toymill.inference.exclusion import exclusion
-from toymill.inference.look_elsewhere import REFERENCE, GrossVitells, global_p_value, gross_vitells, up_crossings
+from toymill.inference.look_elsewhere import (
+    REFERENCE,
+    GrossVitells,
+    global_p_value,
+    gross_vitells,
+    up_crossings,
+    weighted_global,
+)
+from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue, tail, tie_tolerance
 from toymill.results.scan import GlobalSignificance, ScanAnswer, ScanPoint
-from toymill.results.scan_store import PointShard, read_point, together
-from toymill.study.scan_layout import point_key, settings_of, toys_in
+from toymill.results.scan_store import PointShard, read_point, read_tilted, read_tilts, together
+from toymill.study.scan_layout import Tilted, point_key, settings_of, tilted_key, tilts_key, toys_in
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-def answer_scan(study: Study, files: Mapping[str, Sequence[str | Path]]) -> ScanAnswer:
+def answer_scan(
+    study: Study, files: Mapping[str, Sequence[str | Path]], tilted_files: Tilted | None = None
+) -> ScanAnswer:
     """What a scan has found.
 
     Args:
         study: the study.
         files: the files of each point, by the name of its folder.
+        tilted_files: those of tilted toys, in a scan that may have some.
 
     Raises:
         ToymillError: a file that is missing, damaged or of another study, by name.
@@ -38,13 +49,16 @@ def answer_scan(study: Study, files: Mapping[str, Sequence[str | Path]]) -> Scan
     grid = grid_of(settings)
     toys, points = np.empty((len(grid.points), settings.toys)), []
     ties, pois = [], []
+    shards = read_points(study, files)
     for k, point in enumerate(grid.points):
-        shard = _read(study, point, files[point.folder])
+        shard = shards[point.name]
         toys[k] = shard.groups["background"].q_0
         ties.append(tie_tolerance(shard.nll, study.fit.edm_tolerance))
         points.append(_point(settings, point, shard, ties[-1]))
         pois.append(shard.poi)
     largest = _largest(grid, points, toys, max(ties))
+    if largest is not None and tilted_files is not None:
+        largest = _with_tilted(study, largest, points, toys, max(ties), tilted_files)
     return ScanAnswer(
         sentences=_sentences(settings, points, largest),
         poi=pois[0],
@@ -57,6 +71,46 @@ def answer_scan(study: Study, files: Mapping[str, Sequence[str | Path]]) -> Scan
         points=points,
         largest=largest,
     )
+
+
+def read_points(study: Study, files: Mapping[str, Sequence[str | Path]]) -> dict[str, PointShard]:
+    """What the files of a scan hold, by the name of each point.
+
+    Raises:
+        ToymillError: a file that is missing, damaged or of another study, by name.
+    """
+    return {point.name: _read(study, point, files[point.folder]) for point in grid_of(settings_of(study)).points}
+
+
+def _with_tilted(
+    study: Study,
+    largest: GlobalSignificance,
+    points: Sequence[ScanPoint],
+    toys: Float[np.ndarray, "point toy"],
+    tolerance: float,
+    files: Tilted,
+) -> GlobalSignificance:
+    """The largest excess with its p-values by weighted toys, or why there are none."""
+    tilts = read_tilts(files.truths, tilts_key(study))
+    if tilts.why_none:
+        return largest.model_copy(update={"why_not_weighted": tilts.why_none})
+    places = {point.name: k for k, point in enumerate(points)}
+    named = {point.name: point for point in grid_of(settings_of(study)).points}
+    q = np.array(
+        [
+            np.concatenate(
+                [
+                    toys[places[name]],
+                    read_tilted(files.points[named[name].folder], tilted_key(study, named[name], tilts)),
+                ]
+            )
+            for name in tilts.names
+        ]
+    )
+    found = weighted_global(
+        q, tilts.weights, tilts.counts, largest.q_0, largest=tilts.names.index(largest.point), tolerance=tolerance
+    )
+    return largest.model_copy(update={"weighted": found})
 
 
 def _read(study: Study, point: Point, files: Iterable[str | Path]) -> PointShard:
@@ -152,12 +206,24 @@ def _sentences(settings: ScanConfig, points: Sequence[ScanPoint], largest: Globa
     if largest is not None:
         local = next(point for point in points if point.name == largest.point).p_value
         assert local is not None
+        weighted = largest.weighted
+        local_p, together = (local, largest.p_value) if weighted is None else (weighted.local, weighted.p_value)
         sentences = [
-            f"The largest local significance is {_z(local.significance, local.significance_low)} at {largest.point} "
-            f"({_p(local)}); globally, over {len(points) - unknown} points, it is "
-            f"{_z(largest.p_value.significance, largest.p_value.significance_low)} "
-            f"({_p(largest.p_value)})."
+            f"The largest local significance is {_z(local_p.significance, local_p.significance_low)} at {largest.point} "
+            f"({_p(local_p)}); globally, over {len(points) - unknown} points, it is "
+            f"{_z(together.significance, together.significance_low)} ({_p(together)})."
         ]
+        if weighted is not None:
+            sentences.append(
+                f"That is by {together.toys:,} weighted toys, {weighted.tilted:,} of them thrown about excesses "
+                f"({weighted.p_value.effective:,.0f} effective ones beyond; mean weight "
+                f"{weighted.p_value.normalisation:.3f} ± {weighted.p_value.normalisation_error:.3f})."
+            )
+            pulls = [f"{item.pull:.1f} at {item.z} σ" for item in weighted.overlap if item.pull is not None]
+            if pulls:
+                sentences.append(
+                    f"Where toys without tilt reach, the global p-values differ by {', '.join(pulls)}, in Monte Carlo errors."
+                )
         if largest.gross_vitells is not None:
             formula = largest.gross_vitells
             error = "" if formula.error is None else f" ± {formula.error:.2g}"
@@ -174,7 +240,7 @@ def _sentences(settings: ScanConfig, points: Sequence[ScanPoint], largest: Globa
     return sentences
 
 
-def _p(p: PValue) -> str:
+def _p(p: PValue | MixtureTail) -> str:
     if p.value is None:
         return "p undefined"
     return f"p below {p.high:.2g}" if p.bound else f"p = {p.value:.3g}, {p.low:.3g} to {p.high:.3g}"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from toymill.config.dependencies import scan_digest
-from toymill.config.scan import SHARD, Grid, Point, ScanConfig
+from toymill.config.dependencies import scan_digest, tilts_digest
+from toymill.config.scan import SHARD, Grid, Point, ScanConfig, grid_of
 from toymill.config.study import Shard, Study, shard_named, shard_of
 from toymill.results.hdf5 import ShardKey
+
+if TYPE_CHECKING:
+    from toymill.results.scan_store import Tilts
 
 
 def scan_shards(study: Study) -> list[Shard]:
@@ -41,10 +46,36 @@ def by_point(paths: Iterable[str | Path]) -> dict[str, list[Path]]:
     return found
 
 
+class Tilted(NamedTuple):
+    """The files of a scan's tilted toys: of their truths, and of each point by the name of its folder."""
+
+    truths: str | Path
+    points: Mapping[str, str | Path]
+
+
+def tilted_by_point(truths: str | Path | Sequence[str], paths: Iterable[str | Path]) -> Tilted | None:
+    """The files of a scan's tilted toys; None in a scan that has none, whose ``truths`` are empty."""
+    if not truths:
+        return None
+    assert isinstance(truths, str | Path)
+    return Tilted(truths, {path.stem: path for path in map(Path, paths)})
+
+
 def point_key(study: Study, point: Point, shard: Shard) -> ShardKey:
     """What the file of some toys of a point must say that it is."""
     count = toys_in(shard, settings_of(study).toys)
     return ShardKey(point.name, scan_digest(study, point), point.digest, study.seed, shard.first, count)
+
+
+def tilts_key(study: Study) -> ShardKey:
+    """What the file of a scan's tilted truths must say that it is; but for its toys."""
+    return ShardKey("tilts", tilts_digest(study, grid_of(settings_of(study))), "", study.seed, 0, 0)
+
+
+def tilted_key(study: Study, point: Point, tilts: Tilts) -> ShardKey:
+    """What the file of the tilted toys of a point must say that it is."""
+    content = scan_digest(study, point).encode() + repr(tilts.names).encode() + tilts.expected.tobytes()
+    return ShardKey(point.name, hashlib.sha256(content).hexdigest(), point.digest, study.seed, 0, tilts.tilted)
 
 
 def settings_of(study: Study) -> ScanConfig:
