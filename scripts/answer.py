@@ -13,5 +13,8 @@ from toymill.study.collect import by_ensemble  # noqa: E402
 
 with reported(snakemake.log):
     study, description = study_of(snakemake.config, snakemake.input.design), read_description(snakemake.input.model)
-    design, files = read_design(snakemake.input.design), by_ensemble(snakemake.input.fits)
-    write_record(snakemake.output[0], AnswersFile(answers=answer(study, description, design, files)))
+    design, given = read_design(snakemake.input.design), snakemake.input
+    write_record(
+        snakemake.output[0],
+        AnswersFile(answers=answer(study, description, design, by_ensemble(given.fits), by_ensemble(given.region))),
+    )

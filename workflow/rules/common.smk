@@ -30,7 +30,13 @@ try:
     )
     from toymill.config.designed import designed, planned
     from toymill.config.model import FETCHED
-    from toymill.config.sections import SECTIONS, audited, needs, rounds
+    from toymill.config.sections import (
+        SECTIONS,
+        audited,
+        needs,
+        region_ensembles,
+        rounds,
+    )
     from toymill.config.study import (
         check_inputs,
         read_study,
@@ -206,6 +212,13 @@ def answered_from(wildcards):
     before = int(wildcards.get("round", len(ROUNDS) + 1)) - 1
     every = shard_files(f"{RESULTS}/fits", before)
     return [path for name in NEEDS for path in every[name]]
+
+
+def region_files(wildcards):
+    """The fits of the same toys with both parameters of a region held; none without that section."""
+    before = int(wildcards.get("round", len(ROUNDS) + 1)) - 1
+    every = shard_files(f"{RESULTS}/region", before)
+    return [path for name in region_ensembles(STATED) for path in every[name]]
 
 
 def remote_of(wildcards):

@@ -17,6 +17,32 @@ rule fit:
         "../../scripts/fit.py"
 
 
+if STATED.region:
+
+    # The same of a point of a region, with one more fit of each toy, which holds both parameters.
+    rule fit_region:
+        input:
+            INPUTS,
+            design=TRUTHS,
+        output:
+            fits=ensure("<results>/fits/{ensemble}/{shard}.h5", non_empty=True),
+            region=ensure("<results>/region/{ensemble}/{shard}.h5", non_empty=True),
+        log:
+            "<logs>/fit/{ensemble}/{shard}.log",
+        benchmark:
+            "<benchmarks>/fit/{ensemble}/{shard}.tsv"
+        wildcard_constraints:
+            ensemble="|".join(region_ensembles(STATED)),
+        conda:
+            "../../envs/toymill.yaml"
+        params:
+            depends_on=depends_on("fits"),
+        script:
+            "../../scripts/fit_region.py"
+
+    ruleorder: fit_region > fit
+
+
 # The ends of the profile intervals of a shard's toys, which are thrown again: only of ensembles that ask for them.
 rule profile_intervals:
     input:

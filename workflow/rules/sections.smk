@@ -23,6 +23,7 @@ if ROUNDS:
         input:
             INPUTS,
             fits=answered_from,
+            region=region_files,
             design=lambda wildcards: f"{RESULTS}/rounds/{int(wildcards.round) - 1}.json",
             model="<results>/model.json",
         output:
@@ -58,6 +59,7 @@ rule answer:
     input:
         INPUTS,
         fits=answered_from,
+        region=region_files,
         design=DESIGN,
         model="<results>/model.json",
     output:

@@ -198,7 +198,10 @@ def scan_digest(study: Study, point: Point) -> str:
 
 def rounds_job(study: Study) -> Settings:
     """What the toys depend on that a round adds, beside the fits of those before."""
-    return {**answers_job(study), "precision": [item and item.precision for item in (study.limit, study.interval)]}
+    return {
+        **answers_job(study),
+        "precision": [item and item.precision for item in (study.limit, study.interval, study.region)],
+    }
 
 
 def answers_job(study: Study) -> Settings:

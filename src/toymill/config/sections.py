@@ -155,6 +155,9 @@ class RegionConfig(Strict):
     """The confidence levels."""
     toys: Toys = 2000
     """Toys at each point of the grid."""
+    precision: Annotated[Number, Field(ge=0.01, le=0.5)] | None = None
+    """Part of the region's points on the grid that may be undecided at each level: toys are added, in up to four rounds, at
+    undecided points, those far from the edge of acceptance first; null adds none."""
 
     _differ = field_validator("levels", "parameters")(_once)
 
@@ -226,7 +229,7 @@ ROUNDS = 4
 
 def rounds(study: Asking) -> range:
     """The rounds in which toys are added, from 1; none without a precision that is asked for."""
-    asked = any(section and section.precision for section in (study.limit, study.interval))
+    asked = any(section and section.precision for section in (study.limit, study.interval, study.region))
     return range(1, 1 + ROUNDS if asked else 1)
 
 

@@ -114,6 +114,8 @@ class RegionAnswer(Record):
     """The region from toys."""
     verdicts: dict[LevelText, RegionVerdict]
     """Where the asymptotic region of each level differs."""
+    precision: Precision | None
+    """The precision that was asked for; null without one."""
 
 
 class TailAnswer(Record):

@@ -37,7 +37,8 @@ class Round(Record):
     toys: int
     """Toys of the answer until then, of all its ensembles."""
     errors: dict[NumberName, NumberOrNone]
-    """Relative Monte Carlo error of each limit, or of each end that has one; null where it is not known."""
+    """Relative Monte Carlo error of each limit, or of each end that has one, null where it is not known; of a region the
+    undecided part."""
     added: int
     """Toys that are added."""
 
@@ -79,6 +80,8 @@ class DesignedRegion(Record):
     """The values of each, ascending, whose combinations are tested; the second runs fastest."""
     best: list[float]
     """Their best fit to the observed data."""
+    rounds: list[Round]
+    """The rounds in which toys are added for the precision that is asked for, as far as they are done."""
 
 
 class Design(FileRecord):

@@ -44,7 +44,7 @@ MOST_FOR_IMPACTS = 5 * 10**7
 """Numbers in the toys that impacts are taken from, at most."""
 
 
-def answer(study: Study, description: Description, design: Design, files: Files) -> Answers:
+def answer(study: Study, description: Description, design: Design, files: Files, held: Files) -> Answers:
     """The answers to a study's sections.
 
     Args:
@@ -52,11 +52,12 @@ def answer(study: Study, description: Description, design: Design, files: Files)
         description: the content of its ``model.json``.
         design: the content of its ``design.json``.
         files: the shards' files of each ensemble.
+        held: those of the fits of a region with both parameters held.
 
     Raises:
         ToymillError: a shard that is missing, damaged or of another study, by name.
     """
-    stored = Stored(study, description, design, checked_model(study), files)
+    stored = Stored(study, description, design, checked_model(study), files, held)
     return Answers(
         limit=limit_answer(stored) if study.limit else None,
         interval=interval_answer(stored) if study.interval else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,13 +31,17 @@ Files = Mapping[str, Sequence[str | Path]]
 
 @dataclass(frozen=True)
 class Stored:
-    """What answers are made from: a study as it was designed, its model, and the files of its fits."""
+    """What answers are made from: a study as it was designed, its model, and the files of its fits.
+
+    ``held`` are those of the fits of a region, with both parameters held.
+    """
 
     study: Study
     description: Description
     design: Design
     model: Model
     files: Files
+    held: Files = field(default_factory=dict)
 
     @property
     def poi(self) -> str:

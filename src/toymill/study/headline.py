@@ -109,6 +109,8 @@ def answers_in_words(answers: Answers, poi: str, ensembles: Mapping[str, Ensembl
     if answers.region is not None:
         for key, region in answers.region.toys.regions.items():
             lines += [f"region: {sentence}" for sentence in (region.sentence, answers.region.verdicts[key].sentence)]
+        if answers.region.precision:
+            lines.append(f"region: {answers.region.precision.sentence}")
     if answers.discovery is not None:
         lines.append(f"discovery: {_discovered(answers.discovery)}")
     if answers.goodness_of_fit is not None:

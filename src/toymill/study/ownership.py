@@ -24,7 +24,7 @@ from toymill._version import __version__
 from toymill.cache import JOBS
 from toymill.config.dependencies import fits_job
 from toymill.config.figures import FORMATS
-from toymill.config.sections import SECTIONS, needs, rounds
+from toymill.config.sections import SECTIONS, needs, region_ensembles, rounds
 from toymill.config.study import Study
 from toymill.errors import ToymillError
 from toymill.job import COMPILATION_CACHE
@@ -193,14 +193,15 @@ def tidy(directory: Directory, shards: Iterable[str | Path]) -> None:
         if path not in present and range_of(path) is not None:
             _set_aside(path)
     asking = {name for name, item in directory.study.ensembles.items() if item.profile_intervals}
-    for kind, names in (("toys", set(directory.study.ensembles)), ("profile_intervals", asking)):
+    of_region = set(region_ensembles(directory.study))
+    for kind, names in (("toys", set(directory.study.ensembles)), ("profile_intervals", asking), ("region", of_region)):
         kept = {directory.folder / kind / path.parent.name / path.name for path in present if path.parent.name in names}
         for path in set((directory.folder / kind).glob("*/*.h5")) - kept:
             path.unlink()  # made again where a shard needs them
     for path in sorted((directory.folder / "superseded").glob("*/*.h5")):
         if _is_held(directory.study, path, present):
             path.unlink()
-    kinds = [directory.folder / kind for kind in ("fits", "toys", "profile_intervals", "scan", "superseded")]
+    kinds = [directory.folder / kind for kind in ("fits", "toys", "profile_intervals", "region", "scan", "superseded")]
     for folder in [*(path for kind in kinds for path in kind.glob("*") if path.is_dir()), *kinds]:
         with suppress(OSError):
             folder.rmdir()  # if it is empty

@@ -38,7 +38,7 @@ def designed_region(settings: RegionConfig, model: Model) -> DesignedRegion:
     places = [float(best[model.parameters.index(name)]) for name in names]
     ranges = settings.ranges or _ranges(model, names, places, max(settings.levels))
     axes = [np.linspace(low, high, settings.points).tolist() for low, high in ranges]
-    return DesignedRegion(parameters=list(names), values=axes, best=places)
+    return DesignedRegion(parameters=list(names), values=axes, best=places, rounds=[])
 
 
 def grid_of(design: DesignedRegion) -> list[dict[str, float]]:

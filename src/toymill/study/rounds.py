@@ -1,7 +1,8 @@
 """Adding toys for the precision of an answer that is asked for, round by round.
 
 The toys of a round are decided by those of the rounds before alone, so that the same study has the same toys whenever it
-is interrupted. What a section wants of its toys is told by ``limit_rounds`` and ``interval_rounds``.
+is interrupted. What a section wants of its toys is told by ``limit_rounds``, ``interval_rounds`` and
+``region_rounds``.
 """
 
 from __future__ import annotations
