@@ -68,7 +68,7 @@ def with_links(text, folder, page):
 
     def shown(match):
         begin, target, anchor, end = match.groups()
-        if "://" in target or target.startswith("mailto:"):
+        if "://" in target or target.startswith(("mailto:", "data:")):
             return match[0]
         path = (folder / target).resolve()
         path = PAGES.get(path, path)

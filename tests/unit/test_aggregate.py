@@ -256,6 +256,11 @@ def test_information_and_bound_beside_the_toys(done, summary):
     columns = [parts[0].names.index(name) for name in found.parameters]
     covariance = np.cov(values[:, columns].T)
     np.testing.assert_allclose(found.covariance, covariance, rtol=1e-12)
+    correlations = np.corrcoef(values[:, columns].T)[found.parameters.index("mu")]
+    for name, rho in zip(found.parameters, correlations, strict=True):
+        about = summary.ensembles["one"].parameters[name]
+        assert about.poi_correlation == pytest.approx(rho, abs=1e-12)
+        assert about.poi_correlation_error == pytest.approx((1 - rho**2) / np.sqrt(len(values) - 1), abs=1e-9)
     np.testing.assert_allclose(np.linalg.inv(found.expected), found.bound, rtol=1e-9)
     for i, name in enumerate(found.parameters):
         item = found.efficiency[name]

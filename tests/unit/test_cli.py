@@ -213,7 +213,7 @@ def test_what_a_study_will_take_is_what_it_asks_for(here):
 
 
 def test_what_is_not_estimated_is_named(here):
-    """Toys that rounds add, and fits by channel."""
+    """Toys that rounds add, fits by channel, and a scan's tilted toys."""
     precise = {"limit": {"precision": 0.1}, "interval": {"precision": 0.1}}
     path = write_study(here, **precise, goodness_of_fit={"channel_compatibility": True})
     told = list(check.not_estimated(studies.stated(path)))
@@ -223,6 +223,8 @@ def test_what_is_not_estimated_is_named(here):
         "goodness_of_fit.channel_compatibility",
     ]
     assert list(check.not_estimated(studies.stated(write_study(here)))) == []
+    (told,) = check.not_estimated(read_study(write_scan(here, masses=(2, 4))))
+    assert told.startswith("scan.tilted_toys: ")
 
 
 @pytest.mark.parametrize("command", ["check", "run"])

@@ -166,7 +166,9 @@ def test_watch_counts_a_scan(tmp_path, monkeypatch):
     counts = {"background": (200, 3), "signal": (100, 2), "observed": (1, 1), "asimov": (1, 0)}
     groups = {name: datasets(*item) for name, item in counts.items()}
     path = results / "scan/m2/000000000-000000199.h5"
-    scan_store.write_point(path, ShardKey("m2", "", "", 0, 0, 200), scan_store.PointShard("mu", 1.0, groups))
+    scan_store.write_point(
+        path, ShardKey("m2", "", "", 0, 0, 200), scan_store.PointShard("mu", 1.0, groups, np.zeros(1))
+    )
     other = results / "scan/m4/000000000-000000199.h5"
     other.parent.mkdir()
     take(Directory(study, results), [], [])
@@ -243,6 +245,10 @@ def test_remarks_are_of_what_is_to_be_looked_at(results, monkeypatch):
         "one: the mean pull of mu is 0.500, 10.0 σ from 0",
         "mu: at a bound in 25.0 % of the toys of one, where it has no pull",
     ]
+    both = bad.model_copy(
+        update={"ensembles": {**bad.ensembles, "two": sound.model_copy(update={"parameters": {"mu": far}})}}
+    )
+    assert "one: the mean pull of mu is 0.500, 10.0 σ from 0; likewise in 1 more ensemble" in remarks(both, {})
     monkeypatch.setattr(module, "MOST", 1)
     write_summary(results / "summary.json", results / "summary.h5", bad)
     assert remarks_on(results)[1:] == [f"2 more: toymill show {results}"]

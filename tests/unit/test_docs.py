@@ -4,10 +4,12 @@
 """
 
 import ast
+import importlib.util
 import re
 import shlex
 from pathlib import Path
 
+import nbformat
 import pytest
 import typer.main
 import yaml
@@ -71,6 +73,49 @@ def test_the_blocks_of_a_page_run(root, tmp_path, name):
 def test_every_page_with_python_is_run():
     found = {relative(page) for page in PAGES if re.search(r"^```python\n", page.read_text("utf-8"), re.MULTILINE)}
     assert found == set(WITH_PYTHON)
+
+
+NOTEBOOK = ROOT / "docs/limit.ipynb"
+
+
+@pytest.fixture(scope="module")
+def notebooks():
+    """docs/figures/notebook.py, which runs notebooks."""
+    spec = importlib.util.spec_from_file_location("notebook", ROOT / "docs/figures/notebook.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_notebook_can_be_read():
+    """It is valid, its links lead somewhere, it has the output of every cell, and nothing of the machine that made it."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    assert str(ROOT) not in text
+    assert "/home/" not in text
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            targets = [match[1] for match in LINK.finditer(cell.source)]
+            assert all((NOTEBOOK.parent / target).exists() for target in targets)
+            assert "$" not in cell.source  # the site has no mathematics
+        else:
+            compile(cell.source, "cell", "exec")
+            assert cell.execution_count
+            assert not [output for output in cell.outputs if output.output_type == "error"]
+
+
+@pytest.mark.long
+def test_the_notebook_prints_what_it_shows(notebooks, tmp_path, monkeypatch):
+    """Its study, too: the paths in it are relative to a folder with ``config``."""
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    monkeypatch.chdir(tmp_path)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    found = notebooks.run(notebook)
+    assert [text for text, _ in found] == notebooks.printed(notebook)
+    stored = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+    drawn = [sum(output.output_type == "display_data" for output in outputs) for outputs in stored]
+    assert [len(figures) for _, figures in found] == drawn
 
 
 COMMAND = re.compile(r"^ {4}(?:\.venv/bin/)?toymill (?P<words>.+)$", re.MULTILINE)

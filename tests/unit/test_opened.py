@@ -215,7 +215,7 @@ def test_a_scan(copied):
     for first, count in ((0, 3), (3, 2)):
         groups = dict(zip(GROUPS, (tested(first, count), tested(first, 1), tested(7, 1), tested(8, 1)), strict=True))
         path = copied / f"scan/m1/{first:09}-{first + count - 1:09}.h5"
-        write_point(path, ShardKey("m1", "", "", 0, first, count), PointShard("mu", 1.0, groups))
+        write_point(path, ShardKey("m1", "", "", 0, first, count), PointShard("mu", 1.0, groups, np.zeros(1)))
     found = toymill.open_results(copied).scan("m1")
     assert found["background"]["mu"].tolist() == [0, 1, 2, 3, 4]
     assert found["background"].index.tolist() == [0, 1, 2, 3, 4]

@@ -131,3 +131,5 @@ def not_estimated(stated: Study) -> Iterator[str]:
             yield f"{key}.precision: the toys that its rounds add are not among what was estimated"
     if stated.goodness_of_fit and stated.goodness_of_fit.channel_compatibility:
         yield "goodness_of_fit.channel_compatibility: its fits are not among what was estimated"
+    if stated.scan and stated.scan.tilted_toys:
+        yield "scan.tilted_toys: thrown where the largest excess asks for them, they are not among what was estimated"

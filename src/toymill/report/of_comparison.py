@@ -63,7 +63,7 @@ def _optimisers(summary: ComparisonSummary, ensemble: str) -> Figure:
     distance.legend(loc="upper right", frameon=False, ncols=3, fontsize=9)
     for axes in (cost, quality, distance):
         axes.yaxis.set_tick_params(which="both", left=False, right=False)
-    figure.suptitle(title(summary, ensemble), fontsize=11)
+    figure.suptitle(title(summary, ensemble), fontsize=11, y=1.02)
     return figure
 
 

@@ -20,7 +20,8 @@ from toymill.results.summary import Summary
 def impacts_figure(summary: Summary) -> Figure:
     """Pulls and impacts of the nuisance parameters, the largest of them."""
     found = _of(summary)
-    title = f"the {min(PAGE, len(found.impacts))} largest impacts of {len(found.impacts)}"
+    count = len(found.impacts)
+    title = f"the {PAGE} largest impacts of {count}" if count > PAGE else f"all {count} impacts"
     return _pages(summary, [found.impacts[:PAGE]], title)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from toymill.results.audit import Audit, read_audits
-from toymill.results.summary import EnsembleSummary, ParameterSummary, Summary, read_summary
+from toymill.results.summary import ParameterSummary, Summary, read_summary
 
 FAR = 5.0
 """Standard errors from 0 beyond which a mean pull is told."""
@@ -50,20 +50,27 @@ def remarks(summary: Summary, audits: Mapping[str, Audit]) -> Iterator[str]:
         if audit.summary.minuit_invalid:
             count = f"{audit.summary.minuit_invalid} of {audit.summary.toys} audited toys"
             yield f"{name}: iminuit calls its own fits invalid in {count}: they do not check ours"
-    for name, item in summary.ensembles.items():
-        yield from _far_pulls(name, item)
+    yield from _far_pulls(summary)
     yield from _at_bounds(summary)
 
 
-def _far_pulls(name: str, item: EnsembleSummary) -> Iterator[str]:
-    """Of an ensemble, the parameter whose mean pull lies farthest from 0, and how many others lie far."""
-    distances = {key: _distance(about) for key, about in item.parameters.items()}
-    far = sorted((key for key in distances if distances[key] > FAR), key=lambda key: -distances[key])
-    if far:
-        about = item.parameters[far[0]]
-        more = "that of 1 other lies" if len(far) == 2 else f"those of {len(far) - 1} others lie"
-        others = f", and {more} beyond {FAR:g} σ too" if len(far) > 1 else ""
-        yield f"{name}: the mean pull of {far[0]} is {about.pull_mean:.3f}, {distances[far[0]]:.1f} σ from 0{others}"
+def _far_pulls(summary: Summary) -> Iterator[str]:
+    """Of each ensemble, the parameter whose mean pull lies farthest from 0; of ensembles that share it, the worst."""
+    farthest: dict[str, dict[str, float]] = {}
+    for name, item in summary.ensembles.items():
+        distances = {key: _distance(about) for key, about in item.parameters.items()}
+        key = max(distances, key=lambda one: distances[one], default="")
+        if key and distances[key] > FAR:
+            farthest.setdefault(key, {})[name] = distances[key]
+    for key, found in sorted(farthest.items(), key=lambda pair: -max(pair[1].values())):
+        name = max(found, key=lambda one: found[one])
+        parameters = summary.ensembles[name].parameters
+        others = sum(_distance(about) > FAR for about in parameters.values()) - 1
+        more = "that of 1 other lies" if others == 1 else f"those of {others} others lie"
+        line = f"{name}: the mean pull of {key} is {parameters[key].pull_mean:.3f}, {found[name]:.1f} σ from 0"
+        line += f", and {more} beyond {FAR:g} σ too" if others else ""
+        again = len(found) - 1
+        yield line + (f"; likewise in {again} more ensemble{'s' * (again > 1)}" if again else "")
 
 
 def _distance(about: ParameterSummary) -> float:
