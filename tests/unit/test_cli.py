@@ -214,12 +214,14 @@ def test_what_a_study_will_take_is_what_it_asks_for(here):
 
 def test_what_is_not_estimated_is_named(here):
     """Toys that rounds add, fits by channel, and a scan's tilted toys."""
-    precise = {"limit": {"precision": 0.1}, "interval": {"precision": 0.1}}
+    region = {"parameters": ["mu", "b"], "precision": 0.1}
+    precise = {"limit": {"precision": 0.1}, "interval": {"precision": 0.1}, "region": region}
     path = write_study(here, **precise, goodness_of_fit={"channel_compatibility": True})
     told = list(check.not_estimated(studies.stated(path)))
     assert [line.partition(":")[0] for line in told] == [
         "limit.precision",
         "interval.precision",
+        "region.precision",
         "goodness_of_fit.channel_compatibility",
     ]
     assert list(check.not_estimated(studies.stated(write_study(here)))) == []

@@ -10,6 +10,7 @@ import pytest
 from asked import finish, stated
 from commands import failed
 from patch_sets import write_scan
+from summaries import compared_study
 
 from toymill.cli.show import _p_value
 from toymill.config.study import Shard, read_study
@@ -62,6 +63,17 @@ def test_show_has_the_numbers_of_the_summary(toy_mill, results):
     assert "expected, median" in out
     assert "signal-01" not in out
     assert "signal-01" in toy_mill("show", results / "summary.json", "--all")[1]
+
+
+def test_show_has_what_is_found_of_optimisers(toy_mill, tmp_path):
+    summary = compared_study({"sure": (50, 50, 0, 0.002), "fast": (50, 30, 10, 0.001)})
+    told = summary.headline.model_copy(update={"answers": ["point0: sure is at the best minimum of every toy."]})
+    write_summary(tmp_path / "summary.json", tmp_path / "summary.h5", summary.model_copy(update={"headline": told}))
+    code, out, _ = toy_mill("show", tmp_path)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[:3] == ["made-up: normal", "50 toys, fitted by each of 2 optimisers", *told.answers]
+    assert any(line.split() == ["fast", "50", "40", "30", "10", "0.001"] for line in lines)
 
 
 def test_what_cannot_be_shown(toy_mill, results, tmp_path):

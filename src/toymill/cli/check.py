@@ -125,7 +125,7 @@ def show_expected(out: Console, stated: Study, takes: Expected) -> None:
 
 def not_estimated(stated: Study) -> Iterator[str]:
     """What else a study does, of which the time is not known before."""
-    asked = {"limit": stated.limit, "interval": stated.interval}
+    asked = {"limit": stated.limit, "interval": stated.interval, "region": stated.region}
     for key, section in asked.items():
         if section and section.precision:
             yield f"{key}.precision: the toys that its rounds add are not among what was estimated"

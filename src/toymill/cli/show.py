@@ -46,6 +46,13 @@ def show_summary(results: Path, *, every: bool) -> None:
     summary = read_summary(path)
     out = console()
     if isinstance(summary, ComparisonSummary):
+        out.print(f"{summary.study}: {', '.join(summary.headline.model)}", style="bold", markup=False)
+        out.print(
+            f"{summary.headline.toys:,} toys, fitted by each of {len(summary.headline.optimisers)} optimisers",
+            markup=False,
+        )
+        for sentence in summary.headline.answers:
+            out.print(sentence, markup=False)
         for made in compared(summary):
             out.print(made)
         return
