@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from toymill.config.sections import LimitConfig
 from toymill.errors import ToymillError
-from toymill.fitting.conditional import fit_tests
+from toymill.fitting.conditional import fit_more_tests, fit_tests
 from toymill.inference.asymptotic_limits import AsymptoticUpperLimit, asymptotic_upper_limit
 from toymill.inference.likelihood_ratios import q_mu, qtilde_mu, tevatron_ratio
 from toymill.models.base import Model
@@ -45,18 +46,25 @@ def asymptotic_limits(
     poi, ratio, tilde = poi_of(model), settings.statistic == "tevatron", settings.statistic in ("qtilde", "lep")
     asimov = None if model.draw is not None else throw(model, null, 1, mode="asimov")
 
-    def statistic(data: Float[np.ndarray, "toy datum"], mu: float) -> float:
-        free, (conditional, background) = fit_tests(model, data, [{poi: mu}, {poi: 0.0}])
-        if ratio:
-            return float(tevatron_ratio(conditional, background)[0])
-        found = qtilde_mu(free, conditional, background) if tilde else q_mu(free, conditional)
-        return float(max(found[0], 0.0))
+    def statistic_of(data: Float[np.ndarray, "one datum"]) -> Callable[[float], float]:
+        """The statistic of a dataset, by tested value; its free fit and the one without a signal are made once."""
+        free, (background,) = fit_tests(model, data, [{poi: 0.0}])
+
+        def statistic(mu: float) -> float:
+            nonlocal free
+            free, (conditional,) = fit_more_tests(model, data, [{poi: mu}], free, [background])
+            if ratio:
+                return float(tevatron_ratio(conditional, background)[0])
+            found = qtilde_mu(free, conditional, background) if tilde else q_mu(free, conditional)
+            return float(max(found[0], 0.0))
+
+        return statistic
 
     low, high = model.parameters.bounds[model.poi_index]
     observed = model.observed
     return asymptotic_upper_limit(
-        None if observed is None else lambda mu: statistic(observed[None], mu),
-        lambda mu: (mu / sigma) ** 2 if asimov is None else statistic(asimov, mu),
+        None if observed is None else statistic_of(observed[None]),
+        (lambda mu: (mu / sigma) ** 2) if asimov is None else statistic_of(asimov),
         bounds=(float(low), float(high)),
         level=settings.level,
         method=settings.method,
