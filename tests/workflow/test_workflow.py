@@ -467,10 +467,10 @@ def test_toys_are_added_for_a_precision(run, root, tmp_path):
     values = [0.3, 0.8, 1.5, 2.4]
     asked = {
         "fit": {"audit": 0},
-        "limit": {"values": values, "toys": 200, "background_toys": 300, "precision": 0.02},
-        "interval": {"values": values, "toys": 200, "levels": [0.6827], "precision": 0.05},
+        "limit": {"values": values, "toys": 200, "background_toys": 300, "precision": 0.032},
+        "interval": {"values": values, "toys": 200, "levels": [0.6827], "precision": 0.25},
     }
-    content = {name: value for name, value in study(root, shard=1000).items() if name != "ensembles"} | asked
+    content = {name: value for name, value in study(root, shard=2000).items() if name != "ensembles"} | asked
     done = run(content)
     assert done.returncode == 0, done.stderr
     results = tmp_path / "results/small"
