@@ -86,8 +86,8 @@ class TestedValue(Record):
     largest: LargestPValue | None
     """The largest of all these p-values, by which it is accepted or rejected; null without a confidence set."""
     coverage: dict[LevelText, Coverage]
-    """How often the interval from toys holds the value where it is true, by halves of the toys; empty with too few, and with a confidence
-    set."""
+    """How often the interval from toys holds the value where it is true, by halves of the toys; empty with too few, and
+    with a confidence set."""
     asymptotic_coverage: dict[LevelText, Coverage]
     """How often the asymptotic interval holds it; empty without certified toys."""
 
