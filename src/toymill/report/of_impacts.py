@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,6 +16,9 @@ from toymill.report.captions import IMPACTS_ON_A_PAGE as PAGE
 from toymill.report.drawing import BLUE, GREY, ORANGE, column, plain
 from toymill.results.answers import ImpactsAnswer
 from toymill.results.summary import Summary
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def impacts_figure(summary: Summary) -> Figure:
@@ -69,14 +73,7 @@ def _pulls(axes: Axes, page: Sequence[Impact], before: int) -> None:
     """Pulls of the fit to the observed data with their constraints; ``before`` parameters are on other pages."""
     rows = np.arange(len(page))
     axes.axvspan(-1, 1, color=GREY, alpha=0.25, linewidth=0)
-    axes.errorbar(
-        column(item.pull for item in page),
-        rows,
-        xerr=column(item.constraint for item in page),
-        fmt="o",
-        ms=5,
-        color="black",
-    )
+    _points(axes, column(item.pull for item in page), column(item.constraint for item in page))
     axes.set_xlabel("pull of the observed fit, with its constraint", fontsize=11)
     axes.set_yticks(rows, [f"{before + k + 1}: {plain(item.parameter, 40)}" for k, item in enumerate(page)], fontsize=9)
     axes.set_ylim(max(len(page), 1) - 0.5, -0.5)
@@ -92,15 +89,15 @@ def _shifts(axes: Axes, page: Sequence[Impact], poi: str) -> None:
     axes.barh(
         rows, down, 0.7, color=ORANGE, alpha=0.6, hatch="///", edgecolor="white", label="-1 σ in the fit"
     )  # hatched: told apart on grey paper
-    axes.errorbar(
-        column(item.global_toys for item in page),
-        rows,
-        xerr=column(item.global_toys_error for item in page),
-        fmt="o",
-        ms=5,
-        color="black",
-        label="global impact, toys",
-    )
+    values, errors = column(item.global_toys for item in page), column(item.global_toys_error for item in page)
+    _points(axes, values, errors, label="global impact, toys")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel(f"impact on {poi}", fontsize=11)
     axes.yaxis.set_tick_params(which="both", left=False, right=False, labelleft=False)
+
+
+def _points(
+    axes: Axes, values: Float[np.ndarray, " row"], errors: Float[np.ndarray, " row"], label: str | None = None
+) -> None:
+    """A number of each parameter with its error, one below the other."""
+    axes.errorbar(values, np.arange(len(values)), xerr=errors, fmt="o", ms=5, color="black", label=label)
