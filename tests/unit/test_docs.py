@@ -207,3 +207,10 @@ def test_the_statuses_are_those_of_the_statistics_page(root):
     assert table == [
         (item.name.lower(), str(item.value), "yes" if item in CERTIFIED_STATUSES else "no") for item in Status
     ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_rows_of_tables_are_whole(page):
+    """A line end within a cell ends the table."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert [line for line in text.splitlines() if line.startswith("| ") and not line.rstrip().endswith("|")] == []

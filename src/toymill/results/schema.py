@@ -73,7 +73,8 @@ def _tables(record: type[Record]) -> str:
         told[item] = path
         title = textwrap.fill(f"`{path}`: {item.__doc__}" if path else str(item.__doc__), 100, break_on_hyphens=False)
         rows = [
-            f"| `{key}` | {_word(field.annotation)} | {field.description} |" for key, field in item.model_fields.items()
+            f"| `{key}` | {_word(field.annotation)} | {' '.join(str(field.description).split())} |"
+            for key, field in item.model_fields.items()
         ]
         parts.append("\n".join([title, "", "| key | type | meaning |", "|---|---|---|", *rows, ""]))
     return "\n".join(parts)
