@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -104,6 +105,48 @@ def test_conditional_fits_never_lie_below_free_ones(hww):
     for fits in conditional:
         assert toymill.t_mu(free, fits).min() > -1e-7
     assert free.covariance is None
+
+
+def test_conditional_fits_lead_to_each_other(hww, monkeypatch):
+    """Whatever the order of the tests, fits have the same bits; they start nearer to the minimum and end in it."""
+    toys = toymill.throw(hww, hww.parameters.values({"mu": 0.0}), 100, seed=2)
+    tests = [{"mu": value} for value in (0.0, 1.0, 2.0, 4.0)]
+    starts = []
+
+    def recorded(*args, start=None, **settings):
+        starts.append(start)
+        return toymill.fit(*args, start=start, **settings)
+
+    monkeypatch.setattr(together, "fit", recorded)
+    _, conditional = toymill.fit_tests(hww, toys, tests)
+    led = starts[-1]
+    _, (alone,) = toymill.fit_tests(hww, toys, tests[-1:])
+    _, backwards = toymill.fit_tests(hww, toys, tests[::-1])
+    for one, other in zip(conditional, backwards[::-1], strict=True):
+        np.testing.assert_array_equal(one.parameters, other.parameters)
+    last = conditional[-1]
+    assert last.ok.all()
+    np.testing.assert_allclose(last.nll, alone.nll, atol=1e-6)
+    away, away_alone = (np.abs(start - last.parameters).max(axis=1) for start in (led, starts[len(tests) + 2]))
+    assert (led[:, hww.poi_index] == 4.0).all()
+    assert np.median(away) < 0.5 * np.median(away_alone)
+
+
+def test_a_line_through_known_fits_leads_to_the_next(onoff):
+    """Through the nearest one and another, which is at least half as far from it as the test."""
+    fits = toymill.fit(onoff, onoff_data(np.full(2, 150), np.full(2, 100)), covariance=False)
+    mu, b = onoff.parameters.index("mu"), onoff.parameters.index("b")
+
+    def at(value, of_b, ok=(True, True)):
+        parameters = fits.parameters.copy()
+        parameters[:, mu], parameters[:, b] = value, of_b
+        return replace(fits, parameters=parameters, status=np.where(ok, Status.CERTIFIED, Status.NOT_CONVERGED))
+
+    known = [at(1.0, 1.0), at(3.0, 0.6, ok=(True, False)), at(2.9, 0.2), at(2.0, 0.9)]
+    line, nearest = together._along_known(onoff, known, {"mu": 4.0})
+    assert nearest.tolist() == [1, 2]
+    np.testing.assert_allclose(line[:, mu], 4.0)
+    np.testing.assert_allclose(line[:, b], [0.3, 0.2 - 0.7 / 0.9 * 1.1])
 
 
 def test_repair_replaces_a_free_fit_that_missed(hww):
@@ -214,6 +257,20 @@ def test_unfinished_toys_are_taken_up_again(hww, monkeypatch):
     fits = toymill.fit(hww, data, covariance=False)
     assert fits.ok.all()
     np.testing.assert_allclose(fits.nll, expected.nll, atol=1e-8)
+
+
+def test_a_narrow_valley_is_followed_to_its_end(monkeypatch):
+    """Rosenbrock's function as counts, 40,000 times as curved across its valley as along it, from the valley's far end."""
+    monkeypatch.setattr(fitting, "_rescue", lambda *_: None)
+    model = toymill.define_model(
+        {"x": toymill.Parameter(-1.2, (-5.0, 5.0)), "y": toymill.Parameter(1.44, (-50.0, 50.0))},
+        poi="x",
+        expected=lambda params: jnp.array([1e4 + 1e2 * params[0], 1e12 + 2e8 * (params[1] - params[0] ** 2)]),
+        observed=[1e4 + 1e2, 1e12],
+    )
+    fits = toymill.fit(model, model.observed)
+    assert fits.ok.all()
+    np.testing.assert_allclose(fits.parameters, [[1.0, 1.0]], atol=1e-6)
 
 
 def test_iminuit_rescues_what_is_left(hww, monkeypatch):

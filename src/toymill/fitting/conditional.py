@@ -31,9 +31,9 @@ def fit_tests(
 ) -> tuple[Fits, list[Fits]]:
     """A free fit of every dataset, and a conditional fit at each test point.
 
-    A conditional fit starts from the free one, moved along the profile direction. Where it ends
-    below the free fit, that one had missed the minimum and is repeated from there, so that
-    t_mu ≥ 0 up to the tolerance.
+    A conditional fit starts from the free one, moved along the profile direction, or where the fits at other test points
+    of the same parameter lead, if one of them is nearer. Where it ends below the free fit, that one had missed the minimum
+    and is repeated from there, so that t_mu ≥ 0 up to the tolerance.
 
     Args:
         model: the model.
@@ -61,12 +61,9 @@ def fit_tests(
         chunk = toys[begin : begin + size]
         index = first + begin + np.arange(len(chunk))
         unconditional = fit(model, chunk, index=index, tolerance=tolerance, covariance=bool(names), along=along)
-        for k, test in enumerate(tests):
-            start = _profiled(model, unconditional, test)
-            conditional[k].append(
-                fit(model, chunk, test, start=start, index=index, tolerance=tolerance, covariance=False)
-            )
-        fits = [parts[-1] for parts in conditional]
+        fits = _conditional_fits(model, chunk, tests, unconditional, [], index, tolerance)
+        for parts, found in zip(conditional, fits, strict=True):
+            parts.append(found)
         free.append(_repair(model, chunk, index, replace(unconditional, covariance=None, column=None), fits, tolerance))
     return concatenate(free), [concatenate(parts) for parts in conditional]
 
@@ -83,9 +80,9 @@ def fit_more_tests(
 ) -> tuple[Fits, list[Fits]]:
     """A conditional fit at further test points, of datasets whose free and other conditional fits are known.
 
-    A fit starts where the straight line through the free fit and the farthest known one leads; of several parameters, or
-    without a known one, at the free fit with these at their values. As in ``fit_tests``, a
-    free fit that ended above a conditional one is repeated from there.
+    A fit starts where the straight line through two known ones leads, the nearest and one that is not too near to it; of
+    several parameters, or without a known conditional fit, at the free fit with these at their values. As in ``fit_tests``,
+    a free fit that ended above a conditional one is repeated from there.
 
     Args:
         model: the model.
@@ -105,18 +102,7 @@ def fit_more_tests(
     _require_free(model, tests)
     toys = as_rows(data, len(model.data_names), "data")
     index = first + np.arange(len(toys))
-    conditional = [
-        fit(
-            model,
-            toys,
-            test,
-            start=_continued(model, free, known, test),
-            index=index,
-            tolerance=tolerance,
-            covariance=False,
-        )
-        for test in tests
-    ]
+    conditional = _conditional_fits(model, toys, tests, free, known, index, tolerance)
     return _repair(model, toys, index, concatenate([free]), conditional, tolerance), conditional
 
 
@@ -128,43 +114,69 @@ def _require_free(model: Model, tests: Sequence[Mapping[str, float]]) -> None:
             raise ToymillError(msg)
 
 
-def _continued(
+def _conditional_fits(
+    model: Model,
+    toys: Float[np.ndarray, "toy datum"],
+    tests: Sequence[Mapping[str, float]],
+    free: Fits,
+    known: Sequence[Fits],
+    index: Int[np.ndarray, " toy"],
+    tolerance: float,
+) -> list[Fits]:
+    """The conditional fits at every test point: of one parameter in the order of its values, so that one leads to the next."""
+    found: dict[int, Fits] = {}
+    of_one = len({name for test in tests for name in test}) == 1
+    for k in sorted(range(len(tests)), key=lambda k: [*tests[k].values()]) if of_one else range(len(tests)):
+        before = [*known, *found.values()] if of_one else []
+        start = _started(model, free, before, tests[k])
+        found[k] = fit(model, toys, tests[k], start=start, index=index, tolerance=tolerance, covariance=False)
+    return [found[k] for k in range(len(tests))]
+
+
+def _started(
     model: Model, free: Fits, known: Sequence[Fits], test: Mapping[str, float]
 ) -> Float[np.ndarray, "toy parameter"]:
-    """Where conditional fits start: on the line from the free fit through the known one that is farthest from it."""
-    if len(test) > 1 or not known:
-        start = np.where(np.isfinite(free.parameters), free.parameters, model.parameters.init)
-        for name, value in test.items():
-            start[:, model.parameters.index(name)] = value
-        return start
-    ((name, value),) = test.items()
-    i = model.parameters.index(name)
-    away = np.stack([fits.parameters[:, i] - free.parameters[:, i] for fits in known])
-    farthest = np.argmax(np.abs(np.nan_to_num(away)), axis=0)
-    toys = np.arange(len(farthest))
-    others = np.stack([fits.parameters for fits in known])[farthest, toys]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        part = (value - free.parameters[:, i]) / away[farthest, toys]
-        start = free.parameters + part[:, None] * (others - free.parameters)
-    start = np.where(np.isfinite(start), start, model.parameters.init)
-    start[:, i] = value
-    inside: np.ndarray = np.clip(start, *model.parameters.bounds.T)
-    return inside
+    """Where conditional fits start: at the free fit, moved along its profile direction, or where other fits lead.
 
-
-def _profiled(model: Model, free: Fits, test: Mapping[str, float]) -> Float[np.ndarray, "toy parameter"]:
-    """Where the conditional fits start: the free fit, moved to the test point along the covariance.
-
-    To second order the profile of θ at x_i is θ̂ + V_·i / V_ii (x_i - x̂_i).
+    To second order the profile of θ at x_i is θ̂ + V_·i / V_ii (x_i - x̂_i). Where fits at other values of the parameter
+    are known, and one of them is nearer to the test than the free fit, or the covariance is not, a line leads there.
     """
-    start = free.parameters.copy()
+    start, has_direction = free.parameters.copy(), free.covariance is not None or free.column is not None
     for name, value in test.items():
         i = model.parameters.index(name)
-        direction = profile_direction(free, i)
-        start = start + direction * (value - start[:, i])[:, None]
-    start = np.where(np.isfinite(start), start, model.parameters.init)
-    inside: np.ndarray = np.clip(start, *model.parameters.bounds.T)
+        if has_direction:
+            start = start + profile_direction(free, i) * (value - start[:, i])[:, None]
+        start[:, i] = value
+    if known:
+        line, nearest = _along_known(model, [free, *known], test)
+        continued = np.isfinite(line).all(axis=1) & ((nearest > 0) | (not has_direction))
+        start = np.where(continued[:, None], line, start)
+    inside: np.ndarray = np.clip(np.where(np.isfinite(start), start, model.parameters.init), *model.parameters.bounds.T)
     return inside
+
+
+def _along_known(
+    model: Model, known: Sequence[Fits], test: Mapping[str, float]
+) -> tuple[Float[np.ndarray, "toy parameter"], Int[np.ndarray, " toy"]]:
+    """Where a line through two known fits leads, and which of all is the nearest to the test; not finite without two.
+
+    The first is the nearest one. The second is that which is the nearest to it, but at least half as far from it as the
+    test, so that rounding does not turn the line; else the farthest.
+    """
+    ((name, value),) = test.items()
+    i, toys = model.parameters.index(name), np.arange(len(known[0].nll))
+    at = np.stack([np.where(fits.ok, fits.parameters[:, i], np.nan) for fits in known])
+    nearest = np.argmin(np.where(np.isfinite(at), np.abs(at - value), np.inf), axis=0)
+    ahead = value - at[nearest, toys]
+    apart = np.nan_to_num(np.abs(at - at[nearest, toys]))
+    enough = (apart >= 0.5 * np.abs(ahead)) & (apart > 0)
+    second = np.where(enough.any(axis=0), np.argmin(np.where(enough, apart, np.inf), axis=0), np.argmax(apart, axis=0))
+    values = np.stack([fits.parameters for fits in known])
+    one, other = values[nearest, toys], values[second, toys]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        line = one + (ahead / (other[:, i] - one[:, i]))[:, None] * (other - one)
+    line[:, i] = np.where(np.isfinite(line[:, i]), value, line[:, i])
+    return line, nearest
 
 
 def _repair(

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     Derivatives = Callable[[Array, Array], tuple[Array, Array, Array]]
 
 ROUGH_EDM = 1e-4  # where Fisher scoring hands over to the exact Hessian: it then needs two or three steps
-_FIRST_DAMPING = 1e-2
+_FIRST_DAMPING = 1e-6  # along a narrow valley the curvature is 1e-7 of that across it: more would creep
+_LEAST_DAMPING = 1e-7
 _LARGEST_DAMPING = 1e12
 _BESIDE = 1e-60  # a parameter at a kink sits here on the side whose derivatives it takes
 
@@ -316,7 +317,7 @@ def _levenberg_marquardt(
         # A toy that has converged takes this last step too: it has been paid for, and ends far closer.
         taken = active & solvable & good & finite
         easy = gained > 0.5 * promised
-        eased = jnp.where(at.damping > 1e-3, at.damping * 0.1, 0.0)
+        eased = jnp.where(at.damping > _LEAST_DAMPING, at.damping * 0.1, 0.0)
         damping = jnp.where(taken, jnp.where(easy, eased, at.damping), jnp.maximum(at.damping * 10, _FIRST_DAMPING))
         return Point(
             x=jnp.where(taken, target, at.x),
