@@ -36,7 +36,7 @@ Chunks = Callable[[Study, Model, str, Shard], Iterator[object]]
 MEASURED = 2.0
 """Seconds of the fits that the rate is taken from, at least, if there are as many toys."""
 
-BLOCKS = 4
+BLOCKS = 8
 """Blocks of toys that the rate is taken from, at least: of fewer the few that take long count for too much."""
 
 
@@ -132,7 +132,8 @@ def round_number(value: float) -> int:
 def seconds_a_toy(study: Study, model: Model, ensemble: str, chunks: Chunks = fit_chunks) -> tuple[float, float]:
     """Seconds of the fits of a toy, from lots of toys that grow until they take long enough; and of compilation.
 
-    They are those of a core, whatever else the machine does; of a GPU those of the clock.
+    They are those of a core, whatever else the machine does; of a GPU those of the clock. The toys count by which the last
+    lot is larger than the one before: a job has a few that take long, whose blocks are not full, for many.
     """
     clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
     toys = study.ensembles[ensemble].toys
@@ -144,11 +145,12 @@ def seconds_a_toy(study: Study, model: Model, ensemble: str, chunks: Chunks = fi
             pass
         return clock() - begin
 
-    compiling, spent = 0.0, 0.0
+    fewer, before, compiling = 0, 0.0, 0.0
     while True:
         first, spent = seconds(count), seconds(count)  # the same toys again: rare ones need programs of their own
         compiling += max(first - spent, 0.0)
         if (spent >= MEASURED and count >= fewest) or count == toys:
             break
+        fewer, before = count, spent
         count = min(toys, max(fewest, count * max(2, math.ceil(MEASURED / max(spent, 0.25)))))
-    return spent / count, compiling
+    return ((spent - before) / (count - fewer) if spent > before else spent / count), compiling
