@@ -189,7 +189,7 @@ def test_a_pilot_plans_for_the_slower_of_both_jobs(root, monkeypatch):
         return (2e-3 if chunks is interval_chunks else 1e-3), 0.5
 
     monkeypatch.setattr("toymill.study.pilot.seconds_a_toy", measured)
-    plan = plan_study(study)
+    plan = plan_study(study, start_seconds=1.0)
     assert [item.seconds_a_toy for item in plan.ensembles.values()] == [1e-3, 1e-3]
     assert [item.interval_seconds_a_toy for item in plan.ensembles.values()] == [2e-3, 0.0]
     assert plan.ensembles["one"].shard < plan.ensembles["plain"].shard
