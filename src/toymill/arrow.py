@@ -25,6 +25,8 @@ from toymill.linalg import (
     lower_inverse,
     outer,
     sum_of,
+    total,
+    weighted_total,
     with_diagonal,
 )
 
@@ -138,12 +140,13 @@ class _Roots(NamedTuple):
         self, rows: Int[Array, "row block"], size: int, right: Float[Array, "parameter lane"]
     ) -> Float[Array, "parameter lane"]:
         """H⁻¹ b, with ``size`` own rows."""
-        several = self.border.shape[0]
+        several, depth, blocks, lanes = self.border.shape
         first, last = right[:several], in_blocks(rows, right[several:], 0.0)
         half = jnp.sum(self.own * last[None], axis=1)  # L_D⁻¹ b, by blocks
         first = first - jnp.sum(self.border * half[None], axis=(1, 2))
         first = self._times(self._times(first, turned=False), turned=True)
-        half = half - jnp.sum(self.border * first[:, None, None], axis=0)
+        flat = self.border.reshape(several, depth * blocks, lanes)
+        half = half - weighted_total(flat, first).reshape(half.shape)
         return jnp.concatenate([first, of_rows(rows, jnp.sum(self.own * half[:, None], axis=0), size)])
 
 
@@ -176,7 +179,7 @@ def inverse(
         for right in (jnp.where(free, gradient, 0.0) * unit, one)
     )
     across = _across(roots)
-    own = jnp.sum(roots.own**2, axis=0) + jnp.sum(across**2, axis=0)
+    own = jnp.sum(roots.own**2, axis=0) + total(across**2)
     first = jnp.sum(roots.several**2, axis=1).T if several > UNROLLED else jnp.sum(roots.several**2, axis=0)
     variances = jnp.concatenate([first, of_rows(scaled.rows, own, size)]) * unit * unit
     newton, variances, column = (jnp.where(roots.positive[None], item, jnp.nan) for item in (newton, variances, column))
@@ -214,7 +217,7 @@ def _roots(matrix: Arrow) -> _Roots:
             [sum_of(own[i, j][None] * by_block[:, j] for j in range(i + 1)) for i in range(depth)], axis=1
         )
         flat = border.reshape(several, depth * blocks, lanes)
-        schur = schur - outer(flat, flat)
+        schur = schur - apart(outer, flat, flat)
     if several > UNROLLED:
         root = lower_inverse(schur.T)
         pivots = jnp.concatenate([pivots, jnp.diagonal(root, axis1=1, axis2=2).T])
@@ -237,7 +240,7 @@ def _across(roots: _Roots) -> Float[Array, "several row block lane"]:
     )
     flat = weighed.reshape(several, depth * blocks, lanes)
     if several > UNROLLED:
-        found = jnp.moveaxis(roots.several @ jnp.moveaxis(flat, -1, 0), 0, -1)
+        found = apart(lambda root, flat: jnp.moveaxis(root @ jnp.moveaxis(flat, -1, 0), 0, -1), roots.several, flat)
     else:
         found = outer(roots.several, jnp.swapaxes(flat, 0, 1))
     return found.reshape(several, depth, blocks, lanes)

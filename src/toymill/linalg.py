@@ -37,6 +37,7 @@ SMALLEST_PIVOT = 1e-10
 """Of a Hessian scaled to a unit diagonal: below it, two parameters do the same thing."""
 
 _GROUP = 8  # terms of a long sum that are next to each other in memory and summed last
+_PASSES = 16  # parts of a long sum over bins that are added to one another
 _BLOCK = 24  # rows of a triangular matrix that are inverted at once
 
 
@@ -76,10 +77,18 @@ def total(values: Float[Array, "term ... lane"]) -> Float[Array, "... lane"]:
 def weighted_sum(
     values: Float[Array, "parameter bin lane"], weights: Float[Array, "bin lane"]
 ) -> Float[Array, "parameter lane"]:
-    """Σ_b v_b w_b."""
-    if values.shape[1] > TERMS:
-        return jnp.sum(values * weights[None], axis=1)
-    return sum_of(values[:, b] * weights[None, b] for b in range(values.shape[1]))
+    """Σ_b v_b w_b; long sums in two steps, of which the first is written out: a reduction makes the products first."""
+    bins = values.shape[1]
+    if bins <= TERMS:
+        return sum_of(values[:, b] * weights[None, b] for b in range(bins))
+    size = bins // _PASSES
+    whole = size * _PASSES
+
+    def groups(values: Array, weights: Array) -> Array:
+        return sum_of(values[:, b : b + size] * weights[None, b : b + size] for b in range(0, whole, size))
+
+    rest = values[:, whole:] * weights[None, whole:]
+    return jnp.sum(apart(groups, values, weights), axis=1) + jnp.sum(rest, axis=1)
 
 
 def weighted_total(

@@ -20,6 +20,24 @@ def test_small_models_have_the_same_blocks_with_and_without_covariances():
     assert straggler_block_size(model) == 8
 
 
+@pytest.mark.parametrize(
+    ("parameters", "block", "toys"),
+    [
+        pytest.param(9, 324, 256, id="few bins"),
+        pytest.param(184, 132_480, 16, id="few bins, many parameters: short loops"),
+        pytest.param(416, 26_624, 16, id="400 bins"),
+        pytest.param(1_016, 65_024, 8, id="1,000 bins"),
+        pytest.param(4_016, 257_024, 4, id="4,000 bins: two in cache"),
+        pytest.param(40_016, 2_561_024, 4, id="40,000 bins"),
+    ],
+)
+def test_blocks_of_long_loops_stay_in_cache(parameters, block, toys):
+    size = block_size(model_of(parameters, block))
+    assert size == toys
+    in_cache = 8 * block * size <= budget.CACHE_BLOCK
+    assert in_cache or size == 4 or 8 * 2 * parameters * size < 2**17
+
+
 @pytest.mark.parametrize("parameters", [2_000, 4_016, 7_000])
 def test_covariances_of_huge_models_fit_in_memory(parameters):
     model = model_of(parameters, 1_000)

@@ -10,6 +10,7 @@ import pytest
 from builders import bare, binned, normsys, workspace
 
 import toymill
+from toymill.fitting.batching import block_size
 from toymill.fitting.status import Status
 
 TOYS = 6
@@ -60,23 +61,36 @@ def compared(model, seed):
         yield ours, theirs
 
 
+def same(model, seed):
+    """Either path gives the same minima, errors and statuses."""
+    for ours, theirs in compared(model, seed):
+        assert ours.ok.all()
+        assert theirs.ok.all()
+        assert np.abs(ours.nll - theirs.nll).max() < 1e-7
+        known = ~np.isnan(ours.errors)
+        np.testing.assert_array_equal(known, ~np.isnan(theirs.errors))
+        np.testing.assert_allclose(ours.errors[known], theirs.errors[known], rtol=2e-3)
+        bound = [status == Status.AT_BOUND for status in (ours.status, theirs.status)]
+        np.testing.assert_array_equal(*bound)
+
+
 def check(structure, numbers):
     for number in range(numbers):
-        model = toymill.read_workspace(drawn(structure, number))
-        for ours, theirs in compared(model, number):
-            assert ours.ok.all()
-            assert theirs.ok.all()
-            assert np.abs(ours.nll - theirs.nll).max() < 1e-7
-            known = ~np.isnan(ours.errors)
-            np.testing.assert_array_equal(known, ~np.isnan(theirs.errors))
-            np.testing.assert_allclose(ours.errors[known], theirs.errors[known], rtol=2e-3)
-            bound = [status == Status.AT_BOUND for status in (ours.status, theirs.status)]
-            np.testing.assert_array_equal(*bound)
+        same(toymill.read_workspace(drawn(structure, number)), number)
 
 
 @pytest.mark.parametrize("structure", range(1))
 def test_fits_by_kinds_are_those_by_dense_matrices(structure):
     check(structure, 5)
+
+
+def test_fits_of_many_bins_are_those_by_dense_matrices(root, monkeypatch):
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    from size_model import sized
+
+    model = toymill.read_workspace(sized(600))
+    assert block_size(model) < 16
+    same(model, 1)
 
 
 @pytest.mark.long

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from toymill.linalg import apart, lower_inverse, weighted_total
+from toymill.linalg import apart, lower_inverse, weighted_sum, weighted_total
 
 TOYS = 16
 
@@ -15,6 +15,14 @@ def test_long_sums(count):
     values, weights = random.normal(size=(count, 5, TOYS)), random.normal(size=(count, TOYS))
     found = jax.jit(weighted_total)(values, weights)
     np.testing.assert_allclose(found, np.einsum("pbt,pt->bt", values, weights), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("bins", [1, 64, 65, 80, 95, 4011])
+def test_long_sums_over_bins(bins):
+    random = np.random.default_rng(bins)
+    values, weights = random.normal(size=(5, bins, TOYS)), random.normal(size=(bins, TOYS))
+    found = jax.jit(weighted_sum)(values, weights)
+    np.testing.assert_allclose(found, np.einsum("pbt,bt->pt", values, weights), rtol=1e-12, atol=1e-11)
 
 
 @pytest.mark.parametrize("size", [5, 30, 70])

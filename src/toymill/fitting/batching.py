@@ -23,18 +23,23 @@ if TYPE_CHECKING:
 
 _MOST_PLACES = 128  # of a lane's queue in one call
 _STRAGGLERS = 8
+_FEWEST = (4, 16)  # toys of a block that the cache does not hold: of many data, and of few
+_LONG_LOOP = 2**17  # bytes of a loop over all data of a block, beyond which more toys make it no more worth its start
 _MATRICES = 4  # that the plain minimiser has of a toy at once, about
 
 
 def block_size(model: Model, *, covariance: bool = False) -> int:
     """Toys a block: as many as keep its largest temporaries in cache, a power of two from 16 to 256.
 
-    Fewer than 16 only where their data or temporaries, or their covariances if these are wanted, would fill the memory.
+    From 8 or 4 where a toy has more than 1,024 or 2,048 data: loops over them are long enough. Fewer only where their
+    data or temporaries, or their covariances if these are wanted, would fill the memory.
     """
-    per_toy = max(model.tuning.block, len(model.data_names))
+    data = len(model.data_names)
+    per_toy = max(model.tuning.block, data)
     held = max(per_toy, len(model.parameters) ** 2) if covariance else per_toy
+    least = np.clip(_power_of_two(_LONG_LOOP, data), *_FEWEST)
     return int(
-        min(np.clip(_power_of_two(budget.CACHE_BLOCK, per_toy), 16, 256), _power_of_two(budget.MOST_OF_BLOCK, held))
+        min(np.clip(_power_of_two(budget.CACHE_BLOCK, per_toy), least, 256), _power_of_two(budget.MOST_OF_BLOCK, held))
     )
 
 
