@@ -13,6 +13,8 @@ from toymill.results.files import REMOVE, read_record
 class EnsemblePlan(Record):
     """One ensemble."""
 
+    measured: str
+    """SHA-256 of what its rate depends on: it stays as it is while that does."""
     shard: int
     """Toys a job."""
     seconds_a_toy: float
