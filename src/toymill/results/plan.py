@@ -45,3 +45,12 @@ def read_plan(path: str | Path) -> Plan:
         ToymillError: a file that is not one of this version, or is not what was written.
     """
     return read_record(path, TypeAdapter(Plan), REMOVE)
+
+
+def earlier_plan(path: str | Path) -> Plan | None:
+    """The plan that a file has; None if there is none.
+
+    Raises:
+        ToymillError: what ``read_plan`` refuses.
+    """
+    return read_plan(path) if Path(path).exists() else None
