@@ -19,17 +19,30 @@ def made_up(names, ensembles=2, toys=400, keep="all", free=None, study="small", 
 
 
 def made_up_limit():
-    """CLs that falls with the tested value, to 0.05 at 1; at 1.5 it is counted as 0, and there are no weights."""
-    points = [
-        SimpleNamespace(
-            poi=poi, weighted=None, observed=SimpleNamespace(value=value, low=0.8 * value, high=1.2 * value)
-        )
-        for poi, value in ((0.5, 0.4), (1.0, 0.05), (1.5, 0.0))
-    ]
+    """CLs that falls with the tested value, to 0.05 at 1; at 1.5 it is counted as 0, and there are no weights.
+
+    As expected it is twice as large for each σ; at 1.5 no toy with a signal reaches -2 σ. The formulae have a tenth less,
+    and nothing at 0.5.
+    """
+
+    def counted(value):
+        return SimpleNamespace(value=value, low=0.8 * value, high=1.2 * value)
+
+    nothing = SimpleNamespace(value=None, low=None, high=None)
+    points, asymptotic = [], []
+    for poi, value, median in ((0.5, 0.4, 0.2), (1.0, 0.05, 0.04), (1.5, 0.0, 0.01)):
+        quantiles = {sigma: min(median * 2 ** int(sigma), 1.0) for sigma in ("-2", "-1", "0", "1", "2")}
+        expected = {
+            key: nothing if (poi, key) == (1.5, "-2") else counted(quantile) for key, quantile in quantiles.items()
+        }
+        points.append(SimpleNamespace(poi=poi, weighted=None, observed=counted(value), expected=expected))
+        lower = {sigma: 0.9 * quantile for sigma, quantile in quantiles.items()}
+        asymptotic.append(None if poi == 0.5 else SimpleNamespace(observed=0.9 * value, expected=lower))
     expected = {sigma: SimpleNamespace(value=0.9 + 0.1 * float(sigma)) for sigma in ("-2", "-1", "0", "1", "2")}
     observed = SimpleNamespace(value=1.0, sentence="The observed limit is 1.")
     return SimpleNamespace(
-        toys=SimpleNamespace(level=0.95, method="CLs", points=points, observed=observed, expected=expected)
+        asymptotic_points=asymptotic,
+        toys=SimpleNamespace(level=0.95, method="CLs", points=points, observed=observed, expected=expected),
     )
 
 

@@ -161,13 +161,44 @@ def test_the_page_says_what_it_leaves_out(opened):
 def test_a_tested_value_of_a_limit_chooses_its_toys(opened, width):
     window = opened("limit", width)
     assert "The observed limit is 1." in text(window, "#limit-caption")
-    assert "1 tested value without an observed value, or with 0, is not drawn" in text(window, "#limit-caption")
+    assert "1 tested value without an observed value, or with 0, has no point" in text(window, "#limit-caption")
     window.select_option("#ensemble", index=1)
     window.select_option("#test", index=1)
     window.locator("#limit").scroll_into_view_if_needed()
     window.locator("#limit .points path").nth(1).click(force=True)
     playwright.expect(window.locator("#ensemble")).to_have_value("0")
     assert text(window, "#t-caption").find("A verdict at 1") > 0
+
+
+@pytest.mark.parametrize("width", [1400, 800])
+def test_cls_has_its_expected_bands_and_the_asymptotic_ones(opened, width):
+    """Each edge with its Monte Carlo error; one that no toy with signal reaches lies below the figure."""
+    window = opened("limit", width)
+    traces = window.evaluate("document.getElementById('limit').data")
+    named = {trace["name"]: trace for trace in traces if trace.get("name")}
+    found = made_up_limit()
+    for sigma, high, low in (("2", "expected, ±2 σ", "-2"), ("1", "expected, ±1 σ", "-1")):
+        upper = named[high]
+        lower = traces[traces.index(upper) - 1]
+        assert upper["fill"] == "tonexty"
+        for trace, key in ((upper, sigma), (lower, low)):
+            edge = [point.expected[key] for point in found.toys.points]
+            assert trace["x"] == [point.poi for point in found.toys.points]
+            assert trace["y"] == [item.value or 1e-9 for item in edge]
+            assert trace["error_y"]["array"] == pytest.approx(
+                [item.high - item.value if item.value else 0 for item in edge]
+            )
+    assert named["expected, median"]["y"] == [0.2, 0.04, 0.01]
+    assert named["observed CLs"]["y"] == [0.4, 0.05]
+    assert named["observed CLs"]["error_y"]["arrayminus"] == pytest.approx([0.08, 0.01])
+    assert named["observed, asymptotic"]["y"] == [None, *(item.observed for item in found.asymptotic_points[1:])]
+    assert sum(trace.get("name") == "expected, asymptotic" for trace in traces) == 5
+    assert named["expected limits"]["x"] == pytest.approx([0.7, 0.8, 0.9, 1.0, 1.1])
+    plot, legend = (window.locator(f"#limit {name}").bounding_box() for name in (".nsewdrag", ".legend"))
+    assert legend["y"] + legend["height"] <= plot["y"] + 1
+    assert plot["height"] > 150
+    assert legend["x"] >= 0
+    assert legend["x"] + legend["width"] <= width
 
 
 def test_hostile_names_are_text(opened):

@@ -167,7 +167,7 @@ def made_up(content, *, intervals=0.0, rate=None):
     """
     study = planned(read_study({"study": "s", "model": {"kind": "onoff"}} | content))
     known = {name: item.model_copy(update={"truth": {"s": 1.0}}) for name, item in study.ensembles.items()}
-    about = EnsemblePlan(shard=300, seconds_a_toy=0.01, interval_seconds_a_toy=intervals)
+    about = EnsemblePlan(measured="", shard=300, seconds_a_toy=0.01, interval_seconds_a_toy=intervals)
     plan = Plan(
         toymill="", study="s", start_seconds=2.0, compile_seconds=9.0, ensembles=dict.fromkeys(study.ensembles, about)
     )

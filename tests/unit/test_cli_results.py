@@ -3,10 +3,12 @@
 import os
 import shutil
 import time
+from contextlib import chdir
 
 import h5py
 import numpy as np
 import pytest
+import yaml
 from asked import finish, stated
 from commands import failed
 from patch_sets import write_scan
@@ -14,15 +16,21 @@ from summaries import compared_study
 
 from toymill.cli.show import _p_value
 from toymill.config.study import Shard, read_study
+from toymill.fitting.end_status import EndStatus
+from toymill.inference.interval_ends import Ends
 from toymill.inference.p_values import counted
 from toymill.results import scan_store
 from toymill.results.files import write_record, write_yaml
 from toymill.results.hdf5 import ShardKey
+from toymill.results.interval_store import write_ends
 from toymill.results.summary import read_summary, write_summary
 from toymill.study import remarks as module
 from toymill.study import shards
+from toymill.study.compare import compare_optimisers
 from toymill.study.layout import latest_design
+from toymill.study.optimisers import METHODS
 from toymill.study.ownership import Directory, release, take
+from toymill.study.profile_intervals import find_intervals
 from toymill.study.progress import Piece, Watcher, without_overlap
 from toymill.study.remarks import remarks, remarks_on
 from toymill.study.telling import telling, told_in
@@ -113,7 +121,7 @@ def test_a_run_has_a_rate_and_a_time_left(results, finished, monkeypatch):
     monkeypatch.chdir(results.parents[1])
     shutil.rmtree(results / "fits/background")
     directory = Directory(finished[1], results)
-    take(directory, [], [])
+    take(directory, [])
     began = time.time() - 10
     os.utime(results / ".lock", (began, began))
     os.utime(results / "design.json", (began, began))
@@ -132,7 +140,7 @@ def test_toys_of_a_running_shard_count(results, finished, monkeypatch):
     monkeypatch.chdir(results.parents[1])
     path = results / "fits/one/000000000-000000059.h5"
     path.rename(results / "kept.h5")
-    take(Directory(finished[1], results), [], [])
+    take(Directory(finished[1], results), [])
     with telling(path) as first, telling(path) as tell:
         first(50, 9)
         tell(20, 1)
@@ -183,12 +191,106 @@ def test_watch_counts_a_scan(tmp_path, monkeypatch):
     )
     other = results / "scan/m4/000000000-000000199.h5"
     other.parent.mkdir()
-    take(Directory(study, results), [], [])
+    take(Directory(study, results), [])
     with telling(other) as tell:
         tell(200, 1)
         (bar,) = Watcher(results).look().bars
     release(Directory(study, results))
     assert bar == ("scan", 600, 500, 6)
+
+
+def test_watch_counts_tilted_toys(tmp_path, monkeypatch):
+    """Those of every point once their truths are known, of files and of running jobs; none where none are needed."""
+    monkeypatch.chdir(tmp_path)
+    content = write_scan(tmp_path, masses=(2, 4), toys=200, signal_toys=100)
+    study = read_study(content | {"scan": content["scan"] | {"tilted_toys": 50}})
+    results = tmp_path / "results/bumps"
+    results.mkdir(parents=True)
+    write_yaml(results / "config.yaml", study.model_dump(mode="json"))
+    assert [bar.name for bar in Watcher(results).look().bars] == ["scan"]
+    folder = tmp_path / ".snakemake/toymill/bumps/scan"
+    key = ShardKey("", "", "", 0, 0, 25)
+    tilts = scan_store.Tilts("", ("m2", "m4"), np.ones((2, 3)), 25, np.ones(250))
+    scan_store.write_tilts(folder / "tilts.h5", key, tilts)
+    q_0 = np.ones(50)
+    q_0[:3] = np.nan
+    scan_store.write_tilted(folder / "tilted/m2.h5", key._replace(toys=50), q_0)
+    take(Directory(study, results), [])
+    with telling(folder / "tilted/m4.h5") as tell:
+        tell(20, 1)
+        bars = Watcher(results).look().bars
+    release(Directory(study, results))
+    assert bars[1:] == [("scan, tilted", 100, 70, 4)]
+    scan_store.write_tilts(folder / "tilts.h5", key, scan_store.Tilts("why", (), np.empty((0, 0)), 0, np.empty(0)))
+    assert [bar.name for bar in Watcher(results).look().bars] == ["scan"]
+
+
+def test_watch_counts_profile_intervals(toy_mill, results, finished):
+    """Beside the fits of the same toys, of files and of running jobs; one without an end has failed."""
+    config = yaml.safe_load((results / "config.yaml").read_text())
+    config["ensembles"]["one"]["profile_intervals"] = ["mu"]
+    write_yaml(results / "config.yaml", config)
+    ends = Ends(
+        *np.zeros((2, 40, 2)), *np.full((2, 40, 2), EndStatus.FOUND, np.int8), np.ones(40, np.int8), np.zeros(40)
+    )
+    ends.high_status[5:9, 1] = EndStatus.NOT_FOUND
+    key = ShardKey("one", "", "", 0, 0, 40)
+    write_ends(results / "profile_intervals/one/000000000-000000039.h5", key, [0.683, 0.95], {"mu": ends})
+    other = results / "profile_intervals/one/000000040-000000059.h5"
+    take(Directory(finished[1], results), [])
+    with chdir(results.parents[1]), telling(other) as tell:
+        tell(11, 2)
+        bars = {bar.name: bar for bar in Watcher(results).look().bars}
+    release(Directory(finished[1], results))
+    assert bars["one"] == ("one", 60, 60, 0)
+    assert bars["one, intervals"] == ("one, intervals", 60, 51, 6)
+    assert "one, intervals" in toy_mill("watch", results, "--once")[1]
+
+
+def test_watch_counts_toys_of_each_optimiser(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    methods = {"methods": ["toymill", "newton", "gradient-descent"]}
+    ensembles = {name: {"truth": {"mu": 1.0}, "toys": 20} for name in ("one", "two")}
+    study = stated(root, kind="optimisers", ensembles=ensembles, optimisers=methods)
+    results = tmp_path / "results" / study.study
+    (results / "optimisers").mkdir(parents=True)
+    write_yaml(results / "config.yaml", study.model_dump(mode="json"))
+    (results / "optimisers/one.h5").touch()
+    take(Directory(study, results), [])
+    with telling(results / "optimisers/two.h5") as tell:
+        tell(20, 0)
+        tell(20, 0)
+        bars = Watcher(results).look().bars
+    release(Directory(study, results))
+    assert bars == [("one", 60, 60, None), ("two", 60, 40, None)]
+
+
+def test_jobs_of_other_kinds_tell_too(root, tmp_path, monkeypatch):
+    """Of profile intervals after each lot of toys, of optimisers after each of these."""
+    seen = []
+    told = {"profile_intervals": tmp_path / "a", "compare": tmp_path / "b"}
+    for folder in told.values():
+        folder.mkdir()
+    study = stated(root, ensembles={"one": {"truth": {"mu": 1.0}, "toys": 60, "profile_intervals": ["mu"]}})
+    monkeypatch.setattr(shards, "chunk_size", lambda *_: 25)
+    monkeypatch.setattr(shards, "stop_if_asked", lambda: seen.extend(told_in(told["profile_intervals"])))
+    find_intervals(study, "one", Shard("", 0, 60), told["profile_intervals"] / "000000000-000000059.h5")
+    assert [(item.toys, item.failed) for item in seen] == [(25, 0), (50, 0)]
+    seen.clear()
+    methods = ["toymill", "newton"]
+    study = stated(
+        root, kind="optimisers", ensembles={"one": {"truth": {"mu": 1.0}, "toys": 9}}, optimisers={"methods": methods}
+    )
+    outcome = METHODS["toymill"]
+
+    def newton(*given):
+        seen.extend(told_in(told["compare"]))
+        return outcome(*given)
+
+    monkeypatch.setitem(METHODS, "newton", newton)
+    compare_optimisers(study, "one", told["compare"] / "one.h5")
+    assert [(item.name, item.toys) for item in seen] == [("one", 9)]
+    assert not list(told["compare"].iterdir())
 
 
 def test_failed_toys_are_counted(toy_mill, results):

@@ -336,7 +336,7 @@ def test_optimisers_are_compared_on_such_toys(tmp_path):
     content = {"study": "s", "kind": "optimisers", "model": paths["fitted"], "ensembles": {"a": ensemble}}
     one = read_study(content | {"optimisers": {"methods": ["toymill"]}})
     n = toys_of(one, "a", 4)[:, 0]
-    found = compare_optimisers(one, "a").outcomes["toymill"]
+    found = compare_optimisers(one, "a", tmp_path / "a.h5").outcomes["toymill"]
     assert found.parameters[:, 0] == pytest.approx((n - 100) / 50, abs=1e-6)
 
 

@@ -20,7 +20,7 @@ import json, sys, yaml
 from pathlib import Path
 from toymill.config.study import read_study
 from toymill.study.ownership import Directory, take
-take(Directory(read_study(json.loads(sys.argv[1])), Path("results/small")), [], [])
+take(Directory(read_study(json.loads(sys.argv[1])), Path("results/small")), [])
 print("taken", flush=True)
 sys.stdin.read()
 """
@@ -51,12 +51,12 @@ def other(content, directory):  # noqa: ARG001 -- the directory's fixture comes 
 
 def test_a_run_has_a_directory_until_it_ends(directory, other):
     with pytest.raises(ToymillError, match=f"is being written by another run of this study: process {other.pid} on"):
-        take(directory, [], [])
+        take(directory, [])
     release(directory)
     assert directory.lock.exists()
     other.communicate()
     assert not directory.lock.exists()
-    take(directory, [], [])
+    take(directory, [])
     check(directory)
     release(directory)
     assert not directory.lock.exists()
@@ -69,20 +69,20 @@ def test_also_when_the_clock_steps(directory, other, monkeypatch, step):
     for module in (psutil, psutil._psplatform):
         monkeypatch.setattr(module, "boot_time", lambda: started + step)
     with pytest.raises(ToymillError, match=f"process {other.pid} on"):
-        take(directory, [], [])
+        take(directory, [])
 
 
 def test_the_lock_of_a_killed_run_is_none(directory, other):
     other.kill()
     other.wait()
     assert directory.lock.exists()
-    take(directory, [], [])
+    take(directory, [])
     assert json.loads(directory.lock.read_text())["pid"] == os.getpid()
     release(directory)
 
 
 def test_the_lock_of_another_machine_is_believed(directory):
-    take(directory, [], [])
+    take(directory, [])
     directory.lock.write_text(directory.lock.read_text().replace(socket.gethostname(), "elsewhere"))
     with pytest.raises(ToymillError, match=r"on elsewhere\. Wait for its end, .* remove .*/\.lock"):
         check(directory)
@@ -99,7 +99,7 @@ def test_a_directory_that_cannot_be_made_is_one_message(directory, monkeypatch):
 
     monkeypatch.setattr(type(directory.folder), "mkdir", refused)
     with pytest.raises(ToymillError, match=r"cannot be written .*Permission denied.* Make it writable"):
-        take(directory, [], [])
+        take(directory, [])
 
 
 def test_files_from_the_future_are_brought_back_in_their_order(tmp_path):

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import matplotlib.pyplot as plt
 import pytest
 from hostile import NAMES
-from summaries import LONG, made_up
+from summaries import LONG, compared_study, made_up
 
 from toymill.config.figures import FiguresConfig
 from toymill.errors import ToymillError
@@ -16,7 +16,8 @@ from toymill.report.draw import draw
 from toymill.report.first_screen import MOST_SHOWN, groups, sentences
 from toymill.report.numbers import with_error
 from toymill.report.page import page, write_page
-from toymill.report.tables import MOST_ROWS, tables
+from toymill.report.tables import MOST_ROWS, tables, tables_of_optimisers
+from toymill.results.summary import Quantiles
 
 
 class Elements(HTMLParser):
@@ -141,6 +142,20 @@ def test_tables_have_every_parameter_and_say_which_is_shown_first():
     assert 0 < row[3].bar.low < row[3].bar.x < row[3].bar.high < 90
     small = {table.key: table for table in tables(made_up(3, 3).summary, {})}["parameters"]
     assert small.first == ""
+
+
+def test_the_columns_of_optimisers_have_names_of_their_own():
+    """A distance of 0 is told as such."""
+    summary = compared_study({"newton": (50, 50, 0, 1e-3)})
+    methods = summary.ensembles["point0"].methods
+    methods["newton"] = methods["newton"].model_copy(
+        update={"nll_above_best": Quantiles(median=0.0, q90=1e-9, largest=None)}
+    )
+    (table,) = tables_of_optimisers(summary)
+    heads = [column.title for column in table.columns]
+    assert len(set(heads)) == len(heads)
+    told = dict(zip(heads, (cell.text for cell in table.rows[0]), strict=True))
+    assert (told["nll above best, median"], told["nll above best, largest"]) == ("0", "infinite")
 
 
 def test_other_pages_beside_are_linked():

@@ -204,7 +204,9 @@ def test_every_section_has_a_figure_and_a_sentence(finished, tmp_path):
     assert {"upper limit, observed", "significance", "95 % interval", "goodness of fit, p-value"} <= {
         line.what for line in answers.lines
     }
-    keys = {table.key for table in tables(summary, {})}
+    shown = tables(summary, {})
+    keys = {table.key for table in shown}
+    assert all(len({column.title for column in table.columns}) == len(table.columns) for table in shown)
     assert {"limits", "limit-points", "interval-points", "tail", "goodness-of-fit", "impacts", "truth-points"} <= keys
     told = summary.headline.answers
     assert [line.partition(":")[0] for line in told] == [

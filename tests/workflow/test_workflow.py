@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -425,9 +426,9 @@ def test_default_study_is_found_without_a_configfile(root):
 
 
 def test_questions_are_answered_and_more_are_added(run, root, tmp_path):
-    """Sections leave answers and figures. One that is added has the pilot choose shards again, and throws what is new only.
+    """Sections leave answers and figures. One that is added runs what is new only, and ends as a study that began with it.
 
-    No toy that is stored is fitted twice, and none is lost; audits and figures of sections that are taken away are removed.
+    So does another tested value: the toys there, and the fits at it of toys without a signal. Audits and figures of sections that are taken away are removed; their fits are not.
     """
     asked = {"impacts": {"toys": 300}, "goodness_of_fit": {"toys": 300}}
     content = study(root, shard="auto", ensembles={"one": {"truth": {"mu": 1.0}, "toys": 200, "tests": [0.0]}})
@@ -439,27 +440,53 @@ def test_questions_are_answered_and_more_are_added(run, root, tmp_path):
     assert answers["goodness_of_fit"]["statistics"]["saturated"]["p_value"]["toys"] == 300
     assert answers["limit"] is None
     assert {path.stem for path in (results / "plots").iterdir()} >= {"impacts", "goodness_of_fit", "coverage"}
-    shards = {path: path.read_bytes() for path in results.glob("fits/*/*.h5")}
-    assert {path.parent.name for path in shards} == {"one", "best-fit"}
+    written = contents(results, "fits/*/*.h5", "audit/*.json")
+    assert {name.split("/")[1] for name in written} == {"one", "best-fit", "one.json", "best-fit.json"}
+    plan = json.loads((results / "plan.json").read_text())["ensembles"]
     limit = {"limit": {"values": [0.6, 1.0], "toys": 200, "background_toys": 300}}
     more = run(content | asked | limit)
     assert more.returncode == 0, more.stderr
+    new = {"background", "signal-01", "signal-02"}
+    assert sorted(jobs(more, "fit")) == sorted(new)
+    assert set(jobs(more, "audit")) == {"background", "signal-02"}
     answers = json.loads((results / "summary.json").read_text())["answers"]
     assert [point["poi"] for point in answers["limit"]["toys"]["points"]] == [0.6, 1.0]
-    assert {path: path.read_bytes() for path in shards} == shards
-    for name, toys in (("one", 200), ("best-fit", 300)):
-        assert f"{name}: stored fits of {toys} of {toys} toys were used" in more.stderr
+    assert contents(results, *written) == written
+    assert plan.items() <= json.loads((results / "plan.json").read_text())["ensembles"].items()
     again = run(content | asked | limit)
     assert "Nothing to be done" in again.stderr + again.stdout
+    other = tmp_path / "other"
+    other.mkdir()
+    assert run(content | asked | limit, folder=other).returncode == 0
+    for pattern in ("fits/*/*.h5", "design.json", "summary.json"):
+        begun = {name: content for name, (content, _) in contents(other / "results/small", pattern).items()}
+        assert {name: content for name, (content, _) in contents(results, pattern).items()} == begun
+    moved = run(content | asked | {"limit": limit["limit"] | {"values": [0.6, 1.1]}})
+    assert moved.returncode == 0, moved.stderr
+    assert sorted(jobs(moved, "fit")) == ["background", "signal-02"]
+    assert "background: stored fits of 300 of 300 toys were used" in moved.stderr
     less = run(content)
     assert less.returncode == 0, less.stderr
-    assert "one: stored fits of 200 of 200 toys were used" in less.stderr
+    assert not jobs(less, "fit")
     assert files(results / "audit") == ["one.json"]
     assert not {"limit.svg", "impacts.svg", "goodness_of_fit.svg"} & {
         path.name for path in (results / "plots").iterdir()
     }
     assert not (results / "design.json").exists()
     assert {path.name for path in (results / "superseded").iterdir()} >= {"best-fit", "background", "signal-01"}
+
+
+def contents(folder, *patterns):
+    """The content of files, and when they were written, by their names."""
+    paths = [path for pattern in patterns for path in folder.glob(pattern)]
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+
+def jobs(done, rule):
+    """The ensembles of a rule's jobs that a run did."""
+    return re.findall(
+        rf"^(?:local)?rule {rule}:\n(?:    .*\n)*?    wildcards: ensemble=([^,\n]+)", done.stderr, re.MULTILINE
+    )
 
 
 def test_toys_are_added_for_a_precision(run, root, tmp_path):

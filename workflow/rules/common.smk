@@ -46,7 +46,7 @@ try:
     from toymill.errors import ToymillError
     from toymill.results.design import read_design
     from toymill.results.files import bring_back
-    from toymill.study.layout import design_of_fits, files_of_part, parts
+    from toymill.study.layout import design_of_fits, files_of_part, parts, scratch_of
 except ImportError as error:
     refuse(
         f"The Python that runs Snakemake ({sys.executable}) cannot import toymill ({error}). "
@@ -77,7 +77,7 @@ if workflow.modifier.modify_path(RESULTS) != RESULTS:
     refuse(
         f"As a module the toymill workflow takes no prefix: its results are in {RESULTS}. Leave 'prefix' out."
     )
-SCRATCH = f".snakemake/toymill/{STUDY.study}"
+SCRATCH = str(scratch_of(STUDY.study))
 
 # What is fetched before jobs that read the model. Other inputs are no business of Snakemake's: it refuses those whose time
 # is ahead of the clock, whatever is said of them. They are known by their content, whose digests are parameters of jobs.
@@ -92,19 +92,6 @@ PILOTED = STUDY.shard == "auto" and bool(STUDY.ensembles)
 DESIGN = f"{RESULTS}/design.json" if NEEDS else []
 TRUTHS = f"{RESULTS}/{design_of_fits(STUDY)}" if NEEDS else []
 ROUNDS = rounds(STUDY)
-
-# What the jobs of each ensemble depend on in the study; a change of it makes their files anew.
-SETTINGS = {
-    name: {
-        "toys": toys_job(STUDY, name),
-        "fits": fits_job(STUDY, name),
-        "intervals": intervals_job(STUDY, name),
-        "audit": audit_job(STUDY, name),
-        "tally": tally_job(STUDY, name),
-        "comparison": comparison_job(STUDY, name),
-    }
-    for name in STUDY.ensembles
-}
 
 # A job in a conda environment finds the engine here.
 SOURCE = str(Path(toymill.__file__).resolve().parents[1])
@@ -159,6 +146,56 @@ def read_once(read, path):
 @functools.cache
 def read_version(read, path, _changed):
     return read(path)
+
+
+def truths(wildcards):
+    """The file with the truth point of a section's ensemble.
+
+    A job depends on its own ensemble's alone, which is among its parameters: so another section makes no file anew.
+    """
+    if wildcards.ensemble in STATED.ensembles:
+        return []
+    return ancient(checkpoints.design.get().output[0])
+
+
+def depends_on(job):
+    """Everything in the study that a job of an ensemble depends on, as a parameter function.
+
+    A change of it makes the job's files anew.
+    """
+
+    def settings(wildcards):
+        design = truths(wildcards)
+        every = read_once(designed_settings, design) if design else stated_settings()
+        return every[wildcards.ensemble][job]
+
+    return settings
+
+
+@functools.cache
+def stated_settings():
+    """What the jobs of each ensemble depend on that the study states."""
+    return job_settings(STATED)
+
+
+def designed_settings(design):
+    """What the jobs of each ensemble depend on, with those of the sections as they were designed."""
+    return job_settings(designed_in(design))
+
+
+def job_settings(study):
+    """What the jobs of each ensemble of a study depend on."""
+    return {
+        name: {
+            "toys": toys_job(study, name),
+            "fits": fits_job(study, name),
+            "intervals": intervals_job(study, name),
+            "audit": audit_job(study, name),
+            "tally": tally_job(study, name),
+            "comparison": comparison_job(study, name),
+        }
+        for name in study.ensembles
+    }
 
 
 def drawn(name):
@@ -227,11 +264,6 @@ def remote_of(wildcards):
     return next(item.model_dump() for item in STUDY.remotes if item.local == local)
 
 
-def depends_on(job):
-    """Everything in the study that a job of an ensemble depends on, as a parameter function."""
-    return lambda wildcards: SETTINGS[wildcards.ensemble][job]
-
-
 def own_directory():
     """The results directory, which belongs to one study and one run of it."""
     from toymill.study.ownership import Directory
@@ -261,12 +293,11 @@ if workflow.is_main_process:
 def begin():
     """Take the results directory for this run, before its first job."""
     running = set(workflow.dag.needrun_jobs())
-    remade = [path for job in running for path in job.output]
     kept = [
         path for job in workflow.dag.jobs if job not in running for path in job.output
     ]
     try:
-        ownership.take(own_directory(), remade, kept)
+        ownership.take(own_directory(), kept)
         bring_back([Path(RESULTS), Path(SCRATCH), FETCHED])
     except ToymillError as error:
         refuse(error)

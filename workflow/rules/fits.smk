@@ -2,9 +2,9 @@
 rule fit:
     input:
         INPUTS,
-        design=TRUTHS,
+        design=truths,
     output:
-        ensure("<results>/fits/{ensemble}/{shard}.h5", non_empty=True),
+        update(ensure("<results>/fits/{ensemble}/{shard}.h5", non_empty=True)),
     log:
         "<logs>/fit/{ensemble}/{shard}.log",
     benchmark:
@@ -23,9 +23,9 @@ if STATED.region:
     rule fit_region:
         input:
             INPUTS,
-            design=TRUTHS,
+            design=truths,
         output:
-            fits=ensure("<results>/fits/{ensemble}/{shard}.h5", non_empty=True),
+            fits=update(ensure("<results>/fits/{ensemble}/{shard}.h5", non_empty=True)),
             region=ensure("<results>/region/{ensemble}/{shard}.h5", non_empty=True),
         log:
             "<logs>/fit/{ensemble}/{shard}.log",
@@ -47,7 +47,7 @@ if STATED.region:
 rule profile_intervals:
     input:
         INPUTS,
-        design=TRUTHS,
+        design=truths,
     output:
         ensure("<results>/profile_intervals/{ensemble}/{shard}.h5", non_empty=True),
     log:
@@ -66,7 +66,7 @@ rule profile_intervals:
 rule audit:
     input:
         INPUTS,
-        design=DESIGN,
+        design=truths,
         fits=lambda wildcards: shard_files(f"{RESULTS}/fits")[wildcards.ensemble],
     output:
         ensure("<results>/audit/{ensemble}.json", non_empty=True),

@@ -4,7 +4,7 @@ checkpoint pilot:
         INPUTS,
         design=TRUTHS,
     output:
-        ensure("<results>/plan.json", non_empty=True),
+        update(ensure("<results>/plan.json", non_empty=True)),
     log:
         "<logs>/pilot.log",
     benchmark:

@@ -6,7 +6,12 @@ from toymill.config.dependencies import (
     tilts_job,
 )
 from toymill.config.scan import grid_of
-from toymill.study.scan_layout import audited_points, counts_in, scan_files
+from toymill.study.scan_layout import (
+    audited_points,
+    counts_in,
+    scan_files,
+    tilted_files,
+)
 
 GRID = grid_of(STUDY.scan)
 POINTS = {point.folder: point for point in GRID.points}
@@ -64,10 +69,11 @@ SCAN_AUDITS = [
 ]
 
 
-TILTS = f"{SCRATCH}/scan/tilts.h5"
+TILTED = tilted_files(STUDY, f"{SCRATCH}/scan")
+TILTS = TILTED.truths
 
 
-def tilted_files(wildcards):
+def fits_of_tilted(wildcards):
     """The tilted toys by the model of each point, where the largest excess is beyond what toys without tilt reach."""
     from toymill.results.scan_store import why_no_tilts
 
@@ -76,7 +82,7 @@ def tilted_files(wildcards):
     tilts = checkpoints.tilt_scan.get().output[0]
     if read_once(why_no_tilts, tilts):
         return []
-    return [f"{SCRATCH}/scan/tilted/{point}.h5" for point in POINTS]
+    return list(TILTED.points.values())
 
 
 # Truths about the excess of each point, and what their toys weigh: none where toys without tilt are enough.
@@ -122,7 +128,7 @@ rule answer_scan:
     input:
         fits=SCAN_FILES,
         tilts=TILTS if STUDY.scan.tilted_toys else [],
-        tilted=tilted_files,
+        tilted=fits_of_tilted,
     output:
         ensure(f"{SCRATCH}/scan.json", non_empty=True),
     log:

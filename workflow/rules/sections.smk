@@ -1,5 +1,5 @@
 # What a study wants to know: from its sections to truth points, and from their fits to answers.
-rule design:
+checkpoint design:
     input:
         INPUTS,
     output:

@@ -5,6 +5,7 @@ rule tally:
             shard_files(f"{RESULTS}/fits")[wildcards.ensemble],
             parts(STUDY, wildcards.ensemble)[int(wildcards.part)],
         ),
+        truths=truths,
         model="<results>/model.json",
         design=DESIGN,
     output:

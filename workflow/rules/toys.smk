@@ -3,7 +3,7 @@
 rule throw:
     input:
         INPUTS,
-        design=TRUTHS,
+        design=truths,
     output:
         ensure("<results>/toys/{ensemble}/{shard}.h5", non_empty=True),
     log:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import TypedDict
 
 from toymill._version import __version__
@@ -111,22 +112,36 @@ def tally_job(study: Study, ensemble: str) -> Settings:
 
 def pilot_job(study: Study) -> Settings:
     """What the pilot depends on; more toys, or another seed, leave its plan as it is."""
-    ensembles = {
-        name: [
-            ensemble.throw,
-            len({*ensemble.tests, *ensemble.truth.values()}),
-            *ensemble.profile_intervals,
-            *(study.levels if ensemble.profile_intervals else []),
-        ]
-        for name, ensemble in study.ensembles.items()
-    }
     return {
         "toymill": __version__,
         "model": study.model.choices,
         "inputs": study.model.contents,
         "edm_tolerance": study.fit.edm_tolerance,
-        "ensembles": ensembles,
+        "ensembles": {
+            name: _rate_depends_on(study, name, {*ensemble.tests, *ensemble.truth.values()})
+            for name, ensemble in study.ensembles.items()
+        },
     }
+
+
+def rate_digest(study: Study, ensemble: str, model_digest: str, tests: Collection[float]) -> str:
+    """SHA-256 of everything that the rate of an ensemble's fits depends on: where it is the same, so is the rate.
+
+    Args:
+        study: the study.
+        ensemble: name of the ensemble.
+        model_digest: digest of the model.
+        tests: the values that are tested on its toys.
+    """
+    rate = _rate_depends_on(study, ensemble, tests)
+    return _digest([__version__, model_digest, study.fit.edm_tolerance, rate])
+
+
+def _rate_depends_on(study: Study, ensemble: str, tests: Collection[float]) -> list[object]:
+    """What the rate of an ensemble's fits depends on in the study, beside the model."""
+    settings = study.ensembles[ensemble]
+    levels = study.levels if settings.profile_intervals else []
+    return [settings.throw, len(tests), settings.profile_intervals, levels]
 
 
 def design_job(study: Study) -> Settings:

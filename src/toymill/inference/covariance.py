@@ -74,10 +74,13 @@ def correlation_of(
         >>> value, error = correlation_of(np.array([[4.0, 1.0], [1.0, 1.0]]), 401)
         >>> value.tolist(), error.round(6).tolist()
         ([[1.0, 0.5], [0.5, 1.0]], [[0.0, 0.0375], [0.0375, 0.0]])
+        >>> float(correlation_of(np.array([[19.471888932322173]]), 401)[1][0, 0])
+        0.0
     """
     variance = np.diag(covariance)
     scale = np.sqrt(np.where(variance > 0, variance, np.nan))
     value = np.clip(covariance / scale / scale[:, None], -1, 1)
+    np.fill_diagonal(value, np.where(variance > 0, 1.0, np.nan))  # not what rounding leaves of it
     return value, (1 - value**2) / np.sqrt(max(count - 1, 1))
 
 

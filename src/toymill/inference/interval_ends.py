@@ -18,7 +18,7 @@ from toymill.inference.coverage import Coverage, coverage
 from toymill.record import LevelText, NumberOrNone, Record
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int8
+    from jaxtyping import Bool, Float, Int8
 
 _CLOSE = 1e-5
 """Toys whose t at the truth is this close to the level are told to neither side: both numbers come from fits."""
@@ -43,6 +43,12 @@ class Ends(NamedTuple):
     high_status: Int8[np.ndarray, "toy level"]
     status: Int8[np.ndarray, " toy"]
     t: Float[np.ndarray, " toy"]
+
+
+def lacks_end(low: Int8[np.ndarray, "toy level"], high: Int8[np.ndarray, "toy level"]) -> Bool[np.ndarray, " toy"]:
+    """True for toys of which an end was not found, (n,), by how the searches for lower and upper ends ended, (n, L)."""
+    missing: np.ndarray = np.any((low == EndStatus.NOT_FOUND) | (high == EndStatus.NOT_FOUND), axis=1)
+    return missing
 
 
 class Typical(Record):

@@ -148,7 +148,7 @@ def _region(tested: Sequence[TestedPoint], level: float) -> ConfidenceRegion:
         accepted=accepted,
         undecided=undecided,
         sentence=(
-            f"The {100 * level:.4g} % region has {len(accepted)} of {len(tested)} tested points; {len(undecided)} are "
-            "undecided."
+            f"The {100 * level:.4g} % region has {len(accepted)} of {len(tested)} tested points; {len(undecided)} "
+            f"{'is' if len(undecided) == 1 else 'are'} undecided."
         ),
     )

@@ -105,9 +105,9 @@ def _limit_points(found: LimitAnswer, poi: str) -> Table:
         Column("CL_b"),
         Column("coverage of the limit"),
         Column("toys there"),
-        Column("failed"),
+        Column("failed there"),
         Column("toys without a signal"),
-        Column("failed"),
+        Column("failed without"),
     ]
     rows = []
     for point in found.toys.points:

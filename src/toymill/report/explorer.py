@@ -15,7 +15,7 @@ import numpy as np
 import scipy.stats
 from markupsafe import Markup
 
-from toymill.inference.limit_records import LimitPoint
+from toymill.inference.limit_records import SIGMAS, LimitPoint
 from toymill.results.answers import LimitAnswer
 from toymill.results.files import write_bytes
 from toymill.results.tally import PULL_EDGES
@@ -82,13 +82,19 @@ def _content(found: Explored) -> dict[str, Any]:
 
 
 def _limit(answer: LimitAnswer) -> dict[str, Any]:
-    """The observed CLs at each tested value with its Monte Carlo interval, and the limits."""
+    """CLs at each tested value with its Monte Carlo interval, observed and expected; the asymptotic ones; the limits."""
     found = answer.toys
+    formulae = answer.asymptotic_points or [None] * len(found.points)
     return {
         "level": found.level,
         "method": found.method,
         "sentence": found.observed.sentence if found.observed else "There is no observed limit.",
         "points": [[point.poi, *_observed(point, found.method)] for point in found.points],
+        "bands": {sigma: [_expected(point, sigma) for point in found.points] for sigma in map(str, SIGMAS)},
+        "asymptotic": [None if item is None else item.observed for item in formulae],
+        "asymptoticBands": {
+            sigma: [None if item is None else item.expected[sigma] for item in formulae] for sigma in map(str, SIGMAS)
+        },
         "observed": found.observed.value if found.observed else None,
         "expected": {sigma: limit.value for sigma, limit in found.expected.items()},
     }
@@ -108,6 +114,14 @@ def _observed(point: LimitPoint, method: str) -> tuple[float | None, float | Non
         return None, None, None
     counted = point.observed if method == "CLs" else point.observed.clsb
     return counted.value, counted.low, counted.high
+
+
+def _expected(point: LimitPoint, sigma: str) -> tuple[float | None, float | None, float | None]:
+    """CLs or CL_{s+b} of background-only toys at one quantile, with the ends of its interval."""
+    if sigma not in point.expected:  # in the summary of an earlier toymill
+        return None, None, None
+    quantile = point.expected[sigma]
+    return quantile.value, quantile.low, quantile.high
 
 
 def _ensemble(found: Explored, item: ExploredEnsemble) -> dict[str, Any]:

@@ -10,6 +10,8 @@ LARGEST_PLAIN = 1e7
 SMALLEST_PLAIN = 1e-5
 """Numbers whose error is below this, too."""
 
+_ROUNDING = 1e-14  # of a number, relative: a smaller error is no error of toys
+
 
 def with_error(value: float | None, error: float | None) -> str:
     """A number and its error, both to two digits of the error; alone where it has none that is known.
@@ -17,12 +19,12 @@ def with_error(value: float | None, error: float | None) -> str:
     Example:
         >>> with_error(0.94891, 0.00687), with_error(1234567.0, 890.0), with_error(2.8712e-7, 6.2e-8)
         ('0.9489 ± 0.0069', '1234567 ± 890', '(2.87 ± 0.62)e-07')
-        >>> with_error(None, 0.1), with_error(2.5, 0.0), with_error(125.0912, None)
-        ('undefined', '2.5', '125.1')
+        >>> with_error(None, 0.1), with_error(2.5, 0.0), with_error(125.0912, None), with_error(1 - 2e-16, 2e-17)
+        ('undefined', '2.5', '125.1', '1')
     """
     if value is None or not math.isfinite(value):
         return "undefined"
-    if error is None or not 0 < error < math.inf:
+    if error is None or not _ROUNDING * abs(value) < error < math.inf:
         return f"{value:.{4 if error is None else 6}g}"
     largest = max(abs(value), error)
     if largest >= LARGEST_PLAIN or error < SMALLEST_PLAIN:

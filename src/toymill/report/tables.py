@@ -337,10 +337,11 @@ def tables_of_optimisers(summary: ComparisonSummary) -> list[Table]:
         Column("Hessians"),
         Column("ms a toy"),
         Column("first call, s"),
-        Column("nll above best, median"),
-        Column("largest"),
-        Column("σ from best, median"),
-        Column("largest"),
+        *(
+            Column(f"{distance}, {which}")
+            for distance in ("nll above best", "σ from best")
+            for which in ("median", "largest")
+        ),
     ]
     rows = []
     for name, item in summary.ensembles.items():
@@ -369,6 +370,8 @@ def tables_of_optimisers(summary: ComparisonSummary) -> list[Table]:
 
 def _distances(found: Quantiles) -> list[Cell]:
     return [
-        Cell("infinite" if value is None else f"{value:.1e}", order=LARGEST if value is None else value)
+        Cell(
+            "infinite" if value is None else f"{value:.1e}" if value else "0", order=LARGEST if value is None else value
+        )
         for value in (found.median, found.largest)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -171,6 +172,21 @@ def create_column(group: h5py.Group, name: str, rows: int, like: np.ndarray) -> 
         fillvalue=unwritten,
         dcpl=properties,
     )
+
+
+def write_columns(group: h5py.Group, columns: Mapping[str, np.ndarray], meanings: Mapping[str, str]) -> None:
+    """Columns of as many rows, (n, …), by their names, each written at once with its meaning."""
+    for name, values in columns.items():
+        if len(values):
+            create_column(group, name, len(values), values)[...] = values
+        else:
+            group.create_dataset(name, data=values)
+        group[name].attrs["meaning"] = meanings[name]
+
+
+def codes_of(kind: type[enum.IntEnum]) -> np.ndarray:
+    """The members of an enumeration as a file tells them: value and name."""
+    return texts([f"{item.value} {item.name.lower()}" for item in kind])
 
 
 def texts(words: Sequence[str]) -> np.ndarray:

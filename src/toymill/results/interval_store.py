@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from toymill.errors import ToymillError
 from toymill.fitting.end_status import EndStatus
 from toymill.fitting.status import Status
-from toymill.inference.interval_ends import Ends, thresholds
+from toymill.inference.interval_ends import Ends, lacks_end, thresholds
 from toymill.results.files import made_anew
 from toymill.results.hdf5 import (
     ShardKey,
     atomically,
-    create_column,
+    codes_of,
     damage_named,
     opened,
     read_dataset,
     read_key,
     texts,
+    write_columns,
     write_key,
 )
 
@@ -53,11 +55,21 @@ def write_ends(path: str | Path, key: ShardKey, levels: Sequence[float], ends: M
         file.attrs["parameters"] = texts(list(ends))
         for number, found in enumerate(ends.values()):
             group = file.create_group(f"{number:03d}")
-            for column, values in found._asdict().items():
-                create_column(group, column, key.toys, values)[...] = values
-                group[column].attrs["meaning"] = MEANING[column]
+            write_columns(group, found._asdict(), MEANING)
             for column, codes in (("low_status", EndStatus), ("high_status", EndStatus), ("status", Status)):
-                group[column].attrs["codes"] = texts([f"{item.value} {item.name.lower()}" for item in codes])
+                group[column].attrs["codes"] = codes_of(codes)
+
+
+def count_failed_intervals(path: str | Path) -> int:
+    """How many toys of a file have an interval without an end; a quick look, which does not check the whole file.
+
+    Raises:
+        ToymillError: a file that is damaged where this looks.
+    """
+    with damage_named(path), h5py.File(path, "r", locking=False) as file:
+        groups = [file[f"{number:03d}"] for number in range(len(file.attrs["parameters"]))]
+        missing = [lacks_end(group["low_status"][...], group["high_status"][...]) for group in groups]
+    return int(np.logical_or.reduce(missing).sum())
 
 
 def read_ends(path: str | Path, key: ShardKey) -> dict[str, Ends]:

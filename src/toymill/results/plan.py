@@ -13,6 +13,8 @@ from toymill.results.files import REMOVE, read_record
 class EnsemblePlan(Record):
     """One ensemble."""
 
+    measured: str
+    """SHA-256 of what its rate depends on: it stays as it is while that does."""
     shard: int
     """Toys a job."""
     seconds_a_toy: float
@@ -43,3 +45,12 @@ def read_plan(path: str | Path) -> Plan:
         ToymillError: a file that is not one of this version, or is not what was written.
     """
     return read_record(path, TypeAdapter(Plan), REMOVE)
+
+
+def earlier_plan(path: str | Path) -> Plan | None:
+    """The plan that a file has; None if there is none.
+
+    Raises:
+        ToymillError: what ``read_plan`` refuses.
+    """
+    return read_plan(path) if Path(path).exists() else None

@@ -15,12 +15,13 @@ from toymill.results.files import made_anew
 from toymill.results.hdf5 import (
     ShardKey,
     atomically,
-    create_column,
+    codes_of,
     damage_named,
     opened,
     read_dataset,
     read_key,
     texts,
+    write_columns,
     write_dataset,
     write_key,
 )
@@ -98,13 +99,8 @@ def write_point(path: str | Path, key: ShardKey, shard: PointShard) -> None:
         write_dataset(file, "rise", shard.rise, "how the background's data move with an excess of this signal")
         for name in GROUPS:
             group = file.create_group(name)
-            for column, values in shard.groups[name]._asdict().items():
-                if len(values):
-                    create_column(group, column, len(values), values)[...] = values
-                else:
-                    group.create_dataset(column, data=values)
-                group[column].attrs["meaning"] = MEANING[column]
-            group["status"].attrs["codes"] = texts([f"{status.value} {status.name.lower()}" for status in Status])
+            write_columns(group, shard.groups[name]._asdict(), MEANING)
+            group["status"].attrs["codes"] = codes_of(Status)
 
 
 def count_failed_of_point(path: str | Path) -> int:
@@ -205,6 +201,26 @@ def why_no_tilts(path: str | Path) -> str:
     """
     with opened(path) as file, damage_named(path):
         return str(file.attrs["why_none"])
+
+
+def toys_tilted(path: str | Path) -> int:
+    """How many tilted toys a scan has, from the file of their truths; a quick look, which does not check the whole file.
+
+    Raises:
+        ToymillError: a file that is damaged where this looks.
+    """
+    with damage_named(path), h5py.File(path, "r", locking=False) as file:
+        return len(file.attrs["names"]) * int(file.attrs["toys"])
+
+
+def count_failed_of_tilted(path: str | Path) -> int:
+    """How many tilted toys of a point have a fit that is not certified; a quick look, as that of ``toys_tilted``.
+
+    Raises:
+        ToymillError: a file that is damaged where this looks.
+    """
+    with damage_named(path), h5py.File(path, "r", locking=False) as file:
+        return int(np.isnan(file["q_0"][...]).sum())
 
 
 def write_tilted(path: str | Path, key: ShardKey, q_0: Float[np.ndarray, " toy"]) -> None:

@@ -22,6 +22,7 @@ from toymill.results.hdf5 import (
     SCHEMA,
     ShardKey,
     atomically,
+    codes_of,
     create_column,
     damage_named,
     opened,
@@ -320,7 +321,7 @@ def _create_fits(parent: h5py.Group, name: str, fits: Fits, rows: int) -> None:
         group.attrs[f"fixed:{fixed}"] = value
     for field, meaning in FIELDS.items():
         create_column(group, field, rows, getattr(fits, field)).attrs["meaning"] = meaning
-    group["status"].attrs["meaning"] = texts([f"{status.value} {status.name.lower()}" for status in Status])
+    group["status"].attrs["meaning"] = codes_of(Status)
 
 
 def _poi_alone(fits: Fits) -> Fits:

@@ -12,7 +12,7 @@ import numpy as np
 
 from toymill._version import __version__
 from toymill.config.dependencies import fits_digest
-from toymill.config.study import Study, values_tested
+from toymill.config.study import Study, shard_named, values_tested
 from toymill.fitting.conditional import fit_tests
 from toymill.fitting.minuit import MinuitFit, comparable_nll, minuit_fit
 from toymill.fitting.results import Fits
@@ -46,7 +46,7 @@ def audit_ensemble(study: Study, ensemble: str, files: Sequence[str | Path]) -> 
     """
     model = checked_model(study)
     settings = study.ensembles[ensemble]
-    count = study.fit.toys_audited(settings.toys)
+    count = study.fit.toys_audited(sum(shard_named(Path(path).stem).toys for path in files))
     values = values_tested(settings, poi_of(model))
     toys: list[AuditedToy] = []
     if count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from toymill.results.summary import Comparison
 from toymill.study.model import checked_model
 from toymill.study.optimisers import Limits, compare, table
 from toymill.study.shards import throw_chunks, toys_key
+from toymill.study.telling import telling
 
 
 class Compared(NamedTuple):
@@ -31,12 +33,19 @@ class Compared(NamedTuple):
     table: Comparison
 
 
-def compare_optimisers(study: Study, ensemble: str) -> Compared:
-    """Throw an ensemble's toys and fit them by every optimiser of the study."""
+def compare_optimisers(study: Study, ensemble: str, path: str | Path) -> Compared:
+    """Throw an ensemble's toys and fit them by every optimiser of the study.
+
+    Args:
+        study: the study.
+        ensemble: name of the ensemble.
+        path: the file that its outcomes will be in, beside which is told how far this is.
+    """
     model = checked_model(study)
     whole = Shard("", 0, study.ensembles[ensemble].toys)
     data = np.concatenate([part for _, part in throw_chunks(study, model, ensemble, whole)])
     limits = Limits(study.optimisers.descent_steps, study.optimisers.newton_steps)
-    outcomes = compare(model, data, study.optimisers.methods, limits)
+    with telling(path) as tell:
+        outcomes = compare(model, data, study.optimisers.methods, limits, lambda: tell(len(data), 0))
     key = toys_key(study, model, ensemble, whole)
     return Compared(key, model.parameters.names, outcomes, table(model, data, outcomes))

@@ -15,6 +15,11 @@ MOST_VALUES = 10**7
 """Toys of an ensemble whose t_μ are held one by one, 80 MB a test point; of more, histograms."""
 
 
+def scratch_of(study: str) -> Path:
+    """The folder of a study's files that are no results, from the folder that it runs in."""
+    return Path(".snakemake/toymill") / study
+
+
 def parts(study: Study, ensemble: str) -> list[range]:
     """The ranges of indices in which an ensemble's toys are counted, whatever the shards.
 

@@ -51,9 +51,23 @@ class Limits(NamedTuple):
     newton_steps: int = 50
 
 
-def compare(model: Model, data: Toys, methods: Sequence[str], limits: Limits) -> dict[str, Outcome]:
-    """Fit every toy, data of shape (n, D), from the model's initial values by each of the methods (see ``METHODS``)."""
-    return {name: METHODS[name](model, data, limits) for name in methods}
+def compare(
+    model: Model, data: Toys, methods: Sequence[str], limits: Limits, done: Callable[[], None] = lambda: None
+) -> dict[str, Outcome]:
+    """Fit every toy from the model's initial values by several methods.
+
+    Args:
+        model: the model.
+        data: the toys, (n, D).
+        methods: names of ``METHODS``.
+        limits: how long they may try.
+        done: called after each method.
+    """
+    found = {}
+    for name in methods:
+        found[name] = METHODS[name](model, data, limits)
+        done()
+    return found
 
 
 def table(model: Model, data: Toys, outcomes: Mapping[str, Outcome]) -> Comparison:

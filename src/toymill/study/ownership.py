@@ -30,7 +30,7 @@ from toymill.errors import ToymillError
 from toymill.job import COMPILATION_CACHE
 from toymill.record import EnsembleName, FileRecord, Record
 from toymill.results.files import REMOVE, read_record, temporary_name, write_record
-from toymill.study.layout import design_of_fits, range_of, superseded
+from toymill.study.layout import range_of, superseded
 
 CACHES = COMPILATION_CACHE / JOBS
 """Where jobs have folders of their own, named by host and process."""
@@ -107,12 +107,11 @@ def check(directory: Directory) -> None:
         raise ToymillError(msg)
 
 
-def take(directory: Directory, remade: Iterable[str | Path], kept: Iterable[str | Path]) -> None:
-    """Take the directory for this run: lock it, throw away what is to be overwritten, set useful fits aside.
+def take(directory: Directory, kept: Iterable[str | Path]) -> None:
+    """Take the directory for this run: lock it, and throw away what is to be overwritten.
 
     Args:
         directory: the directory.
-        remade: files that this run is about to make anew.
         kept: files that it needs and does not make.
 
     Raises:
@@ -126,9 +125,6 @@ def take(directory: Directory, remade: Iterable[str | Path], kept: Iterable[str 
         if any(_differences(directory)):
             _empty(directory.folder, {directory.lock, *map(Path, kept)})
         remove_parts(directory.folder)
-        for path in {*_remade(directory, set(map(Path, remade))), *_with_other_tests(directory)}:
-            if directory.folder / "fits" in path.parents and path.exists() and range_of(path) is not None:
-                _set_aside(path)
         write_record(directory.claim, Claim(toymill=__version__, kind=study.kind, ensembles=_settings(study)))
     except OSError as error:
         msg = f"{directory.folder} cannot be written ({error}). Make it writable, or run in another working directory."
@@ -139,21 +135,6 @@ def _settings(study: Study) -> dict[str, dict[str, Any]]:
     """What the fits of each ensemble depend on, as JSON has it."""
     found: dict[str, dict[str, Any]] = json.loads(json.dumps({name: fits_job(study, name) for name in study.ensembles}))
     return found
-
-
-def _remade(directory: Directory, remade: set[Path]) -> Iterable[Path]:
-    """The files that a run makes anew: with all shards, where it is known only later which, by a design or a plan."""
-    later = {directory.folder / name for name in (design_of_fits(directory.study), "plan.json") if name}
-    return remade | set((directory.folder / "fits").glob("*/*.h5")) if remade & later else remade
-
-
-def _with_other_tests(directory: Directory) -> Iterator[Path]:
-    """The shards of ensembles whose test points are others now: jobs take from them the fits that stay."""
-    claim = _claimed(directory)
-    now = _settings(directory.study)
-    for name, before in (claim.ensembles if claim else {}).items():
-        if name in now and before["tests"] != now[name]["tests"]:
-            yield from (directory.folder / "fits" / name).glob("*.h5")
 
 
 def release(directory: Directory) -> None:

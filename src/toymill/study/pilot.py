@@ -12,13 +12,14 @@ import jax
 import psutil
 
 from toymill._version import __version__
+from toymill.config.dependencies import rate_digest
 from toymill.config.scan import grid_of
-from toymill.config.study import MOST_SHARDS, Shard, Study, shard_of
+from toymill.config.study import MOST_SHARDS, Shard, Study, shard_of, values_tested
 from toymill.fitting.batching import block_size
 from toymill.models.base import Model
 from toymill.results.plan import EnsemblePlan, Plan
 from toymill.study.expected import ScanRate
-from toymill.study.model import checked_model
+from toymill.study.model import checked_model, poi_of
 from toymill.study.profile_intervals import interval_chunks
 from toymill.study.scan import fit_point
 from toymill.study.scan_layout import counts_in, settings_of
@@ -40,33 +41,42 @@ BLOCKS = 8
 """Blocks of toys that the rate is taken from, at least: of fewer the few that take long count for too much."""
 
 
-def plan_study(study: Study, *, start_seconds: float | None = None) -> Plan:
+def plan_study(study: Study, *, start_seconds: float | None = None, before: Plan | None = None) -> Plan:
     """Measure how fast toys are fitted, and choose the shards.
 
     Ensembles whose toys fluctuate in the same way, with as many test points and the same profile intervals, are fitted by
-    the same programs: of those the first is measured.
+    the same programs: of those the first is measured. What an earlier plan says of an ensemble stays, if its rate depends
+    on the same; so do the files of its shards.
 
     Args:
         study: the study.
         start_seconds: seconds that a job needs to start; None for the time that this process needed.
+        before: an earlier plan of the study.
     """
     model = checked_model(study)
+    poi = poi_of(model)
     start = time.time() - psutil.Process().create_time() if start_seconds is None else start_seconds
-    rates: dict[tuple[object, ...], list[float]] = {}
+    known = before.ensembles if before else {}
+    rates = {item.measured: (item.seconds_a_toy, item.interval_seconds_a_toy) for item in known.values()}
     compiling = 0.0
     ensembles = {}
     for name, ensemble in study.ensembles.items():
-        alike = ensemble.throw, len({*ensemble.tests, ensemble.truth[str(model.poi)]}), *ensemble.profile_intervals
-        if alike not in rates:
+        digest = rate_digest(study, name, model.digest, values_tested(ensemble, poi))
+        if digest not in rates:
             jobs: list[Chunks] = [fit_chunks, *([interval_chunks] if ensemble.profile_intervals else [])]
             measured = [seconds_a_toy(study, model, name, job) for job in jobs]
-            rates[alike] = [seconds for seconds, _ in measured]
+            fits, *intervals = (seconds for seconds, _ in measured)
+            rates[digest] = fits, sum(intervals)
             compiling += sum(compiled for _, compiled in measured)
-        fits, *intervals = rates[alike]
+        if name in known and known[name].measured == digest:
+            ensembles[name] = known[name]
+            continue
+        fits, of_intervals = rates[digest]
         ensembles[name] = EnsemblePlan(
-            shard=planned_size(study, name, max(rates[alike]), start),
+            measured=digest,
+            shard=planned_size(study, name, max(rates[digest]), start),
             seconds_a_toy=fits,
-            interval_seconds_a_toy=sum(intervals),
+            interval_seconds_a_toy=of_intervals,
         )
     return Plan(
         toymill=__version__, study=study.study, start_seconds=start, compile_seconds=compiling, ensembles=ensembles

@@ -11,21 +11,27 @@ from toymill.config.dependencies import intervals_digest
 from toymill.config.study import Shard, Study
 from toymill.fitting.conditional import fit_tests
 from toymill.fitting.intervals import profile_interval
-from toymill.inference.interval_ends import Ends, ProfileIntervals, profile_intervals, thresholds
+from toymill.inference.interval_ends import Ends, ProfileIntervals, lacks_end, profile_intervals, thresholds
 from toymill.models.base import Model
 from toymill.results.description import Description
 from toymill.results.interval_store import read_ends, write_ends
 from toymill.study.collect import files_and_keys
 from toymill.study.model import checked_model, drawn_parameters, truth_of
 from toymill.study.shards import throw_chunks, toys_key
+from toymill.study.telling import telling
 
 
 def find_intervals(study: Study, ensemble: str, shard: Shard, path: str | Path) -> None:
     """Throw a shard's toys and write the file of their profile intervals."""
     model = checked_model(study)
     key = toys_key(study, model, ensemble, shard)._replace(digest=intervals_digest(study, ensemble, model.digest))
-    parts = list(interval_chunks(study, model, ensemble, shard))
-    write_ends(path, key, study.levels, {name: _together([part[name] for part in parts]) for name in parts[0]})
+    parts = []
+    with telling(path) as tell:
+        for part in interval_chunks(study, model, ensemble, shard):
+            parts.append(part)
+            lacking = np.logical_or.reduce([lacks_end(ends.low_status, ends.high_status) for ends in part.values()])
+            tell(len(lacking), int(lacking.sum()))
+        write_ends(path, key, study.levels, {name: _together([part[name] for part in parts]) for name in parts[0]})
 
 
 def interval_chunks(study: Study, model: Model, ensemble: str, shard: Shard) -> Iterator[dict[str, Ends]]:

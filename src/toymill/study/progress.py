@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,20 +16,24 @@ from toymill.config.sections import needs
 from toymill.config.study import Shard, Study, read_study, shard_named
 from toymill.errors import ToymillError
 from toymill.results.design import read_design
-from toymill.results.scan_store import count_failed_of_point
+from toymill.results.interval_store import count_failed_intervals
+from toymill.results.scan_store import count_failed_of_point, count_failed_of_tilted, toys_tilted
 from toymill.results.store import count_failed
-from toymill.study.layout import latest_design, range_of
+from toymill.study.layout import latest_design, range_of, scratch_of
 from toymill.study.ownership import Run, running
-from toymill.study.scan_layout import counts_in, scan_files, settings_of
-from toymill.study.telling import told_in
+from toymill.study.scan_layout import counts_in, scan_files, settings_of, tilted_files
+from toymill.study.telling import Told, told_in
+
+Count = Callable[[Path], int]
+"""Counts toys of a file, such as those that are not certified."""
 
 
 class Bar(NamedTuple):
-    """How far one ensemble is, or a scan.
+    """How far one ensemble is, or its profile intervals, a scan or its tilted toys.
 
     Attributes:
         name: its name.
-        toys: its toys; of a scan those of all signals.
+        toys: its toys; of a scan those of all signals, of optimisers those of each.
         done: toys that are fitted: those whose fits are on the disk, and those that running jobs tell of.
         failed: those of them that are not certified; None where that is told at the end alone.
     """
@@ -111,7 +116,7 @@ class Watcher:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.failures: dict[tuple[Path, int], int] = {}
+        self.counts: dict[tuple[Path, int, Count], int] = {}
 
     def look(self) -> Progress:
         """How far the study is now.
@@ -121,7 +126,7 @@ class Watcher:
         """
         run = running(self.folder)
         study = self._study()
-        works = [] if study is None else [self._work(study, name, run) for name in self._names(study)]
+        works = [] if study is None else list(self._works(study, run))
         bars = [_bar(work) for work in works]
         done, toys = sum(bar.done for bar in bars), sum(bar.toys for bar in bars)
         finished = run is None and done == toys and self._newest("provenance.json")
@@ -173,20 +178,35 @@ class Watcher:
         path = self.folder / name
         return path.exists() and path.stat().st_mtime >= max(times, default=0.0)
 
-    def _names(self, study: Study) -> list[str]:
-        """The ensembles, and the scan, whose name is empty."""
-        return [*study.ensembles, *([""] if study.scan else [])]
+    def _works(self, study: Study, run: Run | None) -> Iterator[Work]:
+        """What there is of each ensemble, of its profile intervals, and of the scan; what no run is at work on is not told.
 
-    def _work(self, study: Study, name: str, run: Run | None) -> Work:
-        """What there is of an ensemble, or of the scan; what no run is at work on is not told of."""
+        An optimiser's study counts a toy once for each optimiser.
+        """
         if study.kind == "optimisers":
-            toys, path = study.ensembles[name].toys, self.folder / "optimisers" / f"{name}.h5"
-            return Work(name, toys, [Piece(Shard("", 0, toys), None, _made(path))] if path.exists() else [])
-        if not name:
-            return self._scanned(study, run)
-        toys, folder = study.ensembles[name].toys, self.folder / "fits" / name
+            for name, item in study.ensembles.items():
+                yield self._compared(name, item.toys, len(study.optimisers.methods), run)
+            return
+        for name, item in study.ensembles.items():
+            yield self._shards(name, item.toys, self.folder / "fits" / name, count_failed, run)
+            if item.profile_intervals:
+                folder = self.folder / "profile_intervals" / name
+                yield self._shards(f"{name}, intervals", item.toys, folder, count_failed_intervals, run)
+        if study.scan:
+            yield self._scanned(study, run)
+            yield from self._tilted(study, run)
+
+    def _compared(self, name: str, toys: int, methods: int, run: Run | None) -> Work:
+        """What there is of the toys of an ensemble by several optimisers."""
+        path = self.folder / "optimisers" / f"{name}.h5"
+        return Work(name, toys * methods, self._pieces([(path, toys * methods)], None, run))
+
+    def _shards(self, name: str, toys: int, folder: Path, count: Count, run: Run | None) -> Work:
+        """What there is of an ensemble in a folder: whole shards, whatever their sizes, and those of running jobs."""
         files = {path: shard for path in sorted(folder.glob("*.h5")) if (shard := range_of(path)) is not None}
-        whole = [Piece(shard, self._failed(path), _made(path)) for path, shard in files.items() if shard.first < toys]
+        whole = [
+            Piece(shard, self._counted(path, count), _made(path)) for path, shard in files.items() if shard.first < toys
+        ]
         told = [
             Piece(Shard("", shard_named(item.name).first, item.toys), item.failed, item.time)
             for item in (told_in(folder) if run else ())
@@ -194,29 +214,44 @@ class Watcher:
         return Work(name, toys, [*whole, *told])
 
     def _scanned(self, study: Study, run: Run | None) -> Work:
-        """What there is of the scan, whose points have the same ranges of toys: these are numbered one after the other."""
-        pieces, toys = [], 0
-        for folder, files in scan_files(study, grid_of(settings_of(study)), self.folder / "scan").items():
-            told = {item.name: item for item in told_in(self.folder / "scan" / folder)} if run else {}
-            for path in map(Path, files):
-                count = sum(counts_in(study, path.stem))
-                if path.exists():
-                    pieces.append(Piece(Shard("", toys, count), self._failed(path), _made(path)))
-                elif path.stem in told:
-                    item = told[path.stem]
-                    pieces.append(Piece(Shard("", toys, item.toys), item.failed, item.time))
-                toys += count
-        return Work("scan", toys, pieces)
+        """What there is of the scan: the toys of all its points."""
+        files = scan_files(study, grid_of(settings_of(study)), self.folder / "scan")
+        toys = [(Path(path), sum(counts_in(study, Path(path).stem))) for path in chain(*files.values())]
+        return Work("scan", sum(count for _, count in toys), self._pieces(toys, count_failed_of_point, run))
 
-    def _failed(self, path: Path) -> int:
+    def _tilted(self, study: Study, run: Run | None) -> Iterator[Work]:
+        """What there is of a scan's tilted toys; nothing before their truths are known, or where none are needed."""
+        files = tilted_files(study, self.folder.parents[1] / scratch_of(study.study) / "scan")
+        toys = self._counted(Path(files.truths), toys_tilted) if settings_of(study).tilted_toys else 0
+        if toys:
+            every = [(Path(path), toys) for path in files.points.values()]
+            yield Work("scan, tilted", toys * len(every), self._pieces(every, count_failed_of_tilted, run))
+
+    def _pieces(self, files: Iterable[tuple[Path, int]], count: Count | None, run: Run | None) -> list[Piece]:
+        """What there is of files with so many toys each, numbered one after the other; ``count`` counts failures."""
+        pieces, first = [], 0
+        told: dict[Path, dict[str, Told]] = {}
+        for path, toys in files:
+            if path.exists():
+                failed = None if count is None else self._counted(path, count)
+                pieces.append(Piece(Shard("", first, toys), failed, _made(path)))
+            elif run:
+                if path.parent not in told:
+                    told[path.parent] = {item.name: item for item in told_in(path.parent)}
+                if item := told[path.parent].get(path.stem):
+                    pieces.append(Piece(Shard("", first, item.toys), None if count is None else item.failed, item.time))
+            first += toys
+        return pieces
+
+    def _counted(self, path: Path, count: Count) -> int:
+        """What is counted in a file, once; 0 where it is not there."""
         try:
-            key = path, path.stat().st_mtime_ns
-            if key not in self.failures:
-                count = count_failed_of_point if path.parents[1].name == "scan" else count_failed
-                self.failures[key] = count(path)
+            key = path, path.stat().st_mtime_ns, count
+            if key not in self.counts:
+                self.counts[key] = count(path)
         except FileNotFoundError:  # set aside in the meantime, since another replaces it
             return 0
-        return self.failures[key]
+        return self.counts[key]
 
     def _rate(self, works: Sequence[Work]) -> float | None:
         """Toys a second since this run began, or since its pilot and its design if these are later."""

@@ -53,6 +53,12 @@ class Tilted(NamedTuple):
     points: Mapping[str, str | Path]
 
 
+def tilted_files(study: Study, folder: str | Path) -> Tilted:
+    """The files of a scan's tilted toys, in a folder for such files."""
+    points = grid_of(settings_of(study)).points
+    return Tilted(f"{folder}/tilts.h5", {point.folder: f"{folder}/tilted/{point.folder}.h5" for point in points})
+
+
 def tilted_by_point(truths: str | Path | Sequence[str], paths: Iterable[str | Path]) -> Tilted | None:
     """The files of a scan's tilted toys; None in a scan that has none, whose ``truths`` are empty."""
     if not truths:

@@ -27,6 +27,7 @@ from toymill.study.scan import STREAM, Background, as_seen, background_of, point
 from toymill.study.scan_answer import read_points
 from toymill.study.scan_layout import settings_of, tilted_key, tilts_key
 from toymill.study.shards import chunk_size
+from toymill.study.telling import telling
 from toymill.study.tilting import log_ratios, tilted
 from toymill.toys import fluctuate, throw, uniforms
 
@@ -105,14 +106,16 @@ def fit_tilted(study: Study, folder: str, tilts_path: str | Path, path: str | Pa
     model = point_model(study, point, background)
     zero, size = [{poi_of(model): 0.0}], chunk_size(model, 2)
     found, waiting = [], np.empty((0, len(model.data_names)))
-    for name, whole in zip(tilts.names, _thrown(study, background, tilts), strict=True):
-        waiting = np.concatenate([waiting, _as_seen(study, background, model, name, whole)])
-        while len(waiting) >= size or (len(waiting) and name == tilts.names[-1]):
-            stop_if_asked()
-            free, (held,) = fit_tests(model, waiting[:size], zero, tolerance=study.fit.edm_tolerance)
-            found.append(q_0(free, held))
-            waiting = waiting[size:]
-    write_tilted(path, tilted_key(study, point, tilts), np.concatenate(found))
+    with telling(path) as tell:
+        for name, whole in zip(tilts.names, _thrown(study, background, tilts), strict=True):
+            waiting = np.concatenate([waiting, _as_seen(study, background, model, name, whole)])
+            while len(waiting) >= size or (len(waiting) and name == tilts.names[-1]):
+                stop_if_asked()
+                free, (held,) = fit_tests(model, waiting[:size], zero, tolerance=study.fit.edm_tolerance)
+                found.append(q_0(free, held))
+                tell(len(found[-1]), int(np.isnan(found[-1]).sum()))
+                waiting = waiting[size:]
+        write_tilted(path, tilted_key(study, point, tilts), np.concatenate(found))
 
 
 def _stream(name: str) -> str:

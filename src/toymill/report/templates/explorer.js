@@ -252,34 +252,49 @@
     if (navigator.clipboard) navigator.clipboard.writeText(element("command").textContent).catch(() => {});
   });
 
-  // The observed CLs against the tested value, with the bands of expected limits.
+  // CLs against the tested value: observed, as expected without a signal, and by the asymptotic formulae; and the limits.
   const drawLimit = () => {
     const found = content.limit;
     const name = { CLs: "CLs", CLsb: "CLs+b" }[found.method];
     const seen = found.points.filter((point) => point[1] > 0);
     const column = (k) => seen.map((point) => point[k]);
-    const traces = [{
-      type: "scatter", mode: "markers", name: `observed ${name}`, x: column(0), y: column(1), customdata: column(0), marker: { color: ink, size: 7 },
-      error_y: { type: "data", symmetric: false, array: seen.map((point) => point[3] - point[1]), arrayminus: seen.map((point) => point[1] - point[2]), color: ink, thickness: 1, width: 0 },
-      hovertemplate: "%{customdata}<extra></extra>",
-    }];
-    const expected = (sigma) => found.expected[sigma] ?? null;
-    const band = (low, high, color) => expected(low) !== null && expected(high) !== null ? [{ type: "rect", xref: "x", yref: "paper", x0: expected(low), x1: expected(high), y0: 0, y1: 1, fillcolor: color, line: { width: 0 }, layer: "below" }] : [];
-    const line = (x, dash, color) => x === null ? [] : [{ type: "line", xref: "x", yref: "paper", x0: x, x1: x, y0: 0, y1: 1, line: { color, width: 1.5, dash } }];
-    const level = 1 - found.level;
     const every = found.points.map((point) => point[0]);
-    const low = Math.min(level, ...column(1)) / 2;
+    const level = 1 - found.level;
+    const errors = (rows) => ({
+      type: "data", symmetric: false, color: ink, thickness: 1, width: 0,
+      array: rows.map(([value, , high]) => (high === null ? 0 : high - value)), arrayminus: rows.map(([value, low]) => (low === null ? 0 : value - low)),
+    });
+    const clicked = { customdata: every, hovertemplate: "%{customdata}<extra></extra>" };
+    const line = (label, y, style, more) => (y.some((value) => value !== null) ? [{ type: "scatter", mode: "lines", name: label, x: every, y, line: style, hoverinfo: "skip", ...more }] : []);
+    const values = (sigma) => found.bands[sigma].map((row) => row[0]);
+    const lowest = (sigma) => values(sigma).map((value) => value || 1e-9); // an edge that no toy with signal reaches lies below the figure
+    const known = every.some((_, k) => found.bands["0"][k][0] !== null);
+    const edge = (sigma, more) => ({ type: "scatter", mode: "lines", x: every, y: lowest(sigma), error_y: errors(found.bands[sigma]), line: { width: 0 }, hoverinfo: "skip", showlegend: false, ...more });
+    const band = (low, high, label, color) => (known ? [edge(low, {}), edge(high, { name: label, fill: "tonexty", fillcolor: color, showlegend: true })] : []);
+    const limits = ["-2", "-1", "0", "1", "2"].map((sigma) => found.expected[sigma] ?? null).filter((value) => value !== null);
+    const formula = (sigma) => line("expected, asymptotic", found.asymptoticBands[sigma], { color: red, width: 1, dash: "dot" }, { showlegend: sigma === "0" });
+    const traces = [
+      ...band("-2", "2", "expected, ±2 σ", "#fbe3b9"), ...band("-1", "1", "expected, ±1 σ", "#b5bf9e"),
+      ...["-2", "-1", "0", "1", "2"].flatMap(formula), ...line("observed, asymptotic", found.asymptotic, { color: red, width: 1.5 }),
+      ...(known ? line("expected, median", values("0"), { color: ink, width: 1.5, dash: "dash" }, { error_y: errors(found.bands["0"]), hoverinfo: "all", ...clicked }) : []),
+      {
+        type: "scatter", mode: "markers", name: `observed ${name}`, x: column(0), y: column(1), marker: { color: ink, size: 7 },
+        error_y: errors(seen.map((point) => point.slice(1))), ...clicked, customdata: column(0),
+      },
+      { type: "scatter", mode: "markers", name: "expected limits", x: limits, y: limits.map(() => level), marker: { color: ink, size: 11, symbol: "line-ns-open", line: { width: 2 } }, hoverinfo: "skip" },
+    ];
+    const low = Math.min(level, ...column(1), ...values("0").filter((value) => value > 0)) / 2;
     const ends = [Math.min(...every), Math.max(...every)], room = 0.03 * (ends[1] - ends[0] || 1);
     element("limit-figure").hidden = false;
     element("limit-title").textContent = `Upper limit at ${number(100 * found.level)} %`;
-    const drawn = layout(`tested ${mu()}`, name, { xaxis: { range: [ends[0] - room, ends[1] + room] }, yaxis: { type: "log", range: [Math.log10(Math.max(low, 1e-5)), Math.log10(1.5)], dtick: 1 } });
-    drawn.shapes = [
-      ...band("-2", "2", "#fbe3b9"), ...band("-1", "1", "#b5bf9e"), ...line(expected("0"), "dash", ink), ...line(found.observed, "solid", blue),
-      { type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: level, y1: level, line: { color: red, width: 1.5 } },
-    ];
+    const drawn = layout(`tested ${mu()}`, name, { xaxis: { range: [ends[0] - room, ends[1] + room] }, yaxis: { type: "log", range: [Math.log10(Math.max(low, 1e-5)), Math.log10(1.5)], dtick: 1, exponentformat: "none" } });
+    const across = { type: "line", xref: "paper", x0: 0, x1: 1, y0: level, y1: level, line: { color: ink, width: 1, dash: "dashdot" } };
+    const upright = { type: "line", yref: "paper", x0: found.observed, x1: found.observed, y0: 0, y1: 1, line: { color: blue, width: 1.5 } };
+    drawn.shapes = found.observed === null ? [across] : [across, upright];
     Plotly.react("limit", traces, drawn, config);
     const hidden = found.points.length - seen.length;
-    element("limit-caption").textContent = `${found.sentence} Blue: the observed limit. Dashed, dark and light: the median expected limit, and where it lies at ±1 σ and ±2 σ. Red: ${number(level)}.${hidden ? ` ${many(hidden, "tested value")} without an observed value, or with 0, ${hidden === 1 ? "is" : "are"} not drawn.` : ""} Click a tested value to choose the toys that were thrown there.`;
+    const bands = known ? ` Bands and their dashed median: ${name} of toys without a signal, with Monte Carlo errors.` : "";
+    element("limit-caption").textContent = `${found.sentence} Blue: the observed limit. Level line: ${number(level)}, with the limits expected at -2 σ to 2 σ.${bands}${hidden ? ` ${many(hidden, "tested value")} without an observed value, or with 0, ${hidden === 1 ? "has" : "have"} no point.` : ""} Click a tested value to choose the toys that were thrown there.`;
     element("limit").on("plotly_click", (event) => {
       const poi = event.points[0].customdata;
       const near = (value) => Math.abs(value - poi) <= 1e-9 * Math.max(1, Math.abs(poi));
