@@ -41,10 +41,8 @@ def counted(values: Float[np.ndarray, "toy column"]) -> Cells:
         if x.size:
             size = np.abs(x).view(np.int64) >> _SHIFT
             place = np.where(x < 0, _ZERO - 1 - size, _ZERO + size)
-            first = int(place.min())
-            counts = np.bincount(place - first)
-            filled = np.flatnonzero(counts)
-            parts.append(np.stack([filled + first + column * _PLACES, counts[filled]], axis=1))
+            filled, counts = np.unique(place, return_counts=True)
+            parts.append(np.stack([filled + column * _PLACES, counts], axis=1))
     return np.concatenate(parts)
 
 
