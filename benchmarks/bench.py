@@ -12,16 +12,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jsonpatch
-from bins_201 import bins_201
 from fitters import AUXILIARY_FIXED, FITTERS, MU, POINTS, READY, SEED
 from machine import described
-from published_size import published_size
-from teaching import teaching
+from workloads import WORKLOADS
 
 from toymill.job import prepare
 
@@ -34,7 +31,6 @@ import toymill  # noqa: E402
 from toymill.fitting.conditional import fit_tests  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-WORKSPACES = HERE.parent / "config" / "workspaces"
 PEER_TOYS = 16384
 """Toys that are thrown for peers: more than any of them fits."""
 
@@ -49,28 +45,6 @@ HEAD = (
     f"{'workload':15}{'fitter':12}{'first call':>11}{'toys':>8}{'throw':>8}{'fit':>9}{'store':>8}"
     f"{'toys/s':>11}{'min to max':>20}{'ratio':>10}{'bad':>8}{'Δ2NLL median':>14}{'largest':>10}{'least t_μ':>11}"
 )
-
-
-def hww() -> dict:
-    """The default study's workspace."""
-    return json.loads((WORKSPACES / "hww.json").read_text(encoding="utf-8"))
-
-
-def atlas() -> dict:
-    """The published ATLAS workspace with one signal."""
-    folder = WORKSPACES / "atlas-3l-erjr"
-    names = ("BkgOnly.json", "patch.ERJR_100p0_20p0.json")
-    background, patch = (json.loads((folder / name).read_text(encoding="utf-8")) for name in names)
-    return jsonpatch.apply_patch(background, patch)
-
-
-WORKLOADS: dict[str, Callable[[], dict]] = {
-    "teaching": teaching,
-    "hww": hww,
-    "atlas-3l-erjr": atlas,
-    "published": published_size,
-    "bins-201": bins_201,
-}
 
 
 def hand_over(workspace: dict, folder: Path, count: int = PEER_TOYS) -> toymill.Model:

@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pyhf
-from bench import WORKLOADS
 from machine import processor
+from workloads import WORKLOADS
 
 from toymill.pyhf import hypotest
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from toymill import budget
+from toymill.fitting.device import device
 from toymill.fitting.lanes import Program, Request, fit_lanes
 from toymill.fitting.newton import Domain
 from toymill.fitting.results import Ends
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from toymill.fitting.problem import FitProblem
     from toymill.fitting.results import Numbers
 
-_MOST_PLACES = 128  # of a lane's queue in one call
-_STRAGGLERS = 8
 _FEWEST = (4, 16)  # toys of a block that the cache does not hold: of many data, and of few
 _LONG_LOOP = 2**17  # bytes of a loop over all data of a block, beyond which more toys make it no more worth its start
 _MATRICES = 4  # that the plain minimiser has of a toy at once, about
@@ -34,12 +33,15 @@ def block_size(model: Model, *, covariance: bool = False) -> int:
     From 8 or 4 where a toy has more than 1,024 or 2,048 data: loops over them are long enough. Fewer only where their
     data or temporaries, or their covariances if these are wanted, would fill the memory.
     """
-    data = len(model.data_names)
+    here, data = device(), len(model.data_names)
     per_toy = max(model.tuning.block, data)
     held = max(per_toy, len(model.parameters) ** 2) if covariance else per_toy
     least = np.clip(_power_of_two(_LONG_LOOP, data), *_FEWEST)
     return int(
-        min(np.clip(_power_of_two(budget.CACHE_BLOCK, per_toy), least, 256), _power_of_two(budget.MOST_OF_BLOCK, held))
+        min(
+            np.clip(_power_of_two(here.budget(budget.CACHE_BLOCK), per_toy), least, here.toys),
+            _power_of_two(here.budget(budget.MOST_OF_BLOCK), held),
+        )
     )
 
 
@@ -48,7 +50,8 @@ def straggler_block_size(model: Model) -> int:
 
     Fewer than 8 where its matrices, a row for each parameter, would fill the memory.
     """
-    return min(_STRAGGLERS, _power_of_two(budget.MOST_OF_BLOCK, _MATRICES * len(model.parameters) ** 2))
+    here, matrices = device(), _MATRICES * len(model.parameters) ** 2
+    return min(here.stragglers, _power_of_two(here.budget(budget.MOST_OF_BLOCK), matrices))
 
 
 def _power_of_two(limit: int, numbers: int) -> int:
@@ -85,8 +88,11 @@ def in_calls(
     model, size = problem.model, block_size(problem.model, covariance=problem.covariance)
     parameters = len(model.parameters)
     per_toy = 8 * parameters * (parameters if problem.covariance else 4)
-    places = int(np.clip(budget.PROGRAM_RESULTS // (per_toy * size), 1, _MOST_PLACES))
     slots = in_lanes(problem.indices[rows] % size, size)
+    here = device()
+    places = int(np.clip(here.budget(budget.PROGRAM_RESULTS) // (per_toy * size), 1, here.places))
+    if len(slots) <= here.few:
+        places = min(places, here.few)
     program = Program(model.kernel, model.tuning, problem.covariance)
     domain = Domain(model.parameters.bounds, problem.fixed)  # type: ignore[arg-type]
     request = Request(problem.tolerance, limit, hold.steps if hold else 0, problem.column or 0, certify)
@@ -94,24 +100,41 @@ def in_calls(
         stop_if_asked()
         chunk = slots[first : first + places]
         filled = chunk >= 0
-        here = rows[chunk[filled]]
-
-        def placed(values: np.ndarray, here: np.ndarray = here, filled: np.ndarray = filled) -> np.ndarray:
-            array = np.zeros((places, size, *values.shape[1:]), dtype=values.dtype)
-            array[: len(filled)][filled] = values[here]
-            return array
-
-        def of_toys(values: Numbers | None, filled: np.ndarray = filled) -> Any:
-            return None if values is None else np.asarray(values)[: len(filled)][filled]
-
+        some = rows[chunk[filled]]
+        queued = _Queued(some, filled, places)
         queues = Queues(
             counts=filled.sum(axis=0),
-            start=placed(starts),  # type: ignore[arg-type]
-            data=placed(problem.toys),  # type: ignore[arg-type]
-            hold=np.full((places, size), -1) if hold is None else placed(hold.parameter),  # type: ignore[arg-type]
+            start=queued.placed(starts),  # type: ignore[arg-type]
+            data=queued.placed(problem.toys),  # type: ignore[arg-type]
+            hold=np.full((places, size), -1) if hold is None else queued.placed(hold.parameter),  # type: ignore[arg-type]
         )
         ends = fit_lanes(program, model.arrays, queues, domain, request)
-        yield here, Ends(*map(of_toys, ends))
+        yield some, Ends(*map(queued.of_toys, ends))
+
+
+class _Queued(NamedTuple):
+    """Which rows a call has, (k,), and which of its filled places and lanes, (n, T), of its N places, are theirs in turn."""
+
+    rows: Int[np.ndarray, " some"]
+    filled: Bool[np.ndarray, "filled lane"]
+    places: int
+
+    def placed(self, values: np.ndarray) -> np.ndarray:
+        """The values of these rows, (N, T, …), zero elsewhere; where rows are consecutive and fill all, no copy."""
+        shape = (self.places, self.filled.shape[1], *values.shape[1:])
+        first, count = int(self.rows[0]), len(self.rows)
+        if count == shape[0] * shape[1] and (np.diff(self.rows) == 1).all():
+            return values[first : first + count].reshape(shape)
+        array = np.zeros(shape, dtype=values.dtype)
+        array[: len(self.filled)][self.filled] = values[self.rows]
+        return array
+
+    def of_toys(self, values: Numbers | None) -> Any:
+        """What a call says of these rows, (k, …)."""
+        if values is None:
+            return None
+        array = np.asarray(values)[: len(self.filled)]
+        return array.reshape(-1, *array.shape[2:]) if self.filled.all() else array[self.filled]
 
 
 def in_lanes(lanes: Int[np.ndarray, " toy"], size: int) -> Int[np.ndarray, "block lane"]:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toymill.fitting.batching import Hold, block_size, blocks, domain_of, in_calls, is_fast, toys_last
+from toymill.fitting.batching import (
+    Hold,
+    block_size,
+    blocks,
+    domain_of,
+    in_calls,
+    is_fast,
+    straggler_block_size,
+    toys_last,
+)
 from toymill.fitting.newton import Domain, curvature, first_stage
 
 if TYPE_CHECKING:
@@ -20,7 +29,6 @@ if TYPE_CHECKING:
 _STEPS = 60  # of a descent
 _CLOSE = 0.01  # one is followed where two steps beside it, and one towards it, foresee it less than this above the fit
 _PROMISING = 0.25  # the same of one that holds nothing, from its start
-_AT_ONCE = 8  # Hessians of saddles: they are few
 _LARGEST = 1e100  # entry of a scaled Hessian whose eigenvectors are looked for
 
 
@@ -116,7 +124,8 @@ def off_saddles(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> F
     model = problem.model
     domain = Domain(model.parameters.bounds, problem.fixed)  # type: ignore[arg-type]
     away = np.zeros_like(x)
-    for block, filled in blocks(np.arange(len(x)), problem.indices % _AT_ONCE, _AT_ONCE):
+    size = straggler_block_size(model)
+    for block, filled in blocks(np.arange(len(x)), problem.indices % size, size):
         at, data = toys_last(x, block), toys_last(problem.toys, block)
         hessians, free = curvature(model.kernel, model.arrays, at, data, domain)
         unit = 1 / np.sqrt(np.maximum(np.abs(np.diagonal(hessians, axis1=1, axis2=2)), 1e-100)) * np.asarray(free).T

@@ -11,6 +11,7 @@ from jax import lax
 
 from toymill import budget
 from toymill.arrow import inverse
+from toymill.fitting.device import device
 from toymill.fitting.newton import ROUGH_EDM, Domain
 from toymill.fitting.results import Ends
 from toymill.fitting.scoring import Queues, Rough, Rules, Space, score
@@ -150,9 +151,8 @@ def _together(lanes: int, size: int, covariance: int) -> int:
 
     Fewer only if their covariances, of so many numbers each, would take too much memory.
     """
-    while lanes % 2 == 0 and (
-        (lanes > 16 and 8 * size * lanes > budget.HESSIANS) or 8 * covariance * lanes > budget.CERTIFIED_COVARIANCES
-    ):
+    hessians, covariances = (device().budget(least) for least in (budget.HESSIANS, budget.CERTIFIED_COVARIANCES))
+    while lanes % 2 == 0 and ((lanes > 16 and 8 * size * lanes > hessians) or 8 * covariance * lanes > covariances):
         lanes //= 2
     return lanes
 

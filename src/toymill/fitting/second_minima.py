@@ -14,6 +14,7 @@ import numpy as np
 from toymill import budget
 from toymill.fitting.batching import block_size, blocks, toys_last
 from toymill.fitting.descent import descend, descend_beside
+from toymill.fitting.device import device
 from toymill.fitting.results import Fits, finite_or
 from toymill.models.base import Kernel
 
@@ -88,18 +89,19 @@ def _trials(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> _Tria
     evaluated = model.tuning.scanned + 1  # and the fit
     per_toy = 8 * bins * (min(bins, len(problem.fixed)) + evaluated * doubtful)
     size = block_size(model)
-    while size > 1 and size * per_toy > budget.PROFILES:
+    while size > 1 and size * per_toy > device().budget(budget.PROFILES):
         size //= 2
     found = [_Trials(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, x.shape[1])))]
     bounds = model.parameters.bounds
     for block, filled in blocks(np.arange(len(problem)), problem.indices % size, size):
         at, data = toys_last(x, block), toys_last(problem.toys, block)
         named = _second_minima(model.kernel, model.arrays, at, data, problem.fixed, bounds)
-        gap, value, product_gap, product = (np.moveaxis(np.asarray(part), -1, 0)[filled] for part in named)
-        found += _trials_of(block[filled], x[block[filled]], gap, value)
-        row, product_number = np.nonzero(product_gap < _LIKELY_PRODUCT)
-        start = product[row, product_number]
-        found.append(_Trials(block[filled][row], np.full(len(row), -1), start))
+        gap, value, product_gap, product = map(np.asarray, named)
+        likely = (gap < _LIKELY).any(axis=0) | (product_gap < _LIKELY_PRODUCT).any(axis=0)
+        few = np.flatnonzero(filled & likely)
+        found += _trials_of(block[few], x[block[few]], gap[:, few].T, value[:, few].T)
+        row, number = np.nonzero(product_gap[:, few].T < _LIKELY_PRODUCT)
+        found.append(_Trials(block[few[row]], np.full(len(row), -1), product[number, :, few[row]]))
     return _Trials(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
