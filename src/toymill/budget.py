@@ -24,6 +24,12 @@ COVARIANCES = 2**27
 INTERVAL_ENDS = 2**27
 """Data and parameters of all ends of profile intervals that are searched for at once."""
 
+THROWN = 2**25
+"""Data that are thrown at once, where a toy has many."""
+
+TABLES = 2**28
+"""Tables of inverse Poisson distributions, one for each mean."""
+
 DRAWN = 2**26
 """Main data that a model's own ``draw`` makes at once."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, SupportsIndex, get_args
 
 import jax
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 Mode = Literal["frequentist", "main-only", "hybrid", "templates", "asimov"]
 
 _LANES = 4  # numbers that Philox makes for one value of its counter
-_NUMBERS = 2**16  # data thrown at once: their temporaries stay in a core's second-level cache
-_TABLES = 1024  # inverse distributions that are kept, of 4 to 500 kB each
+_NUMBERS = 2**16  # data thrown at once, at least: their temporaries stay in a core's second-level cache
+_LOT = 2048  # toys thrown at once, if memory allows: of few, each datum's calls take longer than its numbers
 # Counts of a larger mean are inverted by an expansion, right to one count in a thousand; beyond it the
 # cumulative distribution loses digits (SciPy 1.17: a tail of 2.7e-6 for 3.3e-6 at a mean of 3e7).
 _LARGEST_TABLE = 1e6
@@ -160,7 +160,7 @@ def _throw_counts(
         expected = np.where(sampling.poisson, np.maximum(drawn, 0.0), drawn)
         _fluctuate(model, data, every, uniform, expected, mode)
         return data
-    size = max(_NUMBERS // len(expected), 1)
+    size = max(_NUMBERS // len(expected), min(_LOT, budget.THROWN // (8 * len(expected))), 1)
     for begin in range(0, count, size):
         part = data[begin : begin + size]
         uniform = uniforms(seed, stream, first + begin, len(part), len(expected))
@@ -197,8 +197,8 @@ def _fluctuate(
     if mode == "templates" and noise is not None:
         held = noise.held
     counts = sampling.poisson[which] & ~held[which]
-    if np.count_nonzero(counts) > _TABLES:  # more tables than are kept would be made anew for every lot of toys
-        means = np.broadcast_to(expected[..., counts], (len(uniform), int(np.count_nonzero(counts))))
+    if expected.ndim == 1 and _table_bytes(expected[counts]) > budget.TABLES:  # they would be made anew for every lot
+        means = np.broadcast_to(expected[counts], (len(uniform), int(np.count_nonzero(counts))))
         data[:, which[counts]] = _poisson(uniform[:, : len(which)][:, counts], means)
         uniform, expected, which = uniform[:, : len(which)][:, ~counts], expected[..., ~counts], which[~counts]
     uniform = np.ascontiguousarray(uniform.T)
@@ -298,7 +298,7 @@ def _poisson(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
     if np.min(mean) >= _LARGEST_TABLE:
         return _cornish_fisher(uniform, mean)
     if np.ndim(mean) == 0:
-        return _by_guide(uniform, _inverse_poisson(float(mean)))
+        return _by_guide(uniform, _TABLES.of(float(mean)))
     large = mean >= _LARGEST_TABLE
     return np.where(
         large, _cornish_fisher(uniform, np.maximum(mean, 1.0)), _by_steps(uniform, np.where(large, 1.0, mean))
@@ -321,7 +321,31 @@ class _InversePoisson(NamedTuple):
     cut: np.ndarray
 
 
-@lru_cache(maxsize=_TABLES)
+def _table_bytes(means: Float[np.ndarray, " count"]) -> float:
+    """The bytes of the tables of some means, about."""
+    root = np.sqrt(means[means < _LARGEST_TABLE])
+    return float(np.sum(8 * (24 * root + 120) + 16 * np.clip(128 * root, 2**8, 2**14)))
+
+
+class _Tables:
+    """Tables by their means, kept up to ``budget.TABLES``: all are forgotten where one more would exceed it."""
+
+    def __init__(self) -> None:
+        self.kept: dict[float, _InversePoisson] = {}
+        self.bytes = 0.0
+
+    def of(self, mean: float) -> _InversePoisson:
+        """The table of one mean."""
+        table = self.kept.get(mean)
+        if table is None:
+            more = _table_bytes(np.array([mean]))
+            if self.bytes + more > budget.TABLES:
+                self.kept, self.bytes = {}, 0.0
+            table = self.kept[mean] = _inverse_poisson(mean)
+            self.bytes += more
+        return table
+
+
 def _inverse_poisson(mean: float) -> _InversePoisson:
     """The table of one mean, below ``_LARGEST_TABLE``: twelve standard deviations and sixty counts to either side."""
     reach = 12 * np.sqrt(mean) + 60
@@ -333,6 +357,9 @@ def _inverse_poisson(mean: float) -> _InversePoisson:
     return _InversePoisson(
         int(counts[0]), cdf, np.where(high - low > 1, np.nan, counts[low]), np.where(high > low, cdf[low], 1.0)
     )
+
+
+_TABLES = _Tables()
 
 
 def _by_guide(uniform: np.ndarray, table: _InversePoisson) -> np.ndarray:

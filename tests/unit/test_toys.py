@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 import toymill
-from toymill import toys
+from toymill import budget, toys
 
 
 def test_a_toy_depends_on_seed_stream_and_index_only(hww):
@@ -76,8 +76,31 @@ def test_a_model_of_very_many_bins_has_the_same_toys(spec, monkeypatch, mode):
     """More tables than are kept would be made anew for every lot of toys: counts are found without any."""
     model = toymill.read_workspace(spec)
     before = toys.throw(model, model.parameters.init, 300, seed=5, mode=mode)
-    monkeypatch.setattr(toys, "_TABLES", 0)
+    monkeypatch.setattr(budget, "TABLES", 0)
     np.testing.assert_array_equal(toys.throw(model, model.parameters.init, 300, seed=5, mode=mode), before)
+
+
+def test_lots_of_any_size_have_the_same_toys(hww, monkeypatch):
+    before = toys.throw(hww, hww.parameters.init, 5000, seed=5)
+    for numbers, lot in ((1, 1), (1, 700), (2**20, 1)):
+        monkeypatch.setattr(toys, "_NUMBERS", numbers)
+        monkeypatch.setattr(toys, "_LOT", lot)
+        np.testing.assert_array_equal(toys.throw(hww, hww.parameters.init, 5000, seed=5), before)
+
+
+def test_no_more_tables_are_kept_than_memory_is_given_for_them(monkeypatch):
+    """What is reckoned of a table is what it takes, and a table is made once as long as it is kept."""
+    tables = toys._Tables()
+    for mean in (0.01, 7.0, 450.0, 3e4, 9e5):
+        table = tables.of(mean)
+        assert tables.of(mean) is table
+        taken = table.cdf.nbytes + table.low.nbytes + table.cut.nbytes
+        assert 0.4 * taken < toys._table_bytes(np.array([mean])) < 1.5 * taken
+    monkeypatch.setattr(budget, "TABLES", 2**16)
+    for mean in np.linspace(20, 40, 50):
+        tables.of(mean)
+        assert tables.bytes <= 2**16
+    assert 0 < len(tables.kept) < 10
 
 
 @pytest.mark.parametrize("mean", [0.0, 1e-7, 0.01, 0.7, 3.0, 40.0, 2e4, 9e5])
