@@ -171,12 +171,20 @@ def _along_known(
     apart = np.nan_to_num(np.abs(at - at[nearest, toys]))
     enough = (apart >= 0.5 * np.abs(ahead)) & (apart > 0)
     second = np.where(enough.any(axis=0), np.argmin(np.where(enough, apart, np.inf), axis=0), np.argmax(apart, axis=0))
-    values = np.stack([fits.parameters for fits in known])
-    one, other = values[nearest, toys], values[second, toys]
+    one, other = (_of_each(known, which) for which in (nearest, second))
     with np.errstate(divide="ignore", invalid="ignore"):
         line = one + (ahead / (other[:, i] - one[:, i]))[:, None] * (other - one)
     line[:, i] = np.where(np.isfinite(line[:, i]), value, line[:, i])
     return line, nearest
+
+
+def _of_each(fits: Sequence[Fits], which: Int[np.ndarray, " toy"]) -> Float[np.ndarray, "toy parameter"]:
+    """The parameters of each toy in the one of its fits that is named."""
+    found = np.empty_like(fits[0].parameters)
+    for number, one in enumerate(fits):
+        rows = which == number
+        found[rows] = one.parameters[rows]
+    return found
 
 
 def _repair(
