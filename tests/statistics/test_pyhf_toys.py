@@ -46,7 +46,7 @@ def ours(model, test, truths, toys):
     """q̃_μ, or q_0 for a test at 0, of toys of hypotheses at their conditional fits, and of the observed data."""
     found = []
     for k, mu in enumerate(truths):
-        at = toymill.fit(model, model.observed, {"mu": mu}).parameters[0]
+        at = toymill.fit(model, model.observed, {"mu": mu}, covariance=False).parameters[0]
         found.append(toymill.test(model, toymill.throw(model, at, toys, seed=4, stream=f"{k}"), {"mu": test}))
     found.append(toymill.test(model, model.observed, {"mu": test}))
     return [item.qtilde_mu if test else item.q_0 for item in found]

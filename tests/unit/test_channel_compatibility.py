@@ -46,7 +46,7 @@ def split_of(spec):
 
 def ratios(spec, data):
     model, split = toymill.read_workspace(spec), split_of(spec)
-    common = toymill.fit(model, data)
+    common = toymill.fit(model, data, covariance=False)
     return ratio(common, fit_by_channel(model, split, common, data, np.arange(len(data)), 1e-8)), model
 
 

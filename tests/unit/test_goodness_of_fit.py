@@ -73,7 +73,7 @@ def test_the_saturated_model_has_every_constant(channels):
     expected = -np.sum(scipy.stats.poisson.logpmf(data[:, main], data[:, main]), axis=1) - scipy.stats.norm.logpdf(0.0)
     assert saturated_nll(channels, data) == pytest.approx(expected, rel=1e-12)
     assert saturated_nll(channels, data[0]) == pytest.approx(expected[0], rel=1e-12)
-    fits = toymill.fit(channels, data)
+    fits = toymill.fit(channels, data, covariance=False)
     found = statistics(channels, fits, data)["saturated"]
     assert found == pytest.approx(2 * (fits.nll - expected), abs=1e-9)
 
@@ -83,7 +83,7 @@ def test_the_saturated_statistic_is_what_pyhf_s_densities_make_it(spec):
     model = toymill.read_workspace(spec)
     reference = pyhf.Workspace(spec).model()
     data = np.stack([model.observed, toymill.throw(model, model.parameters.init, 1, seed=6)[0]])
-    fits = toymill.fit(model, data)
+    fits = toymill.fit(model, data, covariance=False)
     main, sampling = ~model.sampling.auxiliary, model.sampling
     found = statistics(model, fits, data)["saturated"]
     for k in range(2):
@@ -96,7 +96,7 @@ def test_the_saturated_statistic_is_what_pyhf_s_densities_make_it(spec):
 
 def test_chunks_make_no_difference(channels, monkeypatch):
     data = toymill.throw(channels, channels.parameters.init, 7, seed=1)
-    fits = toymill.fit(channels, data)
+    fits = toymill.fit(channels, data, covariance=False)
     whole = statistics(channels, fits, data)
     monkeypatch.setattr(misfit, "_NUMBERS", 3 * data.shape[1])
     for name, values in statistics(channels, fits, data).items():
@@ -163,7 +163,7 @@ def test_channels(channels):
 
 def test_fits_that_are_not_certified_have_no_statistics(channels):
     data = toymill.throw(channels, channels.parameters.init, 3, seed=1)
-    fits = toymill.fit(channels, data)
+    fits = toymill.fit(channels, data, covariance=False)
     fits.status[1] = toymill.Status.NOT_CONVERGED
     found = statistics(channels, fits, data)
     assert all(np.isnan(values).tolist() == [False, True, False] for values in found.values())
@@ -216,7 +216,7 @@ def test_p_values_are_uniform_over_data_that_the_model_made(hww):
 
 def test_mistakes(channels):
     data = toymill.throw(channels, channels.parameters.init, 2, seed=1)
-    fits = toymill.fit(channels, data)
+    fits = toymill.fit(channels, data, covariance=False)
     for options, words in [({"channels": ["on"]}, "no channel 'on'"), ({"channels": []}, "channels is empty")]:
         with pytest.raises(toymill.ToymillError, match=words):
             statistics(channels, fits, data, **options)

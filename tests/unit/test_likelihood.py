@@ -268,7 +268,7 @@ def test_a_narrow_valley_is_followed_to_its_end(monkeypatch):
         expected=lambda params: jnp.array([1e4 + 1e2 * params[0], 1e12 + 2e8 * (params[1] - params[0] ** 2)]),
         observed=[1e4 + 1e2, 1e12],
     )
-    fits = toymill.fit(model, model.observed)
+    fits = toymill.fit(model, model.observed, covariance=False)
     assert fits.ok.all()
     np.testing.assert_allclose(fits.parameters, [[1.0, 1.0]], atol=1e-6)
 

@@ -145,10 +145,11 @@ def test_a_spurious_signal_is_that_of_pyhf(tmp_path):
         assert ours.parameters[row] == pytest.approx(np.asarray(found)[order], abs=2e-3)
     model, source = (toymill.read_workspace(paths[name]) for name in ("fitted", "true"))
     truth = source.parameters.values({"mu": 0.0})
-    asimov = toymill.fit(model, toymill.throw(source, truth, 1, mode="asimov")).parameter("mu")[0]
+    asimov = toymill.throw(source, truth, 1, mode="asimov")
+    shift = toymill.fit(model, asimov, covariance=False).parameter("mu")[0]
     about = summary.ensembles["none"].parameters["mu"]
     assert about.bias > 10 * about.bias_error
-    assert about.bias == pytest.approx(asimov, abs=0.05 * about.rms)  # the bias of a fit's own is far below that
+    assert about.bias == pytest.approx(shift, abs=0.05 * about.rms)  # the bias of a fit's own is far below that
 
 
 @pytest.mark.parametrize("throw", ["frequentist", "main-only"])
@@ -198,7 +199,8 @@ def test_conditional_is_the_fit_of_the_throwing_model(tmp_path):
     one = study(paths["fitted"], a=ensemble)
     source = toymill.read_workspace(paths["true"])
     found = truth_of(one, checked_model(one), "a")
-    assert found.at.tolist() == toymill.fit(source, source.observed, {"mu": 0.5}).parameters[0].tolist()
+    held = toymill.fit(source, source.observed, {"mu": 0.5}, covariance=False)
+    assert found.at.tolist() == held.parameters[0].tolist()
 
 
 PYTHON = """

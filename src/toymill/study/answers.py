@@ -124,7 +124,8 @@ def _goodness_of_fit(stored: Stored) -> GoodnessOfFitAnswer:
     for first, (free, *_) in stored.fits(BEST_FIT):
         for name, values in statistics(stored.model, free, stored.toys(BEST_FIT, first, len(free.nll))).items():
             lots.setdefault(name, []).append(values)
-    observed = statistics(stored.model, fit(stored.model, stored.observed), stored.observed)
+    fits = fit(stored.model, stored.observed, covariance=False)
+    observed = statistics(stored.model, fits, stored.observed)
     found = goodness_of_fit(
         {name: float(values[0]) for name, values in observed.items()},
         {name: np.concatenate(values) for name, values in lots.items()},

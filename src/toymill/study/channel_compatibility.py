@@ -98,7 +98,7 @@ def compatibility(stored: Stored) -> ChannelCompatibility:
         ToymillError: a fit to the observed data that is not certified, a shard that is missing or damaged.
     """
     split, tolerance = split_by_channel(stored.study), stored.study.fit.edm_tolerance
-    common = fit(stored.model, stored.observed, tolerance=tolerance)
+    common = fit(stored.model, stored.observed, covariance=False, tolerance=tolerance)
     each = fit_by_channel(stored.model, split, common, stored.observed[None], np.zeros(1, dtype=int), tolerance)
     toys, nll = [], float(np.abs(common.nll[0]))
     for first, (free, *_) in stored.fits(BEST_FIT):
@@ -136,7 +136,7 @@ def fit_by_channel(
     """
     start = common.parameters[:, _columns(split, model)]
     start = np.where(np.isfinite(start), start, split.model.parameters.init)
-    return fit(split.model, data, start=start, index=index, tolerance=tolerance)
+    return fit(split.model, data, start=start, index=index, covariance=False, tolerance=tolerance)
 
 
 def _columns(split: Split, model: Model) -> list[int]:

@@ -168,7 +168,7 @@ def observed_point(model: Model, held: Mapping[str, float], what: str) -> Float[
         ToymillError: a fit that is not certified.
     """
     assert model.observed is not None
-    fits = fit(model, model.observed, held)
+    fits = fit(model, model.observed, held, covariance=False)
     if not fits.ok[0]:
         status = Status(int(fits.status[0]))
         msg = f"{what} ended as {status.name.lower()}. {status.advice}"
