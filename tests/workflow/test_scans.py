@@ -21,7 +21,7 @@ SECONDS = 900  # a guard against a hang, not a measure of speed
 
 def command(root, folder, *arguments):
     words = ["--snakefile", root / "Snakefile", "--directory", folder, "--configfile", folder / "study.yaml"]
-    return [sys.executable, "-m", "snakemake", *map(str, words), "--cores", "2", *arguments]
+    return [sys.executable, "-m", "snakemake", *map(str, words), "--cores", "1", *arguments]
 
 
 def run(root, folder, *arguments):
