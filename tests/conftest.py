@@ -3,6 +3,9 @@
 Compiled programs are stored in a folder of the run, so that each is compiled once whichever tests, whichever jobs of
 a test's study, and whichever pytest-xdist worker want it. (The check of a stated model and the comparison of optimisers
 clear what JAX holds in memory.) The folder is new in every run, unless JAX_COMPILATION_CACHE_DIR names one.
+
+Most of the time of tests is compilation. XLA compiles with few optimisations here: in less than half the time, programs
+that are slower by a factor of four or so. Tests in statistics/, of many toys, and the jobs of studies have all of them.
 """
 
 import functools
@@ -33,6 +36,15 @@ CACHE = {
 for _name, _value in CACHE.items():
     os.environ[_name.upper()] = str(_value)  # for the processes that tests start
     jax.config.update(_name, _value)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # a job compiles anew whatever is not there
+
+
+_XLA = "--xla_cpu_multi_thread_eigen=false --xla_cpu_use_fusion_emitters=false"
+_THEIRS = os.environ.get("XLA_FLAGS")
+os.environ["XLA_FLAGS"] = _XLA if _THEIRS is None else _THEIRS
+jax.jit(lambda: 0)()  # XLA reads its flags once
+if _THEIRS is None:
+    del os.environ["XLA_FLAGS"]  # they are not for the processes that tests start
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -58,6 +70,12 @@ def pytest_collection_modifyitems(config, items):
             (others if another else kept).append(item)
         config.hook.pytest_deselected(items=others)
         items[:] = kept
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Before any fixture of the test."""
+    jax.config.update("jax_disable_most_optimizations", "statistics" not in item.path.parts)
 
 
 def pytest_unconfigure():
