@@ -5,13 +5,16 @@ a test's study, and whichever pytest-xdist worker want it. (The check of a state
 clear what JAX holds in memory.) The folder is new in every run, unless JAX_COMPILATION_CACHE_DIR names one.
 
 Most of the time of tests is compilation. XLA compiles with few optimisations here: in less than half the time, programs
-that are slower by a factor of four or so. Tests in statistics/, of many toys, and the jobs of studies have all of them.
+that are slower by a factor of four or so. Tests in statistics/ and long ones, of many toys, and the jobs of studies have
+all of them.
 """
 
 import functools
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import zlib
 from pathlib import Path
@@ -40,12 +43,24 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # a job compiles
 
 
 _XLA = "--xla_cpu_multi_thread_eigen=false --xla_cpu_use_fusion_emitters=false"
-_THEIRS = os.environ.get("XLA_FLAGS")
-os.environ["XLA_FLAGS"] = _XLA if _THEIRS is None else _THEIRS
-jax.jit(lambda: 0)()  # XLA reads its flags once
-if _THEIRS is None:
-    del os.environ["XLA_FLAGS"]  # they are not for the processes that tests start
 
+
+def _start_xla():
+    """XLA reads its flags once, when it starts. They are not for the processes that tests start."""
+    if "XLA_FLAGS" in os.environ:
+        return
+    if (
+        "TOYMILL_TESTS_XLA" not in os.environ
+    ):  # the first process asks whether this XLA has them: one that has not aborts
+        asked = [sys.executable, "-c", "import jax; jax.jit(lambda: 0)()"]
+        known = subprocess.run(asked, env=os.environ | {"XLA_FLAGS": _XLA}, capture_output=True, check=False)
+        os.environ["TOYMILL_TESTS_XLA"] = "" if known.returncode else _XLA
+    os.environ["XLA_FLAGS"] = os.environ["TOYMILL_TESTS_XLA"]
+    jax.jit(lambda: 0)()
+    del os.environ["XLA_FLAGS"]
+
+
+_start_xla()
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -75,7 +90,8 @@ def pytest_collection_modifyitems(config, items):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Before any fixture of the test."""
-    jax.config.update("jax_disable_most_optimizations", "statistics" not in item.path.parts)
+    many = "statistics" in item.path.parts or item.get_closest_marker("long") is not None
+    jax.config.update("jax_disable_most_optimizations", not many)
 
 
 def pytest_unconfigure():
