@@ -13,7 +13,6 @@ import numpy as np
 
 from toymill.errors import ToymillError, ToymillWarning
 from toymill.fitting.results import EDM_TOLERANCE
-from toymill.fitting.status import Status
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 
 _ROUNDING = 1e-12  # of an nll that is a sum of many terms, relative
-_AT_ZERO = 5e-8  # of a fit whose bins expect up to 1e-9 events: parameters have a range where ν touches zero
 
 
 def t_mu(free: Fits, conditional: Fits) -> Float[np.ndarray, " toy"]:
@@ -151,8 +149,6 @@ def tevatron_ratio(conditional: Fits, background: Fits) -> Float[np.ndarray, " t
 def above(free: Fits, conditional: Fits) -> Bool[np.ndarray, " toy"]:
     """Where the free fit lies above the conditional one by more than the tolerance of certified fits, (n,)."""
     tolerance = np.fmax(free.edm, EDM_TOLERANCE) + _ROUNDING * np.abs(free.nll)
-    at_zero = (free.status == Status.AT_ZERO) | (conditional.status == Status.AT_ZERO)
-    tolerance = np.where(at_zero, np.fmax(tolerance, _AT_ZERO), tolerance)
     both = free.ok & conditional.ok
     higher: np.ndarray = both & (conditional.nll - free.nll < -2 * tolerance)
     return higher
