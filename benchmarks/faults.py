@@ -169,14 +169,14 @@ def begun(folder: Path, *arguments: str, study: str = "study.yaml") -> subproces
 
 
 def job(folder: Path, limit: tuple[int, int] | None = None) -> subprocess.Popen[str]:
-    """A fit job of the first shard, with a limit of its resources."""
+    """A fit job of the first shard, which limits one of its resources first: a process that has JAX may not fork itself."""
+    limited = f"import resource; resource.setrlimit({limit[0]}, ({limit[1]}, {limit[1]}))\n" if limit else ""
     return subprocess.Popen(
-        [sys.executable, "-c", JOB, SHARD],
+        [sys.executable, "-c", limited + JOB, SHARD],
         cwd=folder,
         env=environment(),
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=(lambda: resource.setrlimit(limit[0], (limit[1], limit[1]))) if limit else None,
     )
 
 
