@@ -91,7 +91,7 @@ def fit_workload(line: Connection, path: str, count: int, mu: float, *environmen
 
 
 def fit_discovery(line: Connection, path: str, first: int, end: int, *environment: Any) -> None:
-    """Throws and fits toys first … end - 1 without a signal, and tells the counts of q_0, of failures, and its seconds."""
+    """Throws and fits toys first … end - 1 without a signal, and tells how many failed, and of how many q_0 is beyond each threshold."""
     prepare(*environment)
     import toymill
     from toymill.fitting.conditional import fit_tests

@@ -200,7 +200,7 @@ def _fluctuate(
     if expected.ndim == 1 and _table_bytes(expected[counts]) > budget.TABLES:  # they would be made anew for every lot
         means = np.broadcast_to(expected[counts], (len(uniform), int(np.count_nonzero(counts))))
         data[:, which[counts]] = _poisson(uniform[:, : len(which)][:, counts], means)
-        uniform, expected, which = uniform[:, : len(which)][:, ~counts], expected[..., ~counts], which[~counts]
+        uniform, expected, which = uniform[:, : len(which)][:, ~counts], expected[~counts], which[~counts]
     uniform = np.ascontiguousarray(uniform.T)
     for k, datum in enumerate(which):
         if held[datum]:

@@ -350,7 +350,7 @@ def test_bad_configuration_stops_before_any_job(run, root, tmp_path, changes, wo
 
 
 def test_a_model_in_python_leaves_what_a_workspace_does(run, root, tmp_path):
-    """The example of docs/python-models.md: the same files and figures; a changed model is noticed."""
+    """The example of docs/python-models.md: the same files and figures; a changed model may overwrite them."""
     (tmp_path / "mine.py").write_text((root / "config/models/lifetime.py").read_text())
     content = {
         "study": "small",
@@ -376,6 +376,11 @@ def test_a_model_in_python_leaves_what_a_workspace_does(run, root, tmp_path):
     refused = run(content, "aggregate")
     assert refused.returncode != 0
     assert "ensembles.one: inputs was" in refused.stderr
+    done = run(content | {"overwrite": True}, "aggregate")
+    assert done.returncode == 0, done.stderr
+    other = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
+    assert other["digest"] != one["digest"]
+    assert other["parameters"]["tau"]["pull_width"] < one["parameters"]["tau"]["pull_width"] / 1.2
 
 
 def test_a_wrong_model_in_python_stops_before_any_job(run, root, tmp_path):
