@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, SupportsIndex, get_args
 
 import jax
 import numpy as np
-import scipy.special
+import scipy
 
 from toymill import budget
 from toymill.errors import ToymillError, nearest

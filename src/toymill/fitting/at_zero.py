@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
-import scipy.optimize
+import scipy
 
 from toymill.fitting.results import REPAIR, Fits, keep_lower
 from toymill.fitting.status import Status

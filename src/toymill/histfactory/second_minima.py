@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.linalg
+import scipy
 
 from toymill.histfactory.arrays import Loose, Scan, Templates
 from toymill.histfactory.expectation import along, expectation, over_interpolating, yields

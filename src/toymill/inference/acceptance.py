@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.errors import ToymillError
 from toymill.inference.asymptotics import critical_value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.inference.asymptotics import CDF, asymptotic_quantile, expected_counts
 from toymill.inference.counting import Distribution, fraction, quantile

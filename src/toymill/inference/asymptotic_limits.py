@@ -10,8 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-import scipy.optimize
-import scipy.special
+import scipy
 
 from toymill.errors import ToymillError
 from toymill.inference.crossing import Method

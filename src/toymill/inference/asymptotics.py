@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.optimize
-import scipy.special
+import scipy
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import scipy.special
+import scipy
 
 from toymill.errors import ToymillError
 from toymill.inference.samples import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import scipy.stats
+import scipy
 
 from toymill.inference.counting import CLOPPER_PEARSON, Distribution, fraction
 from toymill.record import NumberOrNone, Record

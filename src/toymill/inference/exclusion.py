@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.inference.limit_records import SIGMAS, ExpectedCLs
 from toymill.inference.p_values import CLs, cls

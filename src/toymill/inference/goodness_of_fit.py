@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.errors import ToymillError
 from toymill.inference.p_values import PValue, tail, tie_tolerance

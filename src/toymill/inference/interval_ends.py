@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.fitting.end_status import EndStatus
 from toymill.fitting.status import CERTIFIED_STATUSES

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.errors import ToymillError
 from toymill.inference.counting import ONE_SIGMA

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.errors import ToymillError
 from toymill.inference.mixture import MixtureTail, mixture_tail, stratified_error

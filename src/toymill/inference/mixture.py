@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.special
-import scipy.stats
+import scipy
 
 from toymill.errors import ToymillError
 from toymill.inference.counting import ONE_SIGMA

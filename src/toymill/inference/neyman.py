@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import scipy.special
+import scipy
 
 from toymill.errors import ToymillError
 from toymill.inference.acceptance import Acceptance, Decision, acceptance, three_sigma

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.optimize
-import scipy.special
-import scipy.stats
+import scipy
 
 from toymill.fitting.results import EDM_TOLERANCE
 from toymill.inference.counting import CLOPPER_PEARSON, ONE_SIGMA, fraction

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.special
+import scipy
 
 from toymill.errors import ToymillError
 from toymill.record import NumberOrNone, Record

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.errors import ToymillError, ToymillWarning, nearest
 from toymill.fitting.fit import fit

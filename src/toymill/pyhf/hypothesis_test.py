@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.errors import ToymillError, nearest
 from toymill.inference.counting import fraction

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.optimize
+import scipy
 
 from toymill.errors import ToymillError, ToymillWarning
 from toymill.pyhf.calculator import ToyCalculator

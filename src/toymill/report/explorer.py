@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
-import scipy.stats
+import scipy
 from markupsafe import Markup
 
 from toymill.inference.limit_records import SIGMAS, LimitPoint

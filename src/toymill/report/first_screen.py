@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import scipy.stats
+import scipy
 
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue

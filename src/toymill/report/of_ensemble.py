@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy.stats
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.special
+import scipy
 
 from toymill.fitting.results import Fits, concatenate, rows_of
 from toymill.fitting.status import CERTIFIED_STATUSES, CODES, Status

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.config.sections import BACKGROUND, BEST_FIT, TILTS, tilted
 from toymill.config.study import Study

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.optimize
-import scipy.stats
+import scipy
 
 from toymill.fitting.conditional import fit_tests
 from toymill.fitting.fit import fit

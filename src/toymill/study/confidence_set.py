@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.config.sections import BergerBoosConfig
 from toymill.errors import ToymillError

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.config.sections import IntervalConfig
 from toymill.errors import ToymillError

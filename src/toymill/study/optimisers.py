@@ -11,7 +11,7 @@ import iminuit
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
+import scipy
 from jax import lax
 
 from toymill.fitting.batching import block_size

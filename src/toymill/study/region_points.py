@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.config.sections import RegionConfig
 from toymill.errors import ToymillError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from toymill.config.scan import Grid, Point, ScanConfig, grid_of
 from toymill.config.study import Study, shard_named

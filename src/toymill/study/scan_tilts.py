@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.special
-import scipy.stats
+import scipy
 
 from toymill.config.scan import grid_of
 from toymill.config.study import Study

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
-import scipy.special
+import scipy
 
 from toymill.inference.information import cramer_rao, expected_information
 from toymill.models.base import Model, Sampling
