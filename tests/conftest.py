@@ -9,6 +9,7 @@ that are slower by a factor of four or so. Tests in statistics/ and long ones, o
 all of them.
 """
 
+import collections
 import functools
 import json
 import os
@@ -74,17 +75,20 @@ ATLAS = ROOT / "config/workspaces/atlas-3l-erjr"
 def pytest_collection_modifyitems(config, items):
     """Studies come first: they take long, share what a worker has finished, and are then stolen by no other worker.
 
-    ``LONG_PART=1/3`` in the environment takes every third of the long tests, the same whatever else is collected.
+    ``LONG_PART=1/6`` in the environment takes every sixth of each file's long tests, the same whatever files are collected.
     """
     items.sort(key=lambda item: "workflow" not in item.path.parts)
     if part := os.environ.get("LONG_PART"):
         number, parts = map(int, part.split("/"))
-        kept, others = [], []
+        place = collections.Counter()
+        others = set()
         for item in items:
-            another = item.get_closest_marker("long") and zlib.crc32(item.nodeid.encode()) % parts != number % parts
-            (others if another else kept).append(item)
-        config.hook.pytest_deselected(items=others)
-        items[:] = kept
+            if item.get_closest_marker("long"):
+                place[item.path] += 1
+                if (zlib.crc32(item.path.name.encode()) + place[item.path]) % parts != number % parts:
+                    others.add(item)
+        config.hook.pytest_deselected(items=list(others))
+        items[:] = [item for item in items if item not in others]
 
 
 @pytest.hookimpl(tryfirst=True)

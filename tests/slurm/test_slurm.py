@@ -200,7 +200,8 @@ def test_the_default_study(root, begin, alone):
     assert_same_results(results, alone(hww(root)))
 
 
-@pytest.mark.parametrize("shards", [1, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("shards", [1, 3])
 def test_a_scan_of_a_limit(root, begin, alone, shards):
     """Every job of it through Slurm; one truth point is compared."""
     study = scan(root, shards)
@@ -214,6 +215,7 @@ def test_a_scan_of_a_limit(root, begin, alone, shards):
     assert content(results, *files) == content(here, *files)
 
 
+@pytest.mark.long
 def test_a_study_that_moves_and_grows(root, begin, alone):
     """Begun on one machine with other shards, finished on Slurm, and then with more toys: as made at once in one place."""
 
@@ -248,6 +250,7 @@ def test_a_cancelled_job_is_tried_again(cluster, disturbed):
     assert "CANCELLED" in finish(process)
 
 
+@pytest.mark.long
 def test_a_job_goes_to_another_node_when_its_own_is_down(cluster, disturbed):
     process = disturbed()
     wait_for(lambda: scripts(process.folder, "fit.py"), process)
@@ -258,6 +261,7 @@ def test_a_job_goes_to_another_node_when_its_own_is_down(cluster, disturbed):
     finish(process)
 
 
+@pytest.mark.long
 def test_a_controller_that_starts_again(cluster, disturbed):
     process = disturbed()
     wait_for(lambda: len(scripts(process.folder, "fit.py")) == 2, process)
@@ -265,6 +269,7 @@ def test_a_controller_that_starts_again(cluster, disturbed):
     finish(process)
 
 
+@pytest.mark.long
 def test_a_killed_run_begins_again_beside_its_own_jobs(root, cluster, begin, disturbed):
     """The jobs that Snakemake no longer knows write the same files as those that it submits anew, and end later."""
     killed = disturbed()
@@ -283,6 +288,7 @@ def test_a_killed_run_begins_again_beside_its_own_jobs(root, cluster, begin, dis
     assert set(ended) == {"COMPLETED"}
 
 
+@pytest.mark.long
 def test_a_job_out_of_memory_gets_more(disturbed):
     """Slurm looks each second; with cgroups, which nodes of a real cluster have, the state is OUT_OF_MEMORY."""
     process = disturbed("--set-resources", "fit:mem_mb=300 if attempt == 1 else 4000")
