@@ -37,6 +37,22 @@ def test_one_bin_without_events():
     np.testing.assert_allclose([t_mu(free, zero)[0], t_mu(free, one)[0]], [10.0, 30.0], atol=1e-7)
 
 
+@pytest.mark.parametrize("mu", [-2.0, -1.0, -0.02, 0.0, 0.1, 1.0, 4.0, 20.0])
+def test_few_events_with_the_signal_held(onoff, mu):
+    """By hand, for off counts with ν = 100 b and on counts with ν = 100 b + 50 μ: the larger root of a square equation in b.
+
+    The first step leads to b = 0, where the expectation of a bin with events is at its floor; at μ = -2 the initial value
+    is, too.
+    """
+    counts = np.array([(off, on) for off in range(6) for on in range(6)], dtype=float)
+    fits = toymill.fit(onoff, counts, {"mu": mu})
+    assert fits.ok.all(), fits.status
+    off, on, signal = *counts.T, 50 * mu
+    half = (off + on) / 2 - signal
+    b = np.maximum((half + np.sqrt(np.maximum(half**2 + 2 * off * signal, 0.0))) / 200, max(0.0, -signal / 100))
+    np.testing.assert_allclose(fits.parameter("b"), b, atol=1e-9)
+
+
 def test_on_off_without_events():
     """n_on = 0: b̂ = n_off/100, μ̂ = -2 b̂, and t_0 = 2 n_off log 2. The error of b is that of n_off alone."""
     model = toymill.read_workspace("tests/data/onoff.json")

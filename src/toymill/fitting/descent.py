@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from toymill.fitting.batching import (
@@ -18,9 +21,11 @@ from toymill.fitting.batching import (
     toys_last,
 )
 from toymill.fitting.newton import Domain, curvature, first_stage
+from toymill.models.base import Kernel
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jax import Array
+    from jaxtyping import Float, Int, PyTree
 
     from toymill.fitting.problem import FitProblem
 
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
 _STEPS = 60  # of a descent
 _CLOSE = 0.01  # one is followed where two steps beside it, and one towards it, foresee it less than this above the fit
 _PROMISING = 0.25  # the same of one that holds nothing, from its start
+_DISTANCES = 2.0 ** np.arange(3, -31, -1)  # from the floor, in units of that to the initial values
+_NARROWER = 30  # times that to either side of the lowest of these is looked, half as far where none is lower
 _LARGEST = 1e100  # entry of a scaled Hessian whose eigenvectors are looked for
 
 
@@ -114,6 +121,46 @@ def _score_blocks(
             domain = domain_of(replace(problem, fixed=fixed))
             at, end = first_stage(model.kernel, model.arrays, at, data, domain, _STEPS)
         x[block[filled]], nll[block[filled]] = np.asarray(at).T[filled], np.asarray(end)[filled]
+
+
+def off_floor(problem: FitProblem, ends: Float[np.ndarray, "toy parameter"]) -> Float[np.ndarray, "toy parameter"]:
+    """Where searches that ended at the floor of an expectation go on from, (n, P).
+
+    A long step may end where the expectation of a bin with events is at its floor: the nll is flat there, and steep, as
+    -n ln ν, beside it. The lowest point that is not at the floor is taken of the line from such an end to the model's
+    initial values and beyond, within the bounds; the end itself where there is none.
+    """
+    model, size = problem.model, block_size(problem.model)
+    away = np.where(problem.fixed, 0.0, model.parameters.init - ends)
+    best, lowest, step = np.zeros(len(ends)), np.full(len(ends), np.inf), np.full(len(ends), 0.5)
+
+    def at(distance: Float[np.ndarray, " toy"]) -> Float[np.ndarray, "toy parameter"]:
+        inside: np.ndarray = np.clip(ends + distance[:, None] * away, *model.parameters.bounds.T)
+        return np.where(problem.fixed, ends, inside)
+
+    def take_if_lower(distance: Float[np.ndarray, " toy"]) -> None:
+        for block, filled in blocks(np.arange(len(ends)), problem.indices % size, size):
+            rows, x, data = block[filled], toys_last(at(distance), block), toys_last(problem.toys, block)
+            nll = np.asarray(_off_floor_nll(model.kernel, model.arrays, x, data))[filled]
+            lower = nll < lowest[rows]
+            best[rows[lower]], lowest[rows[lower]] = distance[rows[lower]], nll[lower]
+
+    for distance in _DISTANCES:
+        take_if_lower(np.full(len(ends), distance))
+    for _ in range(_NARROWER):
+        before = best.copy()
+        for factor in (1 - step, 1 + step):
+            take_if_lower(factor * before)
+        step[best == before] /= 2
+    return at(best)
+
+
+@partial(jax.jit, static_argnames=("kernel",))
+def _off_floor_nll(
+    kernel: Kernel, arrays: PyTree, x: Float[Array, "parameter lane"], data: Float[Array, "datum lane"]
+) -> Float[Array, " lane"]:
+    """The nll, infinite at the floor of an expectation."""
+    return jnp.where(kernel.at_floor(arrays, x, data)[0], jnp.inf, kernel.nll(arrays, x, data))
 
 
 def off_saddles(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> Float[np.ndarray, "toy parameter"]:

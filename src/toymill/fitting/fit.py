@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toymill.fitting.at_zero import minimise_at_zero
+from toymill.fitting.descent import off_floor
 from toymill.fitting.minuit import minuit_fit
 from toymill.fitting.problem import FitProblem, state_problem
-from toymill.fitting.results import EDM_TOLERANCE, REPAIR, Fits, keep_lower
+from toymill.fitting.results import EDM_TOLERANCE, REPAIR, Fits, keep_lower, replace_rows
 from toymill.fitting.search import search
 from toymill.fitting.second_minima import Proposals, may_have_second_minima, propose, propose_from
 from toymill.fitting.status import Status
@@ -72,6 +73,7 @@ def fit(
         model, data, fixed, start=start, index=index, tolerance=tolerance, covariance=covariance, along=along
     )
     fits = search(problem, starts)
+    _leave_floor(problem, fits)
     if may_have_second_minima(problem):
         if start is not None:
             own = np.where(problem.fixed, starts, model.parameters.init)
@@ -82,6 +84,16 @@ def fit(
     minimise_at_zero(problem, fits)
     _rescue(problem, fits)
     return fits
+
+
+def _leave_floor(problem: FitProblem, fits: Fits) -> None:
+    """Search again where a fit ended at the floor of an expectation, from where the nll is still that of the model."""
+    rows = np.flatnonzero(fits.status == Status.AT_FLOOR)
+    if rows.size:
+        these = problem.of(rows)
+        again = search(these, off_floor(these, fits.parameters[rows]))
+        replace_rows(fits, again, rows, again.ok | (again.nll < fits.nll[rows] - REPAIR))
+        fits.iterations[rows] += again.iterations
 
 
 def _improve(problem: FitProblem, fits: Fits) -> None:
