@@ -139,8 +139,9 @@ def off_floor(problem: FitProblem, ends: Float[np.ndarray, "toy parameter"]) -> 
         return np.where(problem.fixed, ends, inside)
 
     def take_if_lower(distance: Float[np.ndarray, " toy"]) -> None:
+        points = at(distance)
         for block, filled in blocks(np.arange(len(ends)), problem.indices % size, size):
-            rows, x, data = block[filled], toys_last(at(distance), block), toys_last(problem.toys, block)
+            rows, x, data = block[filled], toys_last(points, block), toys_last(problem.toys, block)
             nll = np.asarray(_off_floor_nll(model.kernel, model.arrays, x, data))[filled]
             lower = nll < lowest[rows]
             best[rows[lower]], lowest[rows[lower]] = distance[rows[lower]], nll[lower]

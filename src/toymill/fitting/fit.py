@@ -87,7 +87,10 @@ def fit(
 
 
 def _leave_floor(problem: FitProblem, fits: Fits) -> None:
-    """Search again where a fit ended at the floor of an expectation, from where the nll is still that of the model."""
+    """Search again where a fit ended at the floor of an expectation, from where the nll is still that of the model.
+
+    A lower end at the floor is taken too: ``minimise_at_zero`` begins there.
+    """
     rows = np.flatnonzero(fits.status == Status.AT_FLOOR)
     if rows.size:
         these = problem.of(rows)

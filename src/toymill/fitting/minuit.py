@@ -60,8 +60,8 @@ def minuit_fit(model: Model, data: Float[np.ndarray, " datum"], fixed: Mapping[s
     """Fit one dataset, shape (D,), with MIGRAD and gradients by automatic differentiation.
 
     From the model's initial values, tolerance 1e-4 (an EDM of 2e-7), and MIGRAD again until it moves no more. Strategy 0:
-    strategies 1 and 2 end at the same minima, and take three and nine times as long, for their Hessians by differences.
-    Strategy 1 follows only where iminuit calls the fit invalid.
+    strategy 1 ends at the same minima to 1e-7, and takes three times as long with 70 parameters, for its Hessians by
+    differences. It follows only where iminuit calls the fit invalid.
     """
     nll, gradient = nll_and_gradient(model.kernel)
     arrays, on_device = jax.device_put((model.arrays, data))
