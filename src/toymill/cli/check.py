@@ -46,24 +46,27 @@ def show_check(path: Path, *, pilot: bool) -> None:
         return
     facts = facts_of(stated.model)
     show_model(out, facts)
-    takes = None
+    takes, remarks = None, []
     if pilot and stated.kind == "toys":
-        study, takes = piloted(stated, facts)
+        study, takes, remarks = piloted(stated, facts)
     show_ensembles(out, study, str(facts.poi))
     if stated.scan:
         toys = stated.scan.toys + stated.scan.signal_toys
         out.print(f"scan: {len(grid_of(stated.scan).points)} signals, each fitted to {toys:,} toys", markup=False)
     if takes:
         show_expected(out, stated, takes)
+    for line in remarks:
+        out.print(f"Look at: {line}", markup=False)
     out.print(f"No mistake found. Next: toymill run {path}", style="bold", markup=False)
 
 
-def piloted(stated: Study, facts: Facts) -> tuple[Study, Expected]:
-    """A study with the truth points that its sections choose, and what it will take."""
+def piloted(stated: Study, facts: Facts) -> tuple[Study, Expected, list[str]]:
+    """A study with the truth points that its sections choose, what it will take, and what its first toys show."""
     ready()
     from toymill.study.audit import audit_rate
     from toymill.study.design import design_study
     from toymill.study.model import checked_model
+    from toymill.study.negative_yields import foreseen_negative_yields
     from toymill.study.pilot import plan_study, scan_rate, seconds_of_programs
 
     model = checked_model(stated)
@@ -75,7 +78,8 @@ def piloted(stated: Study, facts: Facts) -> tuple[Study, Expected]:
         plan = plan.model_copy(update={"start_seconds": start + seconds_of_programs(study, model)})
     rate = scan_rate(study) if study.scan else None
     parameters, data = len(facts.parameters), len(model.data_names)
-    return study, expected(study, plan, str(facts.poi), parameters, data, audit=audit, rate=rate)
+    takes = expected(study, plan, str(facts.poi), parameters, data, audit=audit, rate=rate)
+    return study, takes, foreseen_negative_yields(study, model)
 
 
 def show_model(out: Console, facts: Facts) -> None:

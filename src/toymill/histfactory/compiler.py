@@ -16,8 +16,10 @@ from toymill.formats.specification import Channel, ParameterSpec, Sample, Specif
 from toymill.histfactory.arrays import Histosys, Multipliers, Normsys, Order, Templates
 from toymill.histfactory.codes import EVEN_SHAPES, NORM_EDGES, VANISHING, code4_polynomial
 from toymill.histfactory.expectation import expectation, over_interpolating
+from toymill.histfactory.negative_yields import negative_yields
 from toymill.histfactory.second_minima import candidates, no_scan
 from toymill.histfactory.terms import scale_terms, shift_terms
+from toymill.models.negative_yields import NegativeYields
 from toymill.parameters import Constraints, Parameters, constraints_of, why_no_name
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class Compiled:
         digest: SHA-256 of everything that defines the model.
         staterrors: Monte Carlo statistical uncertainty of each sample's yields, in the slots of ``templates``, (S, B).
         of_staterrors: True for the auxiliary data of their parameters, (D,).
+        negative_yields: the samples whose yields shape variations may make negative.
     """
 
     parameters: Parameters
@@ -54,6 +57,7 @@ class Compiled:
     digest: str
     staterrors: Float[np.ndarray, "sample bin"]
     of_staterrors: Bool[np.ndarray, " datum"]
+    negative_yields: NegativeYields
 
 
 def compile_specification(specification: Specification) -> Compiled:
@@ -92,6 +96,7 @@ def compile_specification(specification: Specification) -> Compiled:
         digest=specification.digest,
         staterrors=_staterrors(specification, templates.nominal.shape),
         of_staterrors=_of_staterrors(specification, len(main)),
+        negative_yields=negative_yields(specification, templates, parameters),
     )
     _check_expectation(compiled, specification.source)
     return compiled

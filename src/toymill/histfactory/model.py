@@ -162,4 +162,5 @@ def from_compiled(compiled: Compiled) -> HistFactory:
         information=None,
         derived={},
         template_noise=noise if compiled.staterrors.any() else None,
+        negative_yields=compiled.negative_yields,
     )

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from toymill.errors import ToymillError
+from toymill.models.negative_yields import NegativeYields
 from toymill.models.sums import RowSum
 from toymill.parameters import Parameters
 
@@ -167,6 +168,7 @@ class Model(abc.ABC):
             states it; else None.
         derived: quantities that are shown beside the parameters, each ``params -> scalar``, by name.
         template_noise: the Monte Carlo statistics of templates, where the model states any; else None.
+        negative_yields: the samples whose yields shape variations may make negative, of a HistFactory model; else None.
         row_sum: the main data's log-likelihood as a sum over rows, where the model states one; else None.
     """
 
@@ -187,6 +189,7 @@ class Model(abc.ABC):
     derived: Mapping[str, Callable[..., Float[Array, ""]]]
     row_sum: RowSum | None = field(default=None, kw_only=True)
     template_noise: TemplateNoise | None = field(default=None, kw_only=True)
+    negative_yields: NegativeYields | None = field(default=None, kw_only=True)
 
     def __repr__(self) -> str:
         interest = "no parameter of interest" if self.poi is None else f"of interest {self.poi}"

@@ -34,7 +34,7 @@ class Headline(Record):
     failed: int
     """Number of the others."""
     answers: list[str]
-    """The answers to the sections of the configuration, in sentences."""
+    """The answers to the sections of the configuration, and whether fits have negative yields, in sentences."""
     verdicts: list[TestedVerdict]
     """Whether the asymptotic distribution may be trusted, by stated ensemble and tested value."""
 

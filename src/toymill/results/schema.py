@@ -19,7 +19,7 @@ from pydantic import BaseModel, TypeAdapter
 from toymill.record import Record
 from toymill.results.description import DESCRIPTION, Description
 from toymill.results.summary import SUMMARY, ComparisonSummary, Summary
-from toymill.results.tally import ADDITIVE, CELLS, CONTEXT, Tally
+from toymill.results.tally import ADDITIVE, CELLS, CONTEXT, NEGATIVE, Tally
 
 SCHEMAS: Mapping[Path, TypeAdapter[Description] | TypeAdapter[Summary | ComparisonSummary]] = {
     Path("workflow/schemas/model.schema.json"): DESCRIPTION,
@@ -85,7 +85,9 @@ def _tally_table() -> str:
     _, _, attributes = inspect.cleandoc(str(Tally.__doc__)).partition("Attributes:\n")
     entries = re.sub(r"\n {5,}", " ", attributes).splitlines()
     told = dict(line.strip().split(": ", 1) for line in entries)
-    names = [name for name in (*CONTEXT, *ADDITIVE, *CELLS, "smallest", "most_iterations") if name != "roots"]
+    names = [
+        name for name in (*CONTEXT, *ADDITIVE, *CELLS, *NEGATIVE, "smallest", "most_iterations") if name != "roots"
+    ]
     rows = [f"| `tally/{name}` | {told[name].replace('``', '`')} |" for name in names]
     return "\n".join(["| dataset | content |", "|---|---|", *rows, ""])
 

@@ -34,7 +34,7 @@ from toymill.results.hdf5 import (
     write_dataset,
     write_key,
 )
-from toymill.results.tally import ADDITIVE, CELLS, CONTEXT, Tally
+from toymill.results.tally import ADDITIVE, CELLS, CONTEXT, NEGATIVE, Tally
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -335,7 +335,7 @@ def _write_tally(file: h5py.File, names: Sequence[str], tally: Tally) -> None:
     """A tally: its arrays, its histograms where they are not empty, and the toys that it keeps."""
     group = file.create_group("tally")
     group.attrs["parameters"] = texts(names)
-    for name in (*CONTEXT, *ADDITIVE, *CELLS, "smallest", "most_iterations"):
+    for name in (*CONTEXT, *ADDITIVE, *CELLS, *NEGATIVE, "smallest", "most_iterations"):
         if name != "roots":
             write_dataset(group, name, getattr(tally, name), "see docs/file-format.md", small=True)
     roots = group.create_group("roots")
@@ -363,7 +363,11 @@ def _read_tally(file: h5py.File, path: str | Path, key: ShardKey, *, schema: int
     tally = Tally.empty(arrays["truth"], arrays["tests"], arrays["levels"], arrays["derived_truth"])
     cells, counts = (read_dataset(file, path, f"tally/roots/{name}") for name in ("cell", "count"))
     tally.roots.reshape(-1)[cells] = counts
-    arrays |= {name: np.asarray(read_dataset(file, path, f"tally/{name}")) for name in CELLS if name in file["tally"]}
+    arrays |= {
+        name: np.asarray(read_dataset(file, path, f"tally/{name}"))
+        for name in (*CELLS, *NEGATIVE)
+        if name in file["tally"]
+    }
     tally = replace(tally, **arrays)
     if schema == 1:  # whose codes began at 0
         tally.status = np.pad(tally.status, ((0, 0), (1, 0)))

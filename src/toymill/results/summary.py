@@ -18,6 +18,7 @@ from toymill.inference.covariance import Efficiency
 from toymill.inference.coverage import Coverage
 from toymill.inference.discovery import Discovery
 from toymill.inference.interval_ends import ProfileIntervals
+from toymill.inference.negative_yields import NegativeYield, NegativeYields
 from toymill.record import EnsembleName, FileRecord, LevelText, NumberOrNone, ParameterName, QuantityName, Record
 from toymill.results.answers import Answers
 from toymill.results.description import Information, ObservedTest, ThrownFrom
@@ -248,6 +249,8 @@ class EnsembleSummary(Record):
     """t_μ at each test point, ascending."""
     discovery: list[Discovery] | None
     """Discovery p-values, if the truth is 0; else null."""
+    negative_yields: NegativeYields | None = None
+    """Yields of samples that shape variations make negative; null where they cannot, and for other models."""
     tail: Tail
     """The toys of the largest t_μ at the truth, and the failed ones."""
     iterations: Iterations
@@ -269,6 +272,8 @@ class ObservedSummary(Record):
     """2 nll at its minimum, with all constants."""
     tests: list[ObservedTest]
     """The observed t_μ at the tested values of all ensembles."""
+    negative_yields: tuple[NegativeYield, ...] = ()
+    """The samples whose yields shape variations make negative in the free fit."""
 
 
 class ObservedMatrices(ObservedSummary):

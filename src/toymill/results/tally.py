@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy
@@ -16,13 +17,28 @@ from toymill.fitting.results import Fits, concatenate, rows_of
 from toymill.fitting.status import CERTIFIED_STATUSES, CODES, Status
 from toymill.inference.counting import Distribution
 from toymill.inference.likelihood_ratios import t_mu, ttilde_mu
+from toymill.models.negative_yields import NegativeYields
 from toymill.results.cells import counted, no_cells, together
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Int8
     from numpy.typing import ArrayLike
 
-    Derived = Mapping[str, Callable[[Float[np.ndarray, "toy parameter"]], ArrayLike]]
+
+class Measures(NamedTuple):
+    """What is counted of a toy's fits besides their parameters, errors and nll.
+
+    Attributes:
+        derived: quantities derived from the fitted parameters, each a function (n, P) to (n,), by name.
+        negative: the samples of the model whose yields may be negative, if it is one of samples.
+    """
+
+    derived: Mapping[str, Callable[[Float[np.ndarray, "toy parameter"]], ArrayLike]] = MappingProxyType({})
+    negative: NegativeYields | None = None
+
+
+FIRST = 1000
+"""Toys of an ensemble, from the first on, whose fits are looked at for negative yields: the share is known to 2 %."""
 
 BLOCK = 256
 """Toys whose sums are taken together, beginning at multiples of it: sums do not depend on how toys come in chunks."""
@@ -81,6 +97,10 @@ class Tally:
             μ > 0, where 0 is tested too.
         iterations: Σ steps of the free fit, ().
         most_iterations: most steps of any fit, ().
+        examined: certified toys whose fits were looked at for negative yields, of the first of the ensemble, ().
+        negative_yields: those of which the free fit, and each conditional fit, has a negative yield: in any sample's bin,
+            then in each that may have one, (1 + K, 1 + C).
+        lowest_yields: the lowest yield of each over all these fits, 0 if none is negative, (C,).
         kept: index of each kept toy, ascending, (k,).
         kept_t: its t at the truth, NaN if it failed, (k,).
         kept_fits: its free and conditional fits; empty if no toy is kept.
@@ -111,6 +131,9 @@ class Tally:
     roots: Int[np.ndarray, "test statistic side cell"]
     iterations: Int[np.ndarray, ""]
     most_iterations: Int[np.ndarray, ""]
+    examined: Int[np.ndarray, ""]
+    negative_yields: Int[np.ndarray, "fit cell"]
+    lowest_yields: Float[np.ndarray, " cell"]
     kept: Int[np.ndarray, " kept"]
     kept_t: Float[np.ndarray, " kept"]
     kept_fits: list[Fits]
@@ -125,8 +148,9 @@ class Tally:
         tests: ArrayLike,
         levels: ArrayLike,
         derived_truth: ArrayLike = (),
+        cells: int = 0,
     ) -> Tally:
-        """A tally of no toys."""
+        """A tally of no toys; ``cells`` is C."""
         truth, tests, levels, derived_truth = (
             np.asarray(values, dtype=np.float64) for values in (truth, tests, levels, derived_truth)
         )
@@ -158,20 +182,24 @@ class Tally:
             roots=np.zeros((k, 2, 2, _CELLS), dtype=np.int64),
             iterations=zero,
             most_iterations=zero,
+            examined=zero,
+            negative_yields=np.zeros((k + 1, cells + 1), dtype=np.int64),
+            lowest_yields=np.zeros(cells),
             kept=np.zeros(0, dtype=np.int64),
             kept_t=np.zeros(0),
             kept_fits=[],
         )
 
-    def add(self, first: int, free: Fits, tests: Sequence[Fits], derived: Derived | None = None) -> None:
+    def add(self, first: int, free: Fits, tests: Sequence[Fits], measures: Measures | None = None) -> None:
         """Add the toys ``first``, ``first`` + 1, … by their free and conditional fits.
 
         Args:
             first: index of the first toy in its ensemble; a chunk ends at a multiple of ``BLOCK`` or with its shard.
             free: their free fits.
             tests: their fits at each test point.
-            derived: quantities derived from the fitted parameters, each a function (n, P) to (n,), by name.
+            measures: what else is counted.
         """
+        measures = measures or Measures()
         every = [free, *tests]
         worst = most_severe([fits.status for fits in every])
         ok = np.logical_and.reduce([fits.ok for fits in every])
@@ -189,13 +217,24 @@ class Tally:
         self._count(free, list(tests), ok, pull, t)
         self.estimates = together(self.estimates, counted(away[ok]))
         self.pull_cells = together(self.pull_cells, counted(pull[ok]))
-        quantities = [np.asarray(quantity(free.parameters)) for quantity in (derived or {}).values()]
+        quantities = [np.asarray(quantity(free.parameters)) for quantity in measures.derived.values()]
         beyond = np.stack(quantities, axis=1) - self.derived_truth if quantities else np.empty((len(ok), 0))
         for begin in _blocks(first, len(ok)):
             rows = np.arange(begin, min(len(ok), begin + BLOCK - (first + begin) % BLOCK))
             rows = rows[ok[rows]]
             self._sum(away[rows], pull[rows], np.maximum(t[rows], 0.0), beyond[rows])
         self._keep(first, every, ok, t)
+        if measures.negative is not None and first < FIRST:
+            self._examine(measures.negative, [fits.parameters[: FIRST - first][ok[: FIRST - first]] for fits in every])
+
+    def _examine(self, negative: NegativeYields, every: Sequence[Float[np.ndarray, "toy parameter"]]) -> None:
+        """Count the negative yields in the fits of certified toys."""
+        self.examined = self.examined + len(every[0])
+        for row, parameters in zip(self.negative_yields, every, strict=True):
+            values = negative.at(parameters)
+            row[0] += np.any(values < 0, axis=1).sum()
+            row[1:] += (values < 0).sum(axis=0)
+            self.lowest_yields = np.minimum(self.lowest_yields, values.min(axis=0, initial=0.0))
 
     def _sum(
         self,
@@ -278,6 +317,10 @@ class Tally:
             setattr(self, field, getattr(self, field) + getattr(other, field))
         for field in CELLS:
             setattr(self, field, together(getattr(self, field), getattr(other, field)))
+        if other.examined:
+            self.examined = self.examined + other.examined
+            self.negative_yields = self.negative_yields + other.negative_yields
+            self.lowest_yields = np.minimum(self.lowest_yields, other.lowest_yields)
         self.smallest = np.minimum(self.smallest, other.smallest)
         self.most_iterations = np.maximum(self.most_iterations, other.most_iterations)
         if len(other.kept):
@@ -315,7 +358,10 @@ _SEVERITY[list(Status)] = [status.severity for status in Status]
 CELLS = ("estimates", "pull_cells")
 """What adds by its cells; empty of a tally that an earlier toymill has written."""
 
-_OTHER = (*CONTEXT, *CELLS, "smallest", "most_iterations", "kept", "kept_t", "kept_fits")
+NEGATIVE = ("examined", "negative_yields", "lowest_yields")
+"""What is counted of negative yields; not there in a tally that an earlier toymill has written."""
+
+_OTHER = (*CONTEXT, *CELLS, *NEGATIVE, "smallest", "most_iterations", "kept", "kept_t", "kept_fits")
 
 ADDITIVE = tuple(field.name for field in fields(Tally) if field.name not in _OTHER)
 """What adds over tallies."""

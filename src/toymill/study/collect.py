@@ -23,14 +23,12 @@ from toymill.results.description import Description
 from toymill.results.files import made_anew
 from toymill.results.hdf5 import ShardKey
 from toymill.results.store import Part, ShardReader, reading_shard, write_part
-from toymill.results.tally import BLOCK, Tally
+from toymill.results.tally import BLOCK, Measures, Tally
 from toymill.study.layout import PART, files_of_part, keeps_values, parts
-from toymill.study.model import derived_of_study
+from toymill.study.model import measures_of_study
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-
-    from toymill.results.tally import Derived
 
 
 class Collected(NamedTuple):
@@ -65,7 +63,7 @@ def part_key(study: Study, description: Description, ensemble: str, number: int)
 
 
 def count_part(
-    study: Study, description: Description, ensemble: str, number: int, files: Iterable[str | Path], derived: Derived
+    study: Study, description: Description, ensemble: str, number: int, files: Iterable[str | Path], measures: Measures
 ) -> Part:
     """Count the toys of one part, from shards that are checked and read piece by piece.
 
@@ -75,14 +73,14 @@ def count_part(
         ensemble: name of the ensemble.
         number: number of the part, from 0.
         files: the files of all shards of the ensemble, or of those that have toys of the part.
-        derived: the quantities that the model derives from its parameters, each a function (n, P) to (n,).
+        measures: what is counted besides parameters, errors and nll.
 
     Raises:
         ToymillError: a shard that is missing, damaged or of another study, by name.
     """
     about = description.ensembles[ensemble]
     names = description.names
-    tally = _no_toys(study, description, ensemble, derived)
+    tally = _no_toys(study, description, ensemble, measures)
     codes: set[str] = set()
 
     def readers() -> Iterator[ShardReader]:
@@ -99,7 +97,7 @@ def count_part(
     else:
         for first, (free, *tests) in _chunks(readers(), parts(study, ensemble)[number], len(names)):
             if study.keep == "all":
-                tally.add(first, free, tests, derived)
+                tally.add(first, free, tests, measures)
             if keeps_values(study, ensemble):
                 ok = np.logical_and.reduce([fits.ok for fits in (free, *tests)])
                 for found, fits in zip(values, tests, strict=True):
@@ -116,12 +114,12 @@ def tally_part(
     path: str | Path,
 ) -> None:
     """Count the toys of one part, and write its file."""
-    part = count_part(study, description, ensemble, number, files, derived_of_study(study))
+    part = count_part(study, description, ensemble, number, files, measures_of_study(study))
     write_part(path, part_key(study, description, ensemble, number), part)
 
 
 def collect(
-    study: Study, description: Description, ensemble: str, found: Iterable[Part], derived: Derived
+    study: Study, description: Description, ensemble: str, found: Iterable[Part], measures: Measures
 ) -> Collected:
     """All toys of an ensemble, from its parts in their order.
 
@@ -130,9 +128,9 @@ def collect(
         description: the content of its ``model.json``.
         ensemble: name of the ensemble.
         found: the parts.
-        derived: the quantities that the model derives from its parameters.
+        measures: what is counted besides parameters, errors and nll.
     """
-    tally = _no_toys(study, description, ensemble, derived)
+    tally = _no_toys(study, description, ensemble, measures)
     codes: set[str] = set()
     values: list[list[Float[np.ndarray, " toy"]]] = [[] for _ in tally.tests]
     for part in found:
@@ -159,18 +157,19 @@ def fits_of(
 
 
 def counted(
-    study: Study, description: Description, ensemble: str, files: Sequence[str | Path], derived: Derived
+    study: Study, description: Description, ensemble: str, files: Sequence[str | Path], measures: Measures
 ) -> Iterator[Part]:
     """The parts of an ensemble one after the other, counted here from all its shards."""
     for number in range(len(parts(study, ensemble))):
-        yield count_part(study, description, ensemble, number, files, derived)
+        yield count_part(study, description, ensemble, number, files, measures)
 
 
-def _no_toys(study: Study, description: Description, ensemble: str, derived: Derived) -> Tally:
+def _no_toys(study: Study, description: Description, ensemble: str, measures: Measures) -> Tally:
     """The tally of an ensemble before any toy is counted."""
     about = description.ensembles[ensemble]
     truth = [about.truth[name] for name in description.names]
-    return Tally.empty(truth, about.tests, study.levels, [about.derived[name] for name in derived])
+    cells = len(measures.negative.cells) if measures.negative else 0
+    return Tally.empty(truth, about.tests, study.levels, [about.derived[name] for name in measures.derived], cells)
 
 
 def _readers(

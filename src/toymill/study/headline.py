@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from toymill.config.model import Remote
 from toymill.config.sections import INJECTED
 from toymill.config.study import Study
+from toymill.inference.negative_yields import negative_yields_in_words
 from toymill.results.answers import Answers, DiscoveryAnswer, LimitAnswer
 from toymill.results.description import Description
 from toymill.results.headline import ComparisonHeadline, Headline, TestedVerdict
-from toymill.results.summary import EnsembleComparison, EnsembleSummary, MethodSummary
+from toymill.results.summary import EnsembleComparison, EnsembleSummary, MethodSummary, ObservedSummary
 
 
 def headline(
-    study: Study, description: Description, answers: Answers | None, ensembles: Mapping[str, EnsembleSummary]
+    study: Study,
+    description: Description,
+    answers: Answers | None,
+    observed: ObservedSummary | None,
+    ensembles: Mapping[str, EnsembleSummary],
 ) -> Headline:
     """What the summary begins with.
 
@@ -22,8 +27,11 @@ def headline(
         study: the study.
         description: the content of its ``model.json``.
         answers: the answers to its sections.
+        observed: the fit to the observed data.
         ensembles: the summaries of its ensembles.
     """
+    poi = description.poi
+    in_words = [] if answers is None else answers_in_words(answers, poi, ensembles)
     toys, certified = (sum(getattr(item, key) for item in ensembles.values()) for key in ("toys", "certified"))
     data = f"{len(description.data)} observed data, main and auxiliary" if description.observed else "no observed data"
     return Headline(
@@ -32,7 +40,7 @@ def headline(
         toys=toys,
         certified=certified,
         failed=toys - certified,
-        answers=[] if answers is None else answers_in_words(answers, description.poi, ensembles),
+        answers=[*in_words, *_negative_yields(poi, observed, ensembles)],
         verdicts=[
             TestedVerdict(ensemble=name, poi=test.poi, agrees=test.verdict.agrees, sentence=test.verdict.sentence)
             for name, item in ensembles.items()
@@ -40,6 +48,16 @@ def headline(
             for test in item.tests
         ],
     )
+
+
+def _negative_yields(poi: str, observed: ObservedSummary | None, ensembles: Mapping[str, EnsembleSummary]) -> list[str]:
+    """Which yields shape variations make negative in the study's fits."""
+    at_bound: dict[str, float] = {}
+    for item in ensembles.values():
+        for name, about in item.parameters.items():
+            at_bound[name] = max(at_bound.get(name, 0.0), about.at_bound_share or 0.0)
+    every = {name: item.negative_yields for name, item in ensembles.items() if item.negative_yields}
+    return negative_yields_in_words(poi, observed.negative_yields if observed else (), every, at_bound)
 
 
 def headline_of_comparison(study: Study, ensembles: Mapping[str, EnsembleComparison]) -> ComparisonHeadline:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from toymill.config.ensemble import Ensemble, check_ensemble, check_thrown
-from toymill.config.model import ModelConfig, StatedConfig
+from toymill.config.model import ModelConfig
 from toymill.config.opening import facts_of_model, open_model
 from toymill.config.study import Study, check_study
 from toymill.errors import ToymillError
@@ -21,12 +21,11 @@ from toymill.fitting.status import Status
 from toymill.inference.information import cramer_rao, expected_information
 from toymill.models.base import Model
 from toymill.models.other_truth import thrown_from
+from toymill.results.tally import Measures
 from toymill.toys import Source
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
-
-    from toymill.results.tally import Derived
 
 
 def checked_model(study: Study) -> Model:
@@ -177,14 +176,16 @@ def observed_point(model: Model, held: Mapping[str, float], what: str) -> Float[
     return point
 
 
-def derived_quantities(model: Model) -> Derived:
-    """The quantities that a model derives from its parameters, each as a function of many toys', (n, P) to (n,)."""
-    return {name: _of_each(quantity) for name, quantity in model.derived.items()}
+def measures_of(model: Model) -> Measures:
+    """What is counted of the fits of a model's toys besides their parameters."""
+    derived = {name: _of_each(quantity) for name, quantity in model.derived.items()}
+    negative = model.negative_yields
+    return Measures(derived, negative if negative and negative.cells else None)
 
 
-def derived_of_study(study: Study) -> Derived:
-    """The same for a study's model. Only a model that Python states has any; a workspace is not read again."""
-    return derived_quantities(open_model(study.model)) if isinstance(study.model, StatedConfig) else {}
+def measures_of_study(study: Study) -> Measures:
+    """The same for a study's model."""
+    return measures_of(open_model(study.model))
 
 
 @cache

@@ -23,7 +23,7 @@ from toymill.results.hdf5 import ShardKey
 from toymill.results.store import writing_shard, writing_toys
 from toymill.results.tally import Tally
 from toymill.stopping import stop_if_asked
-from toymill.study.model import checked_model, derived_quantities, poi_of, truth_of, truth_point
+from toymill.study.model import checked_model, measures_of, poi_of, truth_of, truth_point
 from toymill.study.stored import Stored, keep_part, reading_stored
 from toymill.study.telling import telling
 from toymill.toys import throw
@@ -102,12 +102,14 @@ def fit_shard(
     model = checked_model(study) if model is None else model
     poi = poi_of(model)
     values = values_tested(study.ensembles[ensemble], poi)
-    derived = derived_quantities(model)
+    measures = measures_of(model)
     key = fits_key(study, model, ensemble, shard)
     tally = None
     if study.keep != "all":
         truth = truth_point(study, model, ensemble)
-        tally = Tally.empty(truth, values, study.levels, [float(of(truth)) for of in model.derived.values()])
+        derived = [float(of(truth)) for of in model.derived.values()]
+        cells = len(measures.negative.cells) if measures.negative else 0
+        tally = Tally.empty(truth, values, study.levels, derived, cells)
     folders = [] if aside is None else [Path(path).parent, aside]
     with (
         telling(path) as tell,
@@ -124,7 +126,7 @@ def fit_shard(
             for first, free, conditional in fit_chunks(study, model, ensemble, rest, stored):
                 file.add(free, conditional)
                 if tally is not None:
-                    tally.add(first, free, conditional, derived)
+                    tally.add(first, free, conditional, measures)
                 tell(len(free.nll), int(np.sum(~np.logical_and.reduce([fits.ok for fits in (free, *conditional)]))))
         except KeyboardInterrupt:
             if aside is not None:

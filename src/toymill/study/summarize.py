@@ -22,6 +22,8 @@ from toymill.inference.covariance import correlation_of, covariance_of_sums, eff
 from toymill.inference.coverage import coverage
 from toymill.inference.discovery import discovery
 from toymill.inference.interval_ends import ProfileIntervals
+from toymill.inference.negative_yields import NegativeYields, count_negative_yields, negative_yields
+from toymill.models.negative_yields import NegativeYields as Negative
 from toymill.results import cells
 from toymill.results.answers import Answers
 from toymill.results.description import Description, EnsembleDescription
@@ -48,7 +50,7 @@ from toymill.results.summary import (
 from toymill.results.tally import PULL_EDGES, TAIL, Tally
 from toymill.study.collect import Collected, collect, counted, part_key
 from toymill.study.headline import headline, headline_of_comparison
-from toymill.study.model import derived_of_study
+from toymill.study.model import measures_of_study
 from toymill.study.profile_intervals import summarize_intervals
 
 if TYPE_CHECKING:
@@ -78,11 +80,11 @@ def summarize(
     Raises:
         ToymillError: a shard that is missing, damaged or of another study, by name.
     """
-    derived = derived_of_study(study)
+    measures = measures_of_study(study)
 
     def parts(name: str) -> Iterable[Part]:
         if name not in tallies:
-            return counted(study, description, name, files.get(name, ()), derived)
+            return counted(study, description, name, files.get(name, ()), measures)
         ordered = sorted(tallies[name], key=lambda path: int(Path(path).stem))
         return (read_part(path, part_key(study, description, name, int(Path(path).stem))) for path in ordered)
 
@@ -91,18 +93,20 @@ def summarize(
             study,
             description,
             name,
-            collect(study, description, name, parts(name), derived),
+            collect(study, description, name, parts(name), measures),
             summarize_intervals(study, description, name, intervals.get(name, ())),
+            measures.negative,
         )
         for name in study.ensembles
     }
+    observed = _observed(description, measures.negative)
     return Summary(
         toymill=__version__,
         study=study.study,
         model_digest=description.digest,
         poi=description.poi,
-        headline=headline(study, description, answers, ensembles),
-        observed=_observed(description),
+        headline=headline(study, description, answers, observed, ensembles),
+        observed=observed,
         answers=answers,
         ensembles=ensembles,
     )
@@ -134,11 +138,13 @@ def summarize_comparisons(
     )
 
 
-def _observed(description: Description) -> ObservedMatrices | None:
+def _observed(description: Description, negative: Negative | None) -> ObservedMatrices | None:
     """The fit to the observed data; None for a model without."""
     observed = description.observed
     if observed is None:
         return None
+    point = [observed.parameters[name] for name in description.names]
+    known = negative is not None and None not in point
     return ObservedMatrices(
         status=observed.status,
         poi=observed.parameters[description.poi],
@@ -147,11 +153,37 @@ def _observed(description: Description) -> ObservedMatrices | None:
         information=observed.information,
         twice_nll=observed.twice_nll,
         tests=observed.tests,
+        negative_yields=tuple(negative_yields(negative.cells, _yields_at(negative, point)))
+        if negative and known
+        else (),
     )
 
 
+def _yields_at(negative: Negative, point: Sequence[float | None]) -> Float[np.ndarray, " cell"]:
+    """The negative yields at one point, 0 for the others, (C,)."""
+    values: np.ndarray = negative.at(np.array([point], dtype=np.float64))[0]
+    return values
+
+
+def _negative_yields(
+    negative: Negative | None, about: EnsembleDescription, names: Sequence[str], tally: Tally
+) -> NegativeYields | None:
+    """The negative yields at an ensemble's truth and in its fits; none of the truth of another model."""
+    if negative is None or not tally.examined:
+        return None
+    none = np.zeros(len(negative.cells))
+    at_truth = none if about.thrown_from else _yields_at(negative, [about.truth[name] for name in names])
+    counts, lowest = tally.negative_yields, tally.lowest_yields
+    return count_negative_yields(negative.cells, at_truth, about.tests, int(tally.examined), counts, lowest)
+
+
 def _ensemble(
-    study: Study, description: Description, name: str, found: Collected, intervals: dict[str, ProfileIntervals]
+    study: Study,
+    description: Description,
+    name: str,
+    found: Collected,
+    intervals: dict[str, ProfileIntervals],
+    negative: Negative | None,
 ) -> EnsembleSummary:
     """One ensemble's part of the summary. A toy is certified if its free and all its conditional fits are."""
     about = description.ensembles[name]
@@ -203,6 +235,7 @@ def _ensemble(
         profile_intervals=intervals,
         tests=[_test(description, name, k, found) for k in range(len(about.tests))],
         discovery=discovery(tally.one_sided(about.tests.index(0.0), above=True), failed=failed) if truth == 0 else None,
+        negative_yields=_negative_yields(negative, about, found.names, tally),
         tail=_tail(tally, about.tests.index(truth), place),
         iterations=Iterations(free=float(tally.iterations / toys), largest=int(tally.most_iterations)),
     )
