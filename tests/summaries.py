@@ -130,7 +130,8 @@ def limit_point(poi):
 def limit_answer():
     def limit(value):
         return Limit(
-            value=value, error=0.01, low=value - 0.01, high=value + 0.01, interpolation=0.0, if_failed_low=value,
+            value=value, error=0.01, low=value - 0.01, high=value + 0.01, interpolation=0.0,
+            total_error=0.01, if_failed_low=value,
             if_failed_high=value, outside=None, crossings=1, sentence=f"The limit is {value}.",
         )  # fmt: skip
 

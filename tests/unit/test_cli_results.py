@@ -347,17 +347,21 @@ def test_replay_refuses_another_picture(toy_mill, results):
 
 
 def test_remarks_are_of_what_is_to_be_looked_at(results, monkeypatch):
-    """Nothing of a sound ensemble; of another its failed toys, its pulls, and the bounds that it reaches."""
+    """Nothing of a sound ensemble; of another its failed toys, its pulls, and the bounds that it reaches.
+
+    The pulls of a parameter that a bound takes from many toys are not to be 0 in the mean.
+    """
     summary = read_summary(results / "summary.json")
     sound = summary.ensembles["one"]
     assert remarks_on(results) == []
-    far = sound.parameters["mu"].model_copy(update={"pull_mean": 0.5, "pull_mean_error": 0.05, "at_bound_share": 0.25})
-    changes = {"parameters": {"mu": far}, "toys": 62, "failed": {"not_converged": 2}}
+    far = sound.parameters["mu"].model_copy(update={"pull_mean": 0.5, "pull_mean_error": 0.05, "at_bound_share": 0.0})
+    held = far.model_copy(update={"at_bound_share": 0.25, "pull_mean": 5.0})
+    changes = {"parameters": {"mu": far, "b": held}, "toys": 62, "failed": {"not_converged": 2}}
     bad = summary.model_copy(update={"ensembles": {"one": sound.model_copy(update=changes)}})
     assert list(remarks(bad, {})) == [
         "one: 2 of 62 toys failed (2 not_converged)",
         "one: the mean pull of mu is 0.500, 10.0 σ from 0",
-        "mu: at a bound in 25.0 % of the toys of one, where it has no pull",
+        "b: at a bound in 25.0 % of the toys of one, where it has no pull",
     ]
     both = bad.model_copy(
         update={"ensembles": {**bad.ensembles, "two": sound.model_copy(update={"parameters": {"mu": far}})}}

@@ -498,7 +498,7 @@ def test_a_verdict_knows_the_error_of_the_interpolation():
 @pytest.mark.parametrize(
     ("asymptotic", "error", "usable", "words"),
     [
-        (2.02, 0.01, True, "usable here to 2 %"),
+        (2.02, 0.01, True, "usable here to within 2 %"),
         (2.4, 0.01, False, "it differs by 20.00 ± 0.60 %."),
         (
             2.04,

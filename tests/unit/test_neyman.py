@@ -542,7 +542,7 @@ BOUND = {"error": None, "at_bound": True, "undecided_low": 3.0, "undecided_high"
 @pytest.mark.parametrize(
     ("asymptotic", "end", "usable", "words"),
     [
-        (2.98, {}, True, "usable here, to 3 % of its distance from the best fit."),
+        (2.98, {}, True, "usable here, to within 3 % of its distance from the best fit."),
         (2.6, {}, False, "the formula puts it 20.00 ± 0.80 % nearer to the best fit. Use that of the toys."),
         (3.5, {}, False, "25.0 ± 1.2 % farther from the best fit"),
         (2.91, {}, None, "whether by more than 5 %, 14,000 more toys would tell."),

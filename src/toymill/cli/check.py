@@ -46,7 +46,8 @@ def show_check(path: Path, *, pilot: bool) -> None:
         return
     facts = facts_of(stated.model)
     show_model(out, facts)
-    takes, remarks = None, []
+    takes: Expected | None = None
+    remarks: list[str] = []
     if pilot and stated.kind == "toys":
         study, takes, remarks = piloted(stated, facts)
     show_ensembles(out, study, str(facts.poi))

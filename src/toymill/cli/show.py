@@ -16,7 +16,7 @@ from toymill.inference.limit_records import Limit
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.neyman_records import End
 from toymill.inference.p_values import PValue
-from toymill.report.numbers import interval_error, number, whole_error, with_error
+from toymill.report.numbers import interval_error, number, with_error
 from toymill.results.answers import Answers, ImpactsAnswer, LimitAnswer
 from toymill.results.audit import Audit, read_audits
 from toymill.results.scan import ScanAnswer
@@ -229,7 +229,7 @@ def _shown(found: Limit | End) -> str:
     """A limit or an end of an interval, with the errors of the toys and of the interpolation; or where it lies."""
     if found.value is None:
         return {"failed": "not known", None: "–"}.get(found.outside, f"{found.outside} the tested values")
-    return with_error(found.value, whole_error(found.error, found.interpolation))
+    return with_error(found.value, found.total_error)
 
 
 def _coverage(value: float | None, low: float, high: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,6 +43,11 @@ def fraction(passed: int, total: int, level: float = ONE_SIGMA) -> Fraction:
     low = scipy.special.betaincinv(passed, total - passed + 1, tail) if passed else 0.0
     high = scipy.special.betaincinv(passed + 1, total - passed, 1 - tail) if passed < total else 1.0
     return Fraction(passed / total, float(low), float(high))
+
+
+def whole_error(error: float, interpolation: float | None) -> float:
+    """The error of the toys and that of the interpolation between tested values, where it is known, in quadrature."""
+    return math.hypot(error, 0.0 if interpolation is None or math.isnan(interpolation) else interpolation)
 
 
 class Moments(NamedTuple):

@@ -73,7 +73,7 @@ def end_verdict(
         ...     interpolation=0.0, if_failed_low=3.0, if_failed_high=3.0, at_bound=False, outside=None, crossings=1,
         ...     sentence="")
         >>> end_verdict(2.98, end, 1.0, count=100_000, what="The upper end").sentence
-        'The upper end is 2.98 by the asymptotic formula and 3.000 ± 0.020 by toys: usable here, to 3 % of its distance from the best fit.'
+        'The upper end is 2.98 by the asymptotic formula and 3.000 ± 0.020 by toys: usable here, to within 3 % of its distance from the best fit.'
         >>> end_verdict(2.6, end, 1.0, count=100_000, what="The upper end").sentence
         'The upper end is 2.6 by the asymptotic formula and 3.000 ± 0.020 by toys: the formula puts it 20.00 ± 0.80 % nearer to the best fit. Use that of the toys.'
     """
@@ -103,7 +103,7 @@ def end_verdict(
     difference, error = (asymptotic - best) / distance - 1, math.hypot(spread, interpolation)
     most, least = abs(difference) + _SIGMAS * error, abs(difference) - _SIGMAS * error
     if most <= usable:
-        sentence = f"{text}: usable here, to {100 * most:.2g} % of its distance from the best fit."
+        sentence = f"{text}: usable here, to within {100 * most:.2g} % of its distance from the best fit."
         return _verdict(True, asymptotic, toys, difference=difference, error=error, sentence=sentence)
     where = "nearer to" if difference < 0 else "farther from"
     differs = f"{text}: the formula puts it {with_error(100 * abs(difference), 100 * error)} % {where} the best fit"

@@ -54,6 +54,8 @@ class Limit(Record):
     """Upper end of its Monte Carlo interval, likewise."""
     interpolation: NumberOrNone
     """How far the curvature between tested values may move it; null where there is no third value to tell."""
+    total_error: NumberOrNone = None
+    """Both errors in quadrature, which every page shows; null where the former is."""
     if_failed_low: NumberOrNone
     """The limit if failed toys counted such that it is lowest; null where that lies outside of the tested values."""
     if_failed_high: NumberOrNone

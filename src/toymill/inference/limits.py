@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 
 from toymill.errors import ToymillError
-from toymill.inference.counting import ONE_SIGMA
+from toymill.inference.counting import ONE_SIGMA, whole_error
 from toymill.inference.coverage import Coverage, coverage
 from toymill.inference.crossing import EMPTY, Case, Counts, Crossings, Curves, Method
 from toymill.inference.expected_cls import expected_cls
@@ -217,17 +217,20 @@ def _of_data(curves: Curves, observed: Float[np.ndarray, " test"]) -> Limit:
     variance = _by_ensemble(influence.signal, influence.background)
     error = _error(variance)
     low, high = _ends_of_weighted(curves, curve, error) if curves.weighted else _ends(curves, counts, curve.crossings)
+    interpolation = abs(curves.curvature_shift(curve.cls, curve.crossings, one))
+    total = whole_error(error, interpolation)
     return Limit(
         value=limit,
         error=error,
         low=low,
         high=high,
-        interpolation=abs(curves.curvature_shift(curve.cls, curve.crossings, one)),
+        interpolation=interpolation,
+        total_error=total,
         if_failed_low=float(_curve(curves, data, "low").crossings.limit[0]),
         if_failed_high=float(_curve(curves, data, "high").crossings.limit[0]),
         outside=None,
         crossings=int(curve.crossings.number[0]),
-        sentence=_sentence(what, limit, error, curves),
+        sentence=_sentence(what, limit, total, curves),
         variance=_at_all(kept, variance),
     )
 
@@ -353,7 +356,7 @@ def _quantile(
     limit = float(ranked[at])
     if not np.isfinite(limit):
         return _nowhere("below" if limit < 0 else "above", what, curves)
-    error = variance = None
+    error = variance = total = None
     window = order[at : at + 1]
     if size * min(probability, 1 - probability) >= FEWEST:
         near, sparsity = around(ranked, at, probability)
@@ -368,17 +371,21 @@ def _quantile(
         else:
             variance = _by_ensemble(influence.signal, influence.background, ordering)
         error = _error(variance)
+    interpolation = abs(curves.curvature_shift(curve.cls, curve.crossings, window))
+    if error is not None:
+        total = whole_error(error, interpolation)
     return Limit(
         value=limit,
         error=error,
         low=None if error is None else limit - error,
         high=None if error is None else limit + error,
-        interpolation=abs(curves.curvature_shift(curve.cls, curve.crossings, window)),
+        interpolation=interpolation,
+        total_error=total,
         if_failed_low=None,
         if_failed_high=None,
         outside=None,
         crossings=int(curve.crossings.number[order[at]]),
-        sentence=_sentence(what, limit, error, curves),
+        sentence=_sentence(what, limit, total, curves),
         variance=variance,
     )
 

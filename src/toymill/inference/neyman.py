@@ -14,6 +14,7 @@ import scipy
 from toymill.errors import ToymillError
 from toymill.inference.acceptance import Acceptance, Decision, acceptance, three_sigma
 from toymill.inference.berger_boos import berger_boos
+from toymill.inference.counting import whole_error
 from toymill.inference.crossing import EMPTY
 from toymill.inference.interval_coverage import coverage_of_halves, coverage_within
 from toymill.inference.neyman_records import ConfidenceInterval, End, NeymanIntervals, Region, TestedValue
@@ -287,7 +288,7 @@ def _end(curve: _Curve, way: list[int], what: str, *, lower: bool) -> End:
     )
     lowest, highest = (1, 0) if lower else (0, 1)  # the larger p, the farther out
     at_bound = value is not None and curve.p[way[0]] > curve.alpha
-    error = interpolation = None
+    error = interpolation = total = None
     variance: list[float] = []
     crossings = 0
     outside: Literal["below", "above"] | None = None
@@ -309,7 +310,8 @@ def _end(curve: _Curve, way: list[int], what: str, *, lower: bool) -> End:
         error = math.sqrt(sum(variance))
         low, high = _ends(curve, way, value, {first, first + 1, last, last + 1}, lower=lower)
         interpolation = _interpolation(curve, way[last], way[last + 1])
-        sentence = f"{what} is {with_error(value, math.hypot(error, interpolation or 0.0))}."
+        total = whole_error(error, interpolation)
+        sentence = f"{what} is {with_error(value, total)}."
     return End(
         value=value,
         error=error,
@@ -319,6 +321,7 @@ def _end(curve: _Curve, way: list[int], what: str, *, lower: bool) -> End:
         undecided_low=three[lowest],
         undecided_high=three[highest],
         interpolation=interpolation,
+        total_error=total,
         if_failed_low=failed[lowest],
         if_failed_high=failed[highest],
         at_bound=at_bound,
@@ -441,9 +444,9 @@ def _told(end: End) -> str:
     """An end as a sentence names it."""
     if end.value is None:
         return f"{end.outside} the tested values"
-    if end.at_bound or end.error is None:
+    if end.at_bound or end.total_error is None:
         return f"{end.value:.4g}, the bound of the parameter,"
-    return with_error(end.value, math.hypot(end.error, end.interpolation or 0.0))
+    return with_error(end.value, end.total_error)
 
 
 def _unknown(sentence: str) -> End:

@@ -30,6 +30,8 @@ class End(Record):
     """Upper end of that wider interval, likewise."""
     interpolation: NumberOrNone
     """How far the curvature of p may move it, or half the distance of the tested values next to it where p jumps."""
+    total_error: NumberOrNone = None
+    """Both errors in quadrature, which every page shows; null at the parameter's bound."""
     if_failed_low: NumberOrNone
     """The end if failed toys counted such that it is lowest; null where that lies outside of the tested values."""
     if_failed_high: NumberOrNone

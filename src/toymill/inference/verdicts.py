@@ -47,7 +47,7 @@ def limit_verdict(
 
     | | verdict |
     |---|---|
-    | \\|d\\| + 2e up to ``usable`` | usable here to that much |
+    | \\|d\\| + 2e up to ``usable`` | usable here to within that much |
     | \\|d\\| - 2e above ``usable`` | differs by d ± e |
     | otherwise | not decided |
 
@@ -62,7 +62,7 @@ def limit_verdict(
         >>> limit = Limit(value=2.0, error=0.01, low=1.99, high=2.01, interpolation=0.0, if_failed_low=2.0,
         ...     if_failed_high=2.0, outside=None, crossings=1, sentence="")
         >>> limit_verdict(2.04, limit, count=20_000).sentence
-        'The observed limit is 2.04 by the asymptotic formula and 2.000 ± 0.010 by toys: usable here to 3 %.'
+        'The observed limit is 2.04 by the asymptotic formula and 2.000 ± 0.010 by toys: usable here to within 3 %.'
         >>> limit_verdict(2.3, limit, count=20_000).sentence
         'The observed limit is 2.3 by the asymptotic formula and 2.000 ± 0.010 by toys: it differs by 15.00 ± 0.57 %.'
     """
@@ -99,7 +99,7 @@ def significance_verdict(
     Example:
         >>> from toymill.inference.p_values import counted
         >>> significance_verdict(3.0, counted(121, 100_000, 0)).sentence
-        'The significance is 3 by the asymptotic formula and 3.033 ± 0.029 by toys: usable here to 3 %.'
+        'The significance is 3 by the asymptotic formula and 3.033 ± 0.029 by toys: usable here to within 3 %.'
         >>> significance_verdict(5.0, counted(0, 100_000, 0)).sentence
         'The significance is 5 by the asymptotic formula and above 4.13 by toys, of which none of 100000 lies beyond: not decided.'
     """
@@ -130,7 +130,7 @@ def _compared(
     text = f"{what} is {asymptotic:.4g} by the asymptotic formula and {_with_error(value, error)} by toys"
     decided, more = None, None
     if most <= usable:
-        decided, end = True, f"usable here to {100 * most:.2g} %."
+        decided, end = True, f"usable here to within {100 * most:.2g} %."
     else:
         differs = f"it differs by {_with_error(100 * difference, 100 * relative)} %"
         if least > usable:

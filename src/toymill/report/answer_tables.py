@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from toymill.inference.acceptance import Acceptance
 from toymill.inference.channel_compatibility import ChannelCompatibility
-from toymill.report.numbers import number, one_line, whole_error
+from toymill.report.numbers import number, one_line
 from toymill.report.parts import (
     Cell,
     Column,
@@ -76,7 +76,7 @@ def _limits(found: LimitAnswer, poi: str) -> Table:
     for name, item, asymptotic, verdict in every:
         if item is None:
             continue
-        error = whole_error(item.error, item.interpolation)
+        error = item.total_error
         by_toys = error_cell(item.value, error) if error is not None else Cell(number(item.value), order=item.value)
         mark = None if verdict is None else verdict_of(verdict.usable)
         sentence = verdict.sentence if verdict else item.sentence

@@ -18,7 +18,6 @@ from toymill.report.numbers import (
     one_line,
     per_cent,
     sigmas,
-    whole_error,
     with_error,
 )
 from toymill.report.parts import Verdict
@@ -149,7 +148,7 @@ def _limit(found: LimitAnswer) -> Iterator[Line]:
     ):
         if limit is None:
             continue
-        error = whole_error(limit.error, limit.interpolation)
+        error = limit.total_error
         shown = with_error(limit.value, error) if error is not None else _alone(limit.value, limit.outside)
         difference, mark, words = _MISSING, None, _MISSING
         if verdict is not None:
@@ -197,7 +196,7 @@ def _intervals(found: IntervalAnswer) -> Iterator[Line]:
         formula, ends = found.asymptotic[level], found.verdicts[level]
         shown = []
         for end in (item.low, item.high):
-            error = whole_error(end.error, end.interpolation)
+            error = end.total_error
             shown.append(with_error(end.value, error) if error is not None else _alone(end.value, end.outside))
         usable = [ends.low.usable, ends.high.usable]
         verdict, words = _usable(False if False in usable else None if None in usable else True)

@@ -72,11 +72,6 @@ def per_cent(value: float | None, digits: int = 3) -> str:
     return f"{scaled:.0f} %" if 100 <= abs(scaled) < LARGEST_PLAIN else f"{scaled:.{digits}g} %"
 
 
-def whole_error(error: float | None, interpolation: float | None) -> float | None:
-    """The error of the toys and that of the interpolation between tested values, in quadrature."""
-    return None if error is None else math.hypot(error, interpolation or 0.0)
-
-
 def interval_error(low: float | None, high: float | None) -> float | None:
     """The error that an interval of 68.27 % stands for: half its width."""
     return None if low is None or high is None else (high - low) / 2

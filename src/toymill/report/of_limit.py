@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from toymill.inference.asymptotic_limits import AsymptoticPoint
 from toymill.inference.limit_records import ExpectedCLs, LimitPoint
 from toymill.report.drawing import BLUE, ONE_SIGMA, RED, TWO_SIGMA, column, plain, plain_log
-from toymill.report.numbers import whole_error, with_error
+from toymill.report.numbers import with_error
 from toymill.results.answers import LimitAnswer
 from toymill.results.summary import Summary
 
@@ -57,7 +57,7 @@ def _curve(axes: Axes, summary: Summary, found: LimitAnswer) -> None:
             limit.value,
             color=BLUE,
             linewidth=1.2,
-            label=f"limit {with_error(limit.value, whole_error(limit.error, limit.interpolation))}",
+            label=f"limit {with_error(limit.value, limit.total_error)}",
         )
     axes.set_yscale("log")
     axes.set_xscale("log")

@@ -55,7 +55,10 @@ def remarks(summary: Summary, audits: Mapping[str, Audit]) -> Iterator[str]:
 
 
 def _far_pulls(summary: Summary) -> Iterator[str]:
-    """Of each ensemble, the parameter whose mean pull lies farthest from 0; of ensembles that share it, the worst."""
+    """Of each ensemble, the parameter whose mean pull lies farthest from 0; of ensembles that share it, the worst.
+
+    Not one that lies at a bound often: its pulls are those of the other toys, and their mean is not 0.
+    """
     farthest: dict[str, dict[str, float]] = {}
     for name, item in summary.ensembles.items():
         distances = {key: _distance(about) for key, about in item.parameters.items()}
@@ -74,8 +77,8 @@ def _far_pulls(summary: Summary) -> Iterator[str]:
 
 
 def _distance(about: ParameterSummary) -> float:
-    """The mean pull in units of its error; 0 where it is not defined."""
-    if about.pull_mean is None or not about.pull_mean_error:
+    """The mean pull in units of its error; 0 where it is not defined, and where a bound takes pulls away."""
+    if about.pull_mean is None or not about.pull_mean_error or (about.at_bound_share or 0.0) >= OFTEN:
         return 0.0
     return math.fabs(about.pull_mean) / about.pull_mean_error
 
