@@ -316,9 +316,10 @@ def test_the_doctor_looks_at_everything(toy_mill, monkeypatch):
 def test_check_asks_the_pilot_what_a_study_takes(toy_mill, here, monkeypatch):
     path = write_study(here)
     takes = Expected(Part(1, 200.0, 200.0), Part(), Part(), Part(2, 80.0, 50.0), 14840)
-    monkeypatch.setattr(check, "piloted", lambda stated, _: (stated, takes))
+    monkeypatch.setattr(check, "piloted", lambda stated, _: (stated, takes, ["some toys are odd"]))
     monkeypatch.setattr(check, "cores_here", lambda: 2)
     code, out, _ = toy_mill("check", path)
     assert code == 0
     assert "expected time of one core: fits 3.3 min (1 job), audits 1.3 min (2 jobs); about 3.3 min" in out
     assert "14.8 kB of disk" in out
+    assert "Look at: some toys are odd" in out

@@ -85,6 +85,7 @@ def compile_specification(specification: Specification) -> Compiled:
         templates = _templates(specification, len(main))
         kinks = _kinks(templates, len(items))
         found = candidates(templates, parameters, kinks, loose)
+        negative = negative_yields(specification, templates, parameters)
     compiled = Compiled(
         parameters=parameters,
         poi=specification.poi,
@@ -96,7 +97,7 @@ def compile_specification(specification: Specification) -> Compiled:
         digest=specification.digest,
         staterrors=_staterrors(specification, templates.nominal.shape),
         of_staterrors=_of_staterrors(specification, len(main)),
-        negative_yields=negative_yields(specification, templates, parameters),
+        negative_yields=negative,
     )
     _check_expectation(compiled, specification.source)
     return compiled
