@@ -224,7 +224,9 @@ def test_parts_counted_by_jobs_of_their_own(summaries, tmp_path, monkeypatch, ke
     for name in one.ensembles:
         for number, part in enumerate(layout.parts(one, name)):
             path = tmp_path / name / f"{number}.h5"
-            counted = collect.count_part(one, description, name, number, layout.files_of_part(files[name], part), Measures())
+            counted = collect.count_part(
+                one, description, name, number, layout.files_of_part(files[name], part), Measures()
+            )
             write_part(path, collect.part_key(one, description, name, number), counted)
             tallies.setdefault(name, []).append(path)
     assert [len(item) for item in tallies.values()] == ([4, 3] if keep == "all" else [1, 1])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import scipy
 
+from toymill.inference.limit_records import SIGMAS
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.p_values import PValue
 from toymill.report.numbers import (
@@ -137,15 +138,18 @@ def _of_answers(answers: Answers) -> Iterator[Line]:
 
 def _limit(found: LimitAnswer) -> Iterator[Line]:
     asymptotic = found.asymptotic
-    for name, limit, verdict, formula in (
-        ("observed", found.toys.observed, found.verdict, asymptotic and asymptotic.observed),
+    formulae = asymptotic.expected if asymptotic else {}
+    expected = [
         (
-            "expected",
-            found.toys.expected.get("0"),
-            found.expected_verdicts.get("0"),
-            asymptotic and asymptotic.expected.get("0"),
-        ),
-    ):
+            "expected, median" if sigma == 0 else f"expected, {sigma:+d} σ",
+            found.toys.expected.get(str(sigma)),
+            found.expected_verdicts.get(str(sigma)),
+            formulae.get(str(sigma)),
+        )
+        for sigma in SIGMAS
+    ]
+    observed = "observed", found.toys.observed, found.verdict, asymptotic and asymptotic.observed
+    for name, limit, verdict, formula in (observed, *expected):
         if limit is None:
             continue
         error = limit.total_error

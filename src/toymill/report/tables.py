@@ -92,7 +92,9 @@ def _truth_points(summary: Summary) -> Table:
     for level in levels:
         words = f"{100 * float(level):.4g} %"
         columns += [Column(f"coverage, {words}"), Column(f"{words}, Hessian")]
-    columns.append(Column("for", "words", "the sections of the configuration that it was thrown for"))
+    sections = {item.sections for item in summary.ensembles.values()}
+    if len(sections) > 1:
+        columns.append(Column("for", "words", "the sections of the configuration that it was thrown for"))
     rows = []
     for name, item in summary.ensembles.items():
         about = item.parameters[summary.poi]
@@ -110,9 +112,15 @@ def _truth_points(summary: Summary) -> Table:
         for level in levels:
             both = item.intervals.profile[level], item.intervals.hessian[level]
             row += [interval_cell(found.coverage, found.coverage_low, found.coverage_high) for found in both]
-        rows.append([*row, words_cell(", ".join(item.sections).replace("_", " ") or "–")])
+        rows.append([*row, words_cell(_sections(item))] if len(sections) > 1 else row)
     note = f"Bias, pulls and coverage of {poi}, with one standard deviation of the Monte Carlo."
+    if len(sections) == 1 and sections != {()}:
+        note += f" All were thrown for: {_sections(next(iter(summary.ensembles.values())))}."
     return Table("truth-points", "Truth points", note, columns, rows)
+
+
+def _sections(item: EnsembleSummary) -> str:
+    return ", ".join(item.sections).replace("_", " ") or "–"
 
 
 def _tests(summary: Summary) -> Table:
