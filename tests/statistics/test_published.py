@@ -271,6 +271,21 @@ def test_atlas_conditional_fits_find_the_lower_minimum(root):
         assert (fits.nll <= other.nll + 1e-6)[other.ok].all()
 
 
+def test_atlas_conditional_fits_far_from_the_truth(root):
+    """Toys of μ = 4 tested at 0 that ended 9 to 16 higher, before a parameter at its bound was let go.
+
+    Expected are the lowest minima of 8 random starts.
+    """
+    folder = root / "config/workspaces/atlas-3l-erjr"
+    model = toymill.read_workspace(folder / "BkgOnly.json", patches=[folder / "patch.ERJR_100p0_20p0.json"])
+    lowest = {1181: 144.5830, 2657: 152.3669, 7375: 165.3574, 7862: 157.8839, 9056: 156.2532}
+    truth = model.parameters.values({"mu_SIG": 4.0})
+    data = np.concatenate([toymill.throw(model, truth, 1, seed=1, first=toy) for toy in lowest])
+    _, (fits,) = fit_tests(model, data, [{"mu_SIG": 0.0}])
+    assert fits.ok.all()
+    np.testing.assert_allclose(fits.nll, list(lowest.values()), rtol=0, atol=2e-4)
+
+
 @pytest.mark.long
 def test_five_sigma_from_signals_at_nominal_parameters(root):
     """60,000 toys, a third each at μ = 0, 2.5 σ and 5 σ, weighted, beside 10⁸ plain ones without a signal.

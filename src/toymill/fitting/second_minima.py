@@ -28,6 +28,7 @@ WORTH = 1e-6
 """A descent that ends lower than a fit by this is followed to its minimum."""
 
 _LIKELY = 0.25  # a second minimum is looked for where it is expected less than this above the fit
+_FAR_PULL = 4.0  # standard deviations of a normal constraint from which on a parameter is tried at its initial value
 _LIKELY_PRODUCT = 0.75  # the same of one in which several parameters move together
 
 
@@ -91,8 +92,8 @@ def _trials(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> _Tria
     size = block_size(model)
     while size > 1 and size * per_toy > device().budget(budget.PROFILES):
         size //= 2
-    found = [_Trials(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, x.shape[1])))]
     bounds = model.parameters.bounds
+    found = [_back_to_constraints(problem, x)]
     for block, filled in blocks(np.arange(len(problem)), problem.indices % size, size):
         at, data = toys_last(x, block), toys_last(problem.toys, block)
         named = _second_minima(model.kernel, model.arrays, at, data, problem.fixed, bounds)
@@ -103,6 +104,31 @@ def _trials(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> _Tria
         row, number = np.nonzero(product_gap[:, few].T < _LIKELY_PRODUCT)
         found.append(_Trials(block[few[row]], np.full(len(row), -1), product[number, :, few[row]]))
     return _Trials(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+
+def _back_to_constraints(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> _Trials:
+    """Trials with a parameter at its initial value that a fit pulls far from it, against its normal constraint; and all such.
+
+    A pull of many standard deviations is a sign that something else could take its part.
+    """
+    model = problem.model
+    sampling, parameters = model.sampling, model.parameters
+    sigma = np.full(len(parameters), np.inf)
+    of = np.flatnonzero(~sampling.poisson & (sampling.parameter >= 0))
+    sigma[sampling.parameter[of]] = sampling.sigma[of]
+    low, high = parameters.bounds.T
+    far = (np.abs(x - parameters.init) > _FAR_PULL * sigma) | (((x <= low) | (x >= high)) & np.isfinite(sigma))
+    far &= ~problem.fixed
+    row, parameter = np.nonzero(far)
+    start = x[row]
+    start[np.arange(len(row)), parameter] = parameters.init[parameter]
+    several = np.flatnonzero(far.sum(axis=1) > 1)
+    together = np.where(far, parameters.init, x)[several]
+    return _Trials(
+        np.concatenate([row, several]),
+        np.concatenate([parameter, np.argmax(np.abs(together - x[several]), axis=1)]),
+        np.concatenate([start, together]),
+    )
 
 
 def _trials_of(

@@ -35,7 +35,7 @@ _SHIFTS = np.array([0.0, 0.15, 0.35, 0.6, 1.0, 1.5, 2.2, 3.0])[None, :, None]  #
 _LENGTHS = np.array([0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.55, 2.0, 2.6, 3.4])[
     :, None, None
 ]  # of δ, in units of the grid's best
-_FIRST_YIELD = 0.8  # of A/B, before it is known
+_FIRST_YIELDS = (0.8, 0.5, 0.3)  # of A/B, before it is known
 _LARGEST_LOG = 30.0  # of a product of factors
 _VISIBLE = 0.05  # ½ s² Σ u²/ν from which a yield is there at all
 _UNSURE = 0.35  # of the misfit ½ A²/B by which a gap may be overestimated
@@ -151,16 +151,25 @@ def product_minima(
             [jnp.sum(slopes.jacobian * weighed[None], axis=1), slopes.own * weighed[own_bin(templates)]]
         )
         follow = follow * near.variance
-        product = _best_product(loose, near, factor, theta[loose.terms], follow[loose.terms])
-        at = (theta + follow * (factor.sign * product.found)[None]).at[loose.terms].add(product.moved)
-        at = jnp.where(near.variance > 0, jnp.clip(at, bounds[:, :1], bounds[:, 1:]), theta)
-        unit = factor.sign * of_cells(cells_at(templates, at.at[loose.places].set(1.0)).value)
-        gamma, _, change = factor.best(unit)
-        gap = change + _cost(product.moved, near.variance[loose.terms])
+
+        def beginning(share: float) -> ProductMinima:
+            product = _best_product(loose, near, factor, theta[loose.terms], follow[loose.terms], share)
+            at = (theta + follow * (factor.sign * product.found)[None]).at[loose.terms].add(product.moved)
+            at = jnp.where(near.variance > 0, jnp.clip(at, bounds[:, :1], bounds[:, 1:]), theta)
+            unit = factor.sign * of_cells(cells_at(templates, at.at[loose.places].set(1.0)).value)
+            gamma, _, change = factor.best(unit)
+            gap = change + _cost(product.moved, near.variance[loose.terms])
+            return ProductMinima(gap, at.at[loose.places].set(gamma))
+
+        gap, at = beginning(_FIRST_YIELDS[0])
+        for share in _FIRST_YIELDS[1:]:
+            other = beginning(share)
+            at = jnp.where((other.gap < gap)[None], other.theta, at)
+            gap = jnp.minimum(gap, other.gap)
         gap = gap - _UNSURE * 0.5 * factor.strength**2 / factor.stiffness
         there = factor.is_there(of_cells(slopes.cells.value))
         gap = jnp.where(there, jnp.where(factor.events > 0, jnp.inf, 0.0), gap)
-        at = jnp.where(there[None], theta, at).at[loose.places].set(jnp.where(there, factor.low, gamma))
+        at = jnp.where(there[None], theta.at[loose.places].set(factor.low), at)
         return ProductMinima(gap, at)
 
     found: ProductMinima = lax.map(minimum, (loose, weighed))
@@ -190,6 +199,7 @@ def _best_product(
     factor: _Factor,
     here: Float[Array, "term lane"],
     follow: Float[Array, "term lane"],
+    share: float,
 ) -> _Product:
     """The best product of a factor; ``here`` are the parameters of the fit, ``follow`` how they follow a yield."""
     variance = jnp.where(near.constrained, near.variance, 0.0)[loose.terms]
@@ -206,7 +216,7 @@ def _best_product(
     def at_yield(found: Array) -> Array:
         return here + follow * (factor.sign * found)[None]
 
-    start = at_yield(_FIRST_YIELD * factor.strength / factor.stiffness)
+    start = at_yield(share * factor.strength / factor.stiffness)
     by_scale, by_shift = _steepest(scale, start), _steepest(shift, start)
     first, both, second = (
         jnp.sum(variance * one * other, axis=0)[None, None]

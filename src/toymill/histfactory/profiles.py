@@ -81,7 +81,8 @@ def profiled_minima(
     usable = (near.variance > 0)[scan.places] & jnp.isfinite(gap)
     gaps = _of_parameters(templates, scan.places, jnp.where(usable, gap, jnp.inf), jnp.inf)
     values = _of_parameters(templates, scan.places, value, 0.0)
-    products = product_minima(templates, slopes, near, theta, data, bounds)
+    freed = _near(templates, slopes, theta, data, jnp.broadcast_to(fixed[:, None], theta.shape))
+    products = product_minima(templates, slopes, freed, theta, data, bounds)
     at = products.theta[:, templates.order.places[0]]
     return ProfiledMinima(jnp.min(gaps, axis=0), jnp.sum(values, axis=0), products.gap, at)
 
