@@ -59,8 +59,8 @@ def prepare(threads: int = 1, gpus: int = 0) -> None:
             jax.config.update(name, value)  # type: ignore[no-untyped-call]
     if gpus and jax.default_backend() == "cpu":
         msg = (
-            "The job was given a GPU, and JAX sees none. Install JAX for it (docs/clusters.md), or use a profile without "
-            "GPUs."
+            "The job was given a GPU, and JAX sees none. Install JAX for it (see: toymill manual clusters), or use a profile "
+            "without GPUs."
         )
         raise ToymillError(msg)
 

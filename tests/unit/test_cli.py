@@ -1,6 +1,7 @@
 """The command ``toymill``: what its commands do before a study runs, and what each says of a mistake, in a line."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from patch_sets import write_scan
 from typer.testing import CliRunner
 
 import toymill
-from toymill.cli import check, doctor, run, studies
+from toymill.cli import check, doctor, manual, run, studies
 from toymill.cli.app import app
 from toymill.config.designed import planned
 from toymill.config.scan import ScanConfig
@@ -19,7 +20,7 @@ from toymill.config.study import read_study
 from toymill.results.plan import EnsemblePlan, Plan
 from toymill.study.expected import SUMMARY, AuditRate, Expected, Part, ScanRate, expected
 
-COMMANDS = ("new", "check", "run", "watch", "show", "replay", "inspect", "doctor", "init")
+COMMANDS = ("new", "check", "run", "watch", "show", "replay", "inspect", "doctor", "manual", "init")
 LIGHT = ["--help", "run --help", "new {ws} --force", "show {empty}", "watch {empty} --once", "inspect {ws}"]
 
 
@@ -251,7 +252,7 @@ def test_run_becomes_snakemake(toy_mill, here, root, monkeypatch):
     (command, variables), *_ = became
     profile = root / "workflow/profiles/slurm"
     expected = ["--snakefile", str(root / "Snakefile"), "--configfile", str(path), "--workflow-profile", str(profile)]
-    assert command == [sys.executable, "-m", "snakemake", *expected, "--cores", "3", "-n", "--quiet=all"]
+    assert command == [sys.executable, "-m", "toymill.cli.snakemake", *expected, "--cores", "3", "-n", "--quiet=all"]
     assert "XDG_CACHE_HOME" in variables
     assert "Did you mean 'slurm'" in failed(toy_mill("run", path, "--workflow-profile", "slrm"))
     (here / "results").touch()
@@ -287,7 +288,10 @@ def test_the_exit_code_of_run_is_that_of_snakemake(here):
     assert "--no-such-option" in done.stderr
 
 
-def test_init_writes_the_workflow_into_an_empty_folder(toy_mill, here, root, monkeypatch):
+def test_init_writes_the_workflow_into_a_folder(toy_mill, here, root, monkeypatch):
+    """Beside other files; again where it is already, if nothing was changed."""
+    (here / "mine").mkdir()
+    (here / "mine/data.txt").touch()
     assert toy_mill("init", "mine")[0] == 0
     assert (here / "mine/workflow/Snakefile").read_text() == (root / "workflow/Snakefile").read_text()
     assert not list((here / "mine").rglob("__pycache__"))
@@ -295,8 +299,38 @@ def test_init_writes_the_workflow_into_an_empty_folder(toy_mill, here, root, mon
     monkeypatch.chdir(here / "mine")
     assert studies.workflow_folder() == here / "mine"
     assert studies.checked(here / "mine/config/config.yaml").study == "hww"
-    assert "is not empty" in failed(toy_mill("init"))
+    (here / "mine/workflow/Snakefile").unlink()
+    assert toy_mill("init")[0] == 0
+    assert (here / "mine/workflow/Snakefile").exists()
+
+
+def test_init_refuses_what_it_would_replace(toy_mill, here):
+    """By name, before anything is written."""
+    (here / "Snakefile").write_text("mine")
+    (here / "envs").touch()
+    told = failed(toy_mill("init"))
+    assert told.startswith("toymill: Snakefile, envs/")
+    assert "are there already with another content" in told
+    assert not (here / "workflow").exists()
+    assert (here / "Snakefile").read_text() == "mine"
     assert "is a file" in failed(toy_mill("init", here / "ws.json"))
+
+
+def test_the_manual_has_every_page_that_messages_name(toy_mill, root):
+    """The page of keys, and those of docs/ but for those that point elsewhere."""
+    listed = toy_mill("manual")[1]
+    assert all(f" {name} " in listed for name in ("keys", "clusters", "python-models"))
+    assert not any(f" {name} " in listed for name in ("configuration", "index", "changelog"))
+    for page, path in (("keys", "config/README.md"), ("docs/clusters.md", "docs/clusters.md")):
+        code, out, _ = toy_mill("manual", page)
+        assert (code, out.strip()) == (0, (root / path).read_text().strip())
+    assert "Did you mean 'keys'" in failed(toy_mill("manual", "key"))
+    named = {
+        word
+        for path in (root / "src/toymill").rglob("*.py")
+        for word in re.findall(r"toymill manual ([a-z-]+)", path.read_text())
+    }
+    assert {"keys", "clusters"} <= named <= set(manual.pages())
 
 
 def test_a_package_without_the_workflow_says_so(monkeypatch):

@@ -12,24 +12,31 @@ import yaml
 from asked import finish, stated
 from commands import failed
 from patch_sets import write_scan
+from rich.text import Text
 from summaries import compared_study
 
-from toymill.cli.show import _p_value
+from toymill.cli.show import _p_value, before_toys
+from toymill.cli.watch import lines
+from toymill.config.designed import planned
 from toymill.config.study import Shard, read_study
 from toymill.fitting.end_status import EndStatus
 from toymill.inference.interval_ends import Ends
+from toymill.inference.interval_verdicts import AsymptoticInterval
 from toymill.inference.p_values import counted
 from toymill.results import scan_store
+from toymill.results.design import DesignedInterval, read_design
 from toymill.results.files import write_record, write_yaml
 from toymill.results.hdf5 import ShardKey
 from toymill.results.interval_store import write_ends
 from toymill.results.summary import read_summary, write_summary
 from toymill.study import remarks as module
 from toymill.study import shards
+from toymill.study.before_toys import known_in_a_line
 from toymill.study.compare import compare_optimisers
+from toymill.study.ending import ending, interruption, up_to_date
 from toymill.study.layout import latest_design
 from toymill.study.optimisers import METHODS
-from toymill.study.ownership import Directory, release, take
+from toymill.study.ownership import Directory, Run, release, take
 from toymill.study.profile_intervals import find_intervals
 from toymill.study.progress import Piece, Watcher, without_overlap
 from toymill.study.remarks import remarks, remarks_on
@@ -89,8 +96,101 @@ def test_what_cannot_be_shown(toy_mill, results, tmp_path):
     assert "has no results of a study" in failed(toy_mill("watch", tmp_path, "--once"))
     (results / "summary.json").write_text("{")
     assert "cannot be read as JSON" in failed(toy_mill("show", results))
-    (results / "summary.json").unlink()
+    for name in ("summary.json", "design.json", "config.yaml"):
+        (results / name).unlink()
+    (results / "study.json").touch()
     assert "toymill watch" in failed(toy_mill("show", results))
+
+
+def test_show_before_the_end_has_what_is_known(toy_mill, results, finished):
+    """The asymptotic answers, named as such, and how far the toys are; after a summary that a run replaces, that it is old."""
+    directory = Directory(finished[1], results)
+    take(directory, [])
+    assert "A run is at work on this study" in toy_mill("show", results)[1]
+    release(directory)
+    assert "A run is at work" not in toy_mill("show", results)[1]
+    (results / "summary.json").unlink()
+    shutil.rmtree(results / "fits/one")
+    code, out, _ = toy_mill("show", results)
+    assert code == 0
+    asymptotic = read_design(results / "design.json").limit.asymptotic
+    assert "Upper limit, 95 % CLs: by the asymptotic formulae alone" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["observed", f"{asymptotic.observed.value:.4g}", "not", "yet"] in rows
+    assert ["expected,", "median", f"{asymptotic.expected['0'].value:.4g}", "not", "yet"] in rows
+    assert "no answer yet; 500 of 560 toys are fitted" in out
+    told = toy_mill("watch", results, "--once")[1]
+    line = f"By the asymptotic formulae alone: observed limit {asymptotic.observed.value:.4g}, median expected limit "
+    assert line + f"{asymptotic.expected['0'].value:.4g}." in told
+
+
+def test_other_asymptotic_answers_are_shown_before_the_end(results):
+    """Intervals, of which an end may not be found; and why there is no limit."""
+    design = read_design(results / "design.json")
+    found = AsymptoticInterval(level=0.95, best=1.0, low=0.25, high=None, low_at_bound=False, high_at_bound=False)
+    interval = DesignedInterval(values=[0.5], asymptotic={"0.95": found}, distances=None, nuisances=[], rounds=[])
+    limit = design.limit.model_copy(update={"asymptotic": None, "why_no_asymptotic": "No fit."})
+    write_record(results / "design.json", design.model_copy(update={"limit": limit, "interval": interval}))
+    (results / "summary.json").unlink()
+    line = known_in_a_line(results)
+    assert line == "By the asymptotic formulae alone: interval at 0.95 from 0.25 to an end that is not found."
+    limits, intervals = before_toys(read_design(results / "design.json"))
+    assert limits == "There is no asymptotic limit: No fit."
+    assert list(intervals.columns[1].cells) == [Text("0.25")]
+
+
+def test_the_end_of_a_study_tells_its_answers(results):
+    told = list(ending(results))
+    assert told[0] == "560 toys, 560 certified, 0 failed"
+    assert told[1] == f"- {read_summary(results / 'summary.json').headline.answers[0]}"
+    assert list(up_to_date(results)) == []
+    for name in ("provenance.json", "report.html"):
+        (results / name).touch()
+    assert list(up_to_date(results)) == [
+        "Nothing to be done: the answers are up to date.",
+        *told,
+        f"Report: {results / 'report.html'}",
+    ]
+    assert "Kept in " in interruption(results)
+    assert ": 560 of 560 toys." in interruption(results)
+
+
+def test_a_run_that_stopped_early_tells_its_toys(toy_mill, root, tmp_path, monkeypatch):
+    """Before its configuration is written: those that are stated, and those that are designed."""
+    monkeypatch.chdir(tmp_path)
+    study = planned(stated(root, ensembles={"one": {"truth": {"mu": 1.0}, "toys": 60}}, limit={"toys": 100}))
+    folder = tmp_path / "results" / study.study
+    directory = Directory(study, folder)
+    take(directory, [])
+    assert "is at work on it; last change " in toy_mill("watch", folder, "--once")[1]
+    release(directory)
+    out = toy_mill("watch", folder, "--once")[1]
+    assert "0/60" in out
+    assert "not known yet" not in out
+    os.utime(folder / "study.json", (time.time() - 7200,) * 2)
+    assert "no run is at work on it (last change 2.0 h ago)" in toy_mill("watch", folder, "--once")[1]
+    assert "0 of " in toy_mill("show", folder)[1]
+
+
+def test_a_run_on_another_machine_that_tells_nothing_is_doubted(results):
+    state = Watcher(results).look()
+    run = Run(host="elsewhere", pid=7, started=0.0)
+    now = time.time()
+    assert "nothing seems to run" in list(lines(state._replace(run=run, changed=now - 7200)))[-1]
+    assert (
+        list(lines(state._replace(run=run, changed=now - 12)))[-1]
+        == "process 7 on elsewhere is at work on it; last change 12 s ago"
+    )
+
+
+def test_the_time_that_is_left_is_that_of_the_toys(results):
+    """What follows them is named, and then what is still to be made."""
+    (results / "summary.json").unlink()
+    state = Watcher(results).look()
+    assert state.follows == ["3 audits", "answers", "figures"]
+    told = " ".join(lines(state._replace(left=100.0, bars=[bar._replace(done=0) for bar in state.bars])))
+    assert "about 1.7 min left for the toys alone (3 audits, answers, figures follow)" in told
+    assert "still to be made: 3 audits, answers, figures" in " ".join(lines(state))
 
 
 def test_watch_tells_how_far_a_study_is(toy_mill, results):
@@ -112,9 +212,12 @@ def test_watch_tells_how_far_a_study_is(toy_mill, results):
     text = (results / "config.yaml").read_text()
     (results / "config.yaml").write_text(text.replace("shard: 100", "shard: auto"))
     assert "a pilot measures how fast" in toy_mill("watch", results, "--once")[1]
-    for name in ("design.json", "config.yaml"):
-        (results / name).unlink()
-        assert "truth points are not known yet" in toy_mill("watch", results, "--once")[1]
+    (results / "design.json").rename(results / "kept.json")
+    assert "truth points are not known yet" in toy_mill("watch", results, "--once")[1]
+    (results / "config.yaml").unlink()
+    assert "its first jobs are not done yet" in toy_mill("watch", results, "--once")[1]
+    (results / "kept.json").rename(results / "design.json")
+    assert "0/500" in toy_mill("watch", results, "--once")[1]
 
 
 def test_a_run_has_a_rate_and_a_time_left(results, finished, monkeypatch):

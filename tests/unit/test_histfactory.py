@@ -122,9 +122,15 @@ def test_wrong_lengths_are_refused(hww):
         hww.logpdf(hww.parameters.init, np.ones(2))
 
 
-def test_float32_is_refused(hww):
-    with jax.enable_x64(False), pytest.raises(toymill.ToymillError, match="float32"):
-        hww.logpdf(hww.parameters.init, hww.observed)
+def test_float32_is_refused(hww, root):
+    """As early as a model is read, with what to write."""
+    for call in (
+        lambda: hww.logpdf(hww.parameters.init, hww.observed),
+        lambda: toymill.read_workspace(root / "config/workspaces/hww.json"),
+    ):
+        with jax.enable_x64(False), pytest.raises(toymill.ToymillError, match="float32") as refused:
+            call()
+        assert "write: import jax; jax.config.update('jax_enable_x64', True). Or set" in str(refused.value)
 
 
 @pytest.mark.parametrize(

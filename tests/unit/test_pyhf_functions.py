@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+import tomllib
 import warnings
 
 import numpy as np
@@ -301,18 +302,36 @@ def test_levels_and_scans_that_cannot_be(counts):
 ALONE = """
 import sys
 sys.modules["pyhf"] = None
-import toymill.pyhf
+import toymill
 try:
-    toymill.pyhf.hypotest(1.0, [1.0], None, calctype="toybased")
-except toymill.ToymillError as error:
-    assert "pip install pyhf" in str(error)
+    import toymill.pyhf
+except ImportError as error:
+    assert "toymill.pyhf works on models of pyhf" in str(error)
+    assert "pip install 'toymill[pyhf]'" in str(error)
 else:
     raise SystemExit(1)
 """
 
 
-def test_pyhf_is_needed_only_where_it_is_used():
+def test_pyhf_is_needed_only_where_it_is_used(root):
+    """Its absence is told where it is imported, with the extra that has it."""
     assert subprocess.run([sys.executable, "-c", ALONE], check=False).returncode == 0
+    about = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert about["optional-dependencies"]["pyhf"] == ["pyhf>=0.7.6"]
+
+
+def test_what_is_returned_tells_what_it_holds(counts):
+    model, data = counts
+    asked = {"return_calculator": True, "return_errors": True}
+    _, calculator, errors = functions.hypotest(1.0, data, model, calctype="toybased", ntoys=50, **asked)
+    assert repr(calculator) == "<ToyCalculator of qtilde: 50 toys of each hypothesis, seed 0>"
+    assert repr(calculator.distributions(1.0)[0]) == "<EmpiricalDistribution of 50 toys, 0 failed>"
+    found = errors.observed
+    assert repr(errors).startswith(
+        f"<ToyErrors, 68.27 % intervals: observed CLs {found.value:.3g} [{found.low:.3g}, {found.high:.3g}], CLsb "
+    )
+    assert repr(errors).endswith("; 50 and 50 toys, 0 failed>")
+    assert "unknown" in repr(errors)  # beyond 2 σ there are too few toys
 
 
 SINGLE = """

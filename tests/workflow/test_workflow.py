@@ -132,7 +132,8 @@ def test_a_study_from_end_to_end(run, root, finished):
     before = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()}
     again = run(study(root, keep_toys=True))
     assert again.returncode == 0
-    assert "Nothing to be done" in again.stderr + again.stdout
+    assert "Nothing to be done: the answers are up to date.\n160 toys, 160 certified, 0 failed" in again.stderr
+    assert again.stderr.splitlines()[-1] == "Report: results/small/report.html"
     assert {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()} == before
 
     more = study(root, keep_toys=True)
@@ -149,6 +150,33 @@ def test_a_study_from_end_to_end(run, root, finished):
     for kept in ("fits/one/000000000-000000139.h5", *(f"toys/{shard}" for shard in shards)):
         assert (results / "small" / kept).stat().st_mtime_ns == before[results / "small" / kept]
     assert (results / "small/fits/zero/000000000-000000019.h5").stat().st_mtime_ns > max(before.values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(root, tmp_path, number):
+    """In its last line, without exceptions of the jobs that it stops; what is there is whole."""
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study(root, model="ws.json", shard=20)))
+    shutil.copy(root / "tests/data/onoff.json", tmp_path / "ws.json")
+    words = [sys.executable, "-m", "toymill", "run", "study.yaml", "--cores", "2"]
+    with (tmp_path / "stderr").open("w") as stderr:
+        process = subprocess.Popen(words, stderr=stderr, cwd=tmp_path, start_new_session=True)
+        deadline = time.monotonic() + SECONDS
+        while not list(tmp_path.glob("results/small/fits/one/0*.h5")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, number)
+        assert process.wait(SECONDS) == 128 + number
+    lines = (tmp_path / "stderr").read_text().splitlines()
+    assert re.fullmatch(
+        r"Stopped, as asked. Kept in results/small: \d+ of 160 toys. To go on, run the same command again.", lines[-1]
+    )
+    assert [line for line in lines if line.startswith(("Stopped", "Stopping"))] == [
+        "Stopping: jobs that run are waited for.",
+        lines[-1],
+    ]
+    assert not [line for line in lines if "Error" in line or "Exception" in line]
+    assert not list(tmp_path.rglob("results/**/.*.part"))
 
 
 @pytest.fixture(scope="module")

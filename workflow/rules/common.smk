@@ -16,6 +16,7 @@ def refuse(message):
 
 try:
     import toymill
+    from toymill.cli.log import asked_to_stop, show_lines
     from toymill.config.dependencies import (
         answers_job,
         audit_job,
@@ -312,16 +313,31 @@ def end(done):
     ownership.release(own_directory())
 
 
-def tell_remarks():
-    """What is to be looked at in the finished study, before its report is named."""
-    from toymill.study.remarks import remarks_on
-
-    if Path(f"{RESULTS}/provenance.json").exists():
-        for line in remarks_on(Path(RESULTS)):
-            sys.stderr.write(f"Look at: {line}\n")
+def tell(lines):
+    """Tell the lines of an ending."""
+    for line in lines:
+        sys.stderr.write(f"{line}\n")
 
 
-def tell_report():
-    """Where the report is, last."""
-    if Path(f"{RESULTS}/report.html").exists():
-        sys.stderr.write(f"Report: {RESULTS}/report.html\n")
+def tell_ending(done):
+    """Of a finished study its answers and where the report is; of another why it is not finished."""
+    from toymill.study import ending
+
+    if done and Path(f"{RESULTS}/provenance.json").exists():
+        tell(ending.ending(Path(RESULTS)))
+    elif asked_to_stop():
+        tell([ending.interruption(Path(RESULTS))])
+    else:
+        tell(ending.report_of(Path(RESULTS)))
+
+
+def what_is_there():
+    """What is told where nothing is to be done."""
+    from toymill.study.ending import up_to_date
+
+    return up_to_date(Path(RESULTS))
+
+
+if workflow.modifier.parent_modifier is None:
+    # Another workflow's log is its own.
+    show_lines(*((RESULTS, what_is_there) if workflow.is_main_process else ()))

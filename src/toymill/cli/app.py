@@ -150,7 +150,7 @@ def show(
     results: Results,
     every: Annotated[bool, typer.Option("--all", help="All ensembles and all impacts.")] = False,
 ) -> None:
-    """Show the answers and verdicts of a study, from its summary.json."""
+    """Show the answers and verdicts of a study; before it is finished what is known by then."""
     from toymill.cli.show import show_summary
 
     show_summary(results, every=every)
@@ -194,11 +194,25 @@ def doctor() -> None:
     raise typer.Exit(show_health())
 
 
+@app.command(epilog="Example: toymill manual keys")
+def manual(
+    page: Annotated[
+        str | None, typer.Argument(metavar="[PAGE]", help="A page, such as keys; else their list.", show_default=False)
+    ] = None,
+) -> None:
+    """Print a page of the manual, such as that of all keys of a study."""
+    from toymill.cli.manual import show_manual
+
+    show_manual(page)
+
+
 @app.command(epilog="Example: toymill init my-study")
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="An empty folder, or a new one.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="A folder; it is made if it is not there.")
+    ] = Path(),
 ) -> None:
-    """Write the workflow into an empty folder, to run it there and to change it."""
+    """Write the workflow into a folder, to run it there and to change it."""
     from toymill.cli.init import write_workflow
 
     write_workflow(folder)

@@ -87,7 +87,7 @@ def new_study(model: WorkspaceConfig, facts: Facts, asked: Asked, name: str) -> 
     """
     lines = [
         "# A study for toymill. A key behind a # has the default that is shown: remove the # to change it.",
-        "# All keys are described in config/README.md of the workflow, which toymill init writes.",
+        "# All keys are described by: toymill manual keys",
         "",
         f"study: {_flow(name)} # the name of its folder in results/",
         "",

@@ -53,7 +53,7 @@ def snakemake_command(path: Path, profile: str, arguments: Sequence[str]) -> lis
         ToymillError: no such profile.
     """
     folder = workflow_folder()
-    words = [sys.executable, "-m", "snakemake", "--snakefile", str(folder / "Snakefile")]
+    words = [sys.executable, "-m", "toymill.cli.snakemake", "--snakefile", str(folder / "Snakefile")]
     words += ["--configfile", str(path), "--workflow-profile", str(profile_folder(folder, profile))]
     return [*words, *arguments]
 

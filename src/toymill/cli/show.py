@@ -1,15 +1,18 @@
-"""``toymill show``: the answers and the verdicts of a study in the terminal, from ``summary.json`` alone."""
+"""``toymill show``: the answers and the verdicts of a study in the terminal, or what is known before them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import chdir
 from pathlib import Path
 
 import yaml
+from rich.console import Console
 from rich.table import Table
 
 from toymill.cli.console import console, table
-from toymill.cli.studies import results_folder
+from toymill.cli.studies import home_of, results_folder
+from toymill.cli.watch import lines
 from toymill.config.study import read_study
 from toymill.errors import ToymillError
 from toymill.inference.limit_records import Limit
@@ -19,9 +22,13 @@ from toymill.inference.p_values import PValue
 from toymill.report.numbers import interval_error, number, with_error
 from toymill.results.answers import Answers, ImpactsAnswer, LimitAnswer
 from toymill.results.audit import Audit, read_audits
+from toymill.results.design import Design
 from toymill.results.scan import ScanAnswer
 from toymill.results.summary import ComparisonSummary, Summary, read_summary
+from toymill.study.before_toys import ALONE, design_in, end_in_words, limit_in_words
 from toymill.study.failures import refusals
+from toymill.study.ownership import running
+from toymill.study.progress import Watcher
 from toymill.study.remarks import remarks
 
 MOST = 10
@@ -36,15 +43,17 @@ def show_summary(results: Path, *, every: bool) -> None:
         every: whether the ensembles of sections are shown too, and all impacts and signals.
 
     Raises:
-        ToymillError: no results directory, or no summary in it yet.
+        ToymillError: no results directory, or nothing in it that is known yet.
     """
     folder = results_folder(results)
     path = folder / "summary.json"
-    if not path.exists():
-        msg = f"There is no {path} yet: the study is not finished. Look how far it is: toymill watch {folder}"
-        raise ToymillError(msg)
-    summary = read_summary(path)
     out = console()
+    if not path.exists():
+        show_unfinished(out, folder)
+        return
+    summary = read_summary(path)
+    if running(folder):
+        out.print("A run is at work on this study: these are the answers before it.", style="yellow", markup=False)
     if isinstance(summary, ComparisonSummary):
         out.print(f"{summary.study}: {', '.join(summary.headline.model)}", style="bold", markup=False)
         out.print(
@@ -77,6 +86,50 @@ def show_summary(results: Path, *, every: bool) -> None:
         out.print(f"Look at: {line}", markup=False)
     if (folder / "report.html").exists():
         out.print(f"More: {folder / 'report.html'}", markup=False)
+
+
+def show_unfinished(out: Console, folder: Path) -> None:
+    """Print what is known before a study has a summary: asymptotic answers, and how far it is.
+
+    Raises:
+        ToymillError: nothing is known yet.
+    """
+    design = design_in(folder)
+    with chdir(home_of(folder)):
+        state = Watcher(folder.absolute()).look()
+    if design is None and not state.toys:
+        msg = f"There is no {folder / 'summary.json'} yet, and nothing to show. Look how far it is: toymill watch {folder}"
+        raise ToymillError(msg)
+    out.print(f"{state.study}: not finished", style="bold", markup=False)
+    for made in before_toys(design) if design else ():
+        out.print(made)
+    out.print(f"By toys: no answer yet; {state.done:,} of {state.toys:,} toys are fitted.", markup=False)
+    for line in lines(state):
+        out.print(line, markup=False)
+
+
+def before_toys(design: Design) -> Iterator[Table | str]:
+    """The answers by the asymptotic formulae alone."""
+    if design.limit and (found := design.limit.asymptotic):
+        rows = [("observed", limit_in_words(found.observed), "not yet")] if found.observed else []
+        rows += [(_expected(sigma), limit_in_words(item), "not yet") for sigma, item in found.expected.items()]
+        title = f"Upper limit, {100 * found.level:g} % {found.method}: {ALONE.lower()}"
+        yield table(title, ("limit", "asymptotic", "by toys"), rows)
+    elif design.limit:
+        yield f"There is no asymptotic limit: {design.limit.why_no_asymptotic}"
+    if design.interval:
+        ends = [
+            (level, end_in_words(item.low), end_in_words(item.high), "not yet")
+            for level, item in design.interval.asymptotic.items()
+        ]
+        yield table(f"Intervals: {ALONE.lower()}", ("level", "lower end", "upper end", "by toys"), ends)
+    if design.region:
+        pairs = zip(design.region.parameters, design.region.best, strict=True)
+        yield f"Best fit to the observed data: {', '.join(f'{name} = {value:.4g}' for name, value in pairs)}"
+
+
+def _expected(sigma: str) -> str:
+    return "expected, median" if sigma == "0" else f"expected, {int(sigma):+d} σ"
 
 
 def answered(answers: Answers, *, every: bool) -> Iterator[Table]:
@@ -138,7 +191,7 @@ def limits(answer: LimitAnswer) -> Table:
     for sigma, found in answer.toys.expected.items():
         other = asymptotic.expected.get(sigma) if asymptotic else None
         add(
-            "expected, median" if sigma == "0" else f"expected, {int(sigma):+d} σ",
+            _expected(sigma),
             found,
             other.value if other else None,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
 
@@ -15,7 +16,11 @@ from rich.text import Text
 
 from toymill.cli.console import console, duration
 from toymill.cli.studies import home_of, results_folder
+from toymill.study.before_toys import known_in_a_line
 from toymill.study.progress import Bar, Progress, Watcher
+
+STALE = 3600.0
+"""Seconds without a change after which a run on another machine, which may have ended, is doubted."""
 
 MOST = 25
 """Bars that are shown; of more ensembles those that are not done come first."""
@@ -41,24 +46,25 @@ def show_progress(results: Path, *, once: bool, every: float) -> int:
     with chdir(home_of(folder)):
         state = watcher.look()
         if once or state.run is None:
-            out.print(drawn(state))
+            out.print(drawn(state, known_in_a_line(folder)))
             return 0 if once or state.finished else 1
-        with Live(drawn(state), console=out, auto_refresh=False) as live:
+        with Live(drawn(state, known_in_a_line(folder)), console=out, auto_refresh=False) as live:
             while state.run is not None:
                 time.sleep(every)
                 state = watcher.look()
-                live.update(drawn(state), refresh=True)
+                live.update(drawn(state, known_in_a_line(folder)), refresh=True)
     return 0 if state.finished else 1
 
 
-def drawn(state: Progress) -> RenderableType:
-    """A state as it is shown."""
+def drawn(state: Progress, known: str = "") -> RenderableType:
+    """A state as it is shown, with what is known before the toys are done."""
     grid = Table.grid(padding=(0, 2))
     for bar in shown(state):
         grid.add_row(*_row(bar))
     if len(state.bars) > 1:
         grid.add_row(*_row(Bar("all toys", state.toys, state.done, state.failed)))
-    return Group(grid, *(Text(line) for line in lines(state)))
+    before = [] if state.finished or not known else [known]
+    return Group(grid, *(Text(line) for line in (*before, *lines(state))))
 
 
 def shown(state: Progress) -> list[Bar]:
@@ -68,32 +74,47 @@ def shown(state: Progress) -> list[Bar]:
     return sorted(state.bars, key=lambda bar: bar.done >= bar.toys)[:MOST]
 
 
-def lines(state: Progress) -> Iterable[str]:
+def lines(state: Progress) -> Iterator[str]:
     """What else there is to say of a state."""
     if len(state.bars) > MOST:
         yield f"{len(state.bars) - MOST} more truth points"
     if state.waits and not state.done:
         yield f"{state.study}: {state.waits}"
-    words = []
-    if state.rate is not None:
-        words.append(f"{state.rate:,.3g} toys/s")
+    words = [f"{state.rate:,.3g} toys/s"] if state.rate is not None else []
     if state.left is not None and state.done < state.toys:
-        words.append(f"about {duration(state.left)} left for the toys")
+        words.append(f"about {duration(state.left)} left for the toys{_after(state.follows)}")
     if state.failed:
         words.append(f"{state.failed} toys failed")
     if state.audits:
-        words.append(f"{state.audits} audits")
-    words += [name for name in state.stages if name != "plots"]
+        words.append(f"{state.audits} audit{'s' * (state.audits > 1)} done")
+    words += [f"{name} is there" for name in state.stages if name != "plots"]
     if words:
         yield f"{state.study}: {', '.join(words)}"
+    if state.toys and state.done == state.toys and state.follows:
+        yield f"{state.study}: still to be made: {', '.join(state.follows)}"
+    yield _standing(state)
+
+
+def _after(follows: list[str]) -> str:
+    return f" alone ({', '.join(follows)} follow)" if follows else ""
+
+
+def _standing(state: Progress) -> str:
+    """Whether a study is finished, or a run is at work on it, and how old that news is."""
+    age = max(0.0, time.time() - state.changed)
+    last = f"last change {duration(age)} ago" if state.changed else "nothing is written yet"
     if state.finished:
-        yield f"{state.study} is finished."
-    elif state.run is None and "report.html" in state.stages and state.done == state.toys:
-        yield f"{state.study} is refused, or was interrupted at its end: see report.html, or run it again."
-    elif state.run is None:
-        yield f"{state.study} is not finished, and no run is at work on it: run it again."
-    else:
-        yield f"process {state.run.pid} on {state.run.host} is at work on it"
+        return f"{state.study} is finished."
+    if state.run is not None:
+        if age > STALE and state.run.host != socket.gethostname():
+            return (
+                f"{state.study}: {last}: nothing seems to run. If process {state.run.pid} on {state.run.host} has ended, "
+                "remove .lock in this folder, and run it again."
+            )
+        return f"process {state.run.pid} on {state.run.host} is at work on it; {last}"
+    if "report.html" in state.stages and state.done == state.toys:
+        return f"{state.study} is refused, or was interrupted at its end ({last}): see report.html, or run it again."
+    return f"{state.study} is not finished, and no run is at work on it ({last}): run it again."
 
 
 def _row(bar: Bar) -> tuple[RenderableType, ...]:

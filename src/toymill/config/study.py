@@ -452,7 +452,7 @@ def _explain(error: ErrorDetails) -> str:
         known = _known_keys(location[:-1], str(kind))
         return f"{key}: unknown key. {nearest(location[-1], known)}"
     if error["type"] == "missing":
-        return f"{key}: missing. It is needed; config/README.md describes it."
+        return f"{key}: missing. It is needed; 'toymill manual keys' describes it."
     if error["type"] == "union_tag_invalid":
         return f"{key}.kind: got {error['ctx']['tag']!r}. {nearest(error['ctx']['tag'], KINDS)}"
     advice = ""

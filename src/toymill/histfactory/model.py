@@ -18,7 +18,7 @@ from toymill.histfactory.arrays import Templates
 from toymill.histfactory.compiler import Compiled, compile_specification
 from toymill.histfactory.second_minima import SCANNED
 from toymill.linalg import UNROLLED
-from toymill.models.base import Model, Sampling, TemplateNoise, Tuning, columns
+from toymill.models.base import Model, Sampling, TemplateNoise, Tuning, columns, require_x64
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -85,7 +85,7 @@ def read_workspace(
             ``{"mu": {"bounds": [0.0, 5.0]}}``.
 
     Raises:
-        ToymillError: what ``read_specification`` and ``compile_specification`` refuse.
+        ToymillError: what ``read_specification`` and ``compile_specification`` refuse; JAX in float32.
 
     Example:
         >>> import jax, toymill
@@ -94,6 +94,7 @@ def read_workspace(
         >>> model.parameters.names, model.poi
         (('b', 'mu'), 'mu')
     """
+    require_x64()
     specification = read_specification(
         path,
         measurement=measurement,

@@ -260,7 +260,7 @@ def require_x64() -> None:
     """Raises ToymillError unless JAX computes in float64: t_mu is a difference of large numbers."""
     if jnp.zeros(0).dtype != jnp.float64:
         msg = (
-            "JAX is in float32, which is not precise enough for a likelihood ratio. Call "
-            "jax.config.update('jax_enable_x64', True) before any fit, or set JAX_ENABLE_X64=1."
+            "JAX computes in float32 here, which is not precise enough for a likelihood ratio. At the top of the script write: "
+            "import jax; jax.config.update('jax_enable_x64', True). Or set JAX_ENABLE_X64=1 in the environment."
         )
         raise ToymillError(msg)

@@ -15,7 +15,7 @@ from toymill.fitting.results import Fits
 from toymill.fitting.status import Status
 from toymill.inference.p_values import tie_tolerance
 from toymill.inference.testing import test
-from toymill.pyhf.installed import require_pyhf, tensorlib
+from toymill.pyhf.installed import pyhf, tensorlib
 from toymill.pyhf.model import as_numbers, model_of
 from toymill.toys import throw
 
@@ -52,6 +52,9 @@ class EmpiricalDistribution:
         self.samples = tensorlib().astensor(known)
         self.failed = len(self.statistic) - len(known)
         self.tolerance = tolerance
+
+    def __repr__(self) -> str:
+        return f"<EmpiricalDistribution of {len(self.statistic)} toys, {self.failed} failed>"
 
     def pvalue(self, value: Any) -> Any:
         """The fraction of the certified toys with q ≥ value, a tensor of shape ()."""
@@ -116,7 +119,7 @@ class ToyCalculator:
     ) -> None:
         if test_stat not in _STATISTICS:
             msg = f"test_stat is {test_stat!r}. {nearest(test_stat, _STATISTICS)}"
-            raise require_pyhf().exceptions.InvalidTestStatistic(msg)
+            raise pyhf.exceptions.InvalidTestStatistic(msg)
         self.data, self.pdf, self.test_stat = data, pdf, test_stat
         self.ntoys, self.seed, self.track_progress = ntoys, seed, track_progress
         self._observed = as_numbers("data", data)
@@ -127,6 +130,9 @@ class ToyCalculator:
         self.init_pars, self.fixed_params = parameters.init.tolist(), parameters.fixed.tolist()
         self.par_bounds = [tuple(item) for item in parameters.bounds.tolist()]
         _tell_of_bound(test_stat, self._poi, float(parameters.bounds[self.model.poi_index, 0]))
+
+    def __repr__(self) -> str:
+        return f"<ToyCalculator of {self.test_stat}: {self.ntoys} toys of each hypothesis, seed {self.seed}>"
 
     def teststatistic(self, poi_test: Any) -> Any:
         """The test statistic of the data, a tensor of shape ().

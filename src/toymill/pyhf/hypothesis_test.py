@@ -11,7 +11,7 @@ from toymill.errors import ToymillError, nearest
 from toymill.inference.counting import fraction
 from toymill.inference.p_values import CLs, cls
 from toymill.pyhf.calculator import EmpiricalDistribution, ToyCalculator
-from toymill.pyhf.installed import require_pyhf
+from toymill.pyhf.installed import pyhf
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -35,6 +35,16 @@ class ToyErrors(NamedTuple):
 
     observed: CLs
     expected: list[tuple[float, float] | None]
+
+    def __repr__(self) -> str:
+        found = self.observed
+        values = (("CLs", found.value, found.low, found.high), *_tails(found))
+        told = ", ".join(
+            f"{name} {_number(value)} [{_number(low)}, {_number(high)}]" for name, value, low, high in values
+        )
+        expected = ", ".join("unknown" if ends is None else f"[{ends[0]:.3g}, {ends[1]:.3g}]" for ends in self.expected)
+        counts = f"{found.clsb.toys} and {found.clb.toys} toys, {found.clsb.failed + found.clb.failed} failed"
+        return f"<ToyErrors, 68.27 % intervals: observed {told}; expected {expected}; {counts}>"
 
 
 class Answer(NamedTuple):
@@ -103,7 +113,7 @@ def hypotest(
         "return_calculator": return_calculator,
     }
     if by_pyhf(calctype, return_errors=return_errors):
-        return require_pyhf().infer.hypotest(poi_test, data, pdf, *settings, calctype, **asked, **kwargs)
+        return pyhf.infer.hypotest(poi_test, data, pdf, *settings, calctype, **asked, **kwargs)
     calculator = ToyCalculator(data, pdf, *settings, **kwargs)
     return returned(answer(calculator, poi_test), calculator, **asked, return_errors=return_errors)
 
@@ -163,6 +173,14 @@ def returned(
     if return_errors:
         parts.append(found.errors)
     return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def _tails(found: CLs) -> list[tuple[str, float | None, float, float]]:
+    return [(name, item.value, item.low, item.high) for name, item in (("CLsb", found.clsb), ("CLb", found.clb))]
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3g}"
 
 
 def _interval(

@@ -12,7 +12,7 @@ from toymill.errors import ToymillError
 from toymill.formats.reader import read_specification
 from toymill.histfactory.compiler import compile_specification
 from toymill.histfactory.model import HistFactory, from_compiled
-from toymill.pyhf.installed import require_pyhf, tensorlib
+from toymill.pyhf.installed import pyhf, tensorlib
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -45,7 +45,7 @@ def model_of(
         ToymillError: what is no ``pyhf.Model``, a batched one, one with modifiers that pyhf does not have by itself, a
             length that is not the model's, a value that cannot be, and what ``read_workspace`` refuses of a workspace.
     """
-    exceptions = require_pyhf().exceptions
+    exceptions = pyhf.exceptions
     if not (hasattr(pdf, "spec") and hasattr(pdf, "config")):
         msg = f"pdf is a {type(pdf).__name__}; expected a pyhf.Model."
         raise ToymillError(msg)

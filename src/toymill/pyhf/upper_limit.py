@@ -12,7 +12,7 @@ import scipy
 from toymill.errors import ToymillError, ToymillWarning
 from toymill.pyhf.calculator import ToyCalculator
 from toymill.pyhf.hypothesis_test import Answer, answer, by_pyhf, returned
-from toymill.pyhf.installed import require_pyhf, tensorlib
+from toymill.pyhf.installed import pyhf, tensorlib
 from toymill.pyhf.model import as_numbers
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def upper_limit(
     asked = {name: kwargs.pop(name, False) for name in _RETURNS}
     kwargs.pop("return_expected_set", None)
     if by_pyhf(calctype, return_errors=asked["return_errors"]):
-        by = require_pyhf().infer.intervals.upper_limits.upper_limit
+        by = pyhf.infer.intervals.upper_limits.upper_limit
         return by(data, model, scan, level, return_results, **hypotest_kwargs)
     if not 0 < level < 1:
         msg = f"level is {level!r}; expected the CLs that a limit has, such as 0.05."

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from toymill._version import __version__
 from toymill.cache import JOBS
@@ -51,6 +51,8 @@ class Claim(FileRecord):
     """Kind of the study."""
     ensembles: dict[EnsembleName, dict[str, Any]]
     """What the stored fits of each ensemble depend on; fits with other values, but for the tests, are useless."""
+    toys: dict[EnsembleName, int] = Field(default_factory=dict)
+    """Toys of each ensemble when the run began; a design may add others."""
 
 
 class Run(Record):
@@ -125,7 +127,10 @@ def take(directory: Directory, kept: Iterable[str | Path]) -> None:
         if any(_differences(directory)):
             _empty(directory.folder, {directory.lock, *map(Path, kept)})
         remove_parts(directory.folder)
-        write_record(directory.claim, Claim(toymill=__version__, kind=study.kind, ensembles=_settings(study)))
+        toys = {name: item.toys for name, item in study.ensembles.items()}
+        write_record(
+            directory.claim, Claim(toymill=__version__, kind=study.kind, ensembles=_settings(study), toys=toys)
+        )
     except OSError as error:
         msg = f"{directory.folder} cannot be written ({error}). Make it writable, or run in another working directory."
         raise ToymillError(msg) from None
@@ -262,14 +267,23 @@ def _empty(folder: Path, kept: Container[Path]) -> None:
             path.unlink()
 
 
-def _claimed(directory: Directory) -> Claim | None:
-    """What the fits in the directory depend on; None if it has none."""
-    return read_record(directory.claim, TypeAdapter(Claim), REMOVE) if directory.claim.exists() else None
+def _claimed(path: Path) -> Claim | None:
+    """What the fits in a directory depend on, by its ``study.json``; None if it has none."""
+    return read_record(path, TypeAdapter(Claim), REMOVE) if path.exists() else None
+
+
+def toys_of_run(folder: Path) -> dict[str, int]:
+    """Toys of each ensemble when the last run of a directory began; empty where that cannot be told."""
+    try:
+        claim = _claimed(folder / "study.json")
+    except ToymillError:
+        return {}
+    return claim.toys if claim is not None and claim.kind == "toys" else {}
 
 
 def _differences(directory: Directory) -> Iterator[str]:
     """What makes stored fits useless for the study, a line each."""
-    claim = _claimed(directory)
+    claim = _claimed(directory.claim)
     if claim is None:
         return
     if claim.kind != directory.study.kind:

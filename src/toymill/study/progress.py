@@ -12,7 +12,7 @@ import yaml
 
 from toymill.config.designed import designed, planned
 from toymill.config.scan import grid_of
-from toymill.config.sections import needs
+from toymill.config.sections import audited, needs
 from toymill.config.study import Shard, Study, read_study, shard_named
 from toymill.errors import ToymillError
 from toymill.results.design import read_design
@@ -20,8 +20,8 @@ from toymill.results.interval_store import count_failed_intervals
 from toymill.results.scan_store import count_failed_of_point, count_failed_of_tilted, toys_tilted
 from toymill.results.store import count_failed
 from toymill.study.layout import latest_design, range_of, scratch_of
-from toymill.study.ownership import Run, running
-from toymill.study.scan_layout import counts_in, scan_files, settings_of, tilted_files
+from toymill.study.ownership import Run, running, toys_of_run
+from toymill.study.scan_layout import audited_points, counts_in, scan_files, settings_of, tilted_files
 from toymill.study.telling import Told, told_in
 
 Count = Callable[[Path], int]
@@ -71,7 +71,7 @@ class Progress(NamedTuple):
 
     Attributes:
         study: its name.
-        bars: its ensembles, and its scan; none before its configuration and its truth points are written.
+        bars: its ensembles, and its scan; none before the first run.
         run: the run that writes to the directory, or None.
         finished: whether everything is there.
         rate: toys a second in this run, or None if that cannot be told yet.
@@ -79,6 +79,8 @@ class Progress(NamedTuple):
         audits: audits that are done.
         stages: what there is after the fits: answers, summary, figures, provenance, report.
         waits: what the fits wait for, or None.
+        follows: what is made after the toys and is not there yet: audits, answers, figures.
+        changed: when a file of it was last written, in seconds; 0 where there is none.
     """
 
     study: str
@@ -90,6 +92,8 @@ class Progress(NamedTuple):
     audits: int
     stages: list[str]
     waits: str | None
+    follows: list[str]
+    changed: float
 
     @property
     def toys(self) -> int:
@@ -126,10 +130,10 @@ class Watcher:
         """
         run = running(self.folder)
         study = self._study()
-        works = [] if study is None else list(self._works(study, run))
+        works = list(self._begun(run) if study is None else self._works(study, run))
         bars = [_bar(work) for work in works]
         done, toys = sum(bar.done for bar in bars), sum(bar.toys for bar in bars)
-        finished = run is None and done == toys and self._newest("provenance.json")
+        finished = run is None and done == toys and is_newest(self.folder / "provenance.json")
         rate = self._rate(works) if run is not None else None
         return Progress(
             study=self.folder.name,
@@ -140,7 +144,9 @@ class Watcher:
             left=(toys - done) / rate if rate else None,
             audits=len(list(self.folder.glob("audit/**/*.json"))),
             stages=list(self._stages()),
-            waits=self._waits(study),
+            waits=self._waits(study, works),
+            follows=list(self._follows(study)),
+            changed=self._changed(works),
         )
 
     def _study(self) -> Study | None:
@@ -157,9 +163,11 @@ class Watcher:
                 raise
             return None
 
-    def _waits(self, study: Study | None) -> str | None:
+    def _waits(self, study: Study | None, known: Iterable[Work]) -> str | None:
         """What the fits wait for, by the files that are not there yet."""
-        if study is None or (needs(study) and latest_design(self.folder) is None):
+        if study is None:
+            return None if known else "its first jobs are not done yet"
+        if needs(study) and latest_design(self.folder) is None:
             return "its truth points are not known yet"
         if (
             study.kind == "toys"
@@ -170,13 +178,33 @@ class Watcher:
             return "a pilot measures how fast its toys are fitted"
         return None
 
-    def _newest(self, name: str) -> bool:
-        """Whether a file is there, and made since the configuration and the summary were."""
-        times = [
-            path.stat().st_mtime for other in ("config.yaml", "summary.json") if (path := self.folder / other).exists()
-        ]
-        path = self.folder / name
-        return path.exists() and path.stat().st_mtime >= max(times, default=0.0)
+    def _follows(self, study: Study | None) -> Iterator[str]:
+        """What is made after the toys, by the files that are not there yet."""
+        if study is None or study.kind == "optimisers":
+            return
+        ensembles = {*audited(study), *(set(study.ensembles) - set(needs(study)))}
+        points = len(audited_points(grid_of(study.scan))) if study.scan else 0
+        due = len(ensembles) + points if study.fit.audit else 0
+        audits = due - len(list(self.folder.glob("audit/**/*.json")))
+        if audits > 0:
+            yield f"{audits} audit{'s' * (audits > 1)}"
+        if not (self.folder / "summary.json").exists():
+            yield "answers" if needs(study) or study.scan else "the summary"
+        if not is_newest(self.folder / "report.html"):
+            yield "figures"
+
+    def _changed(self, works: Iterable[Work]) -> float:
+        """When a file was last written."""
+        times = [piece.time for work in works for piece in work.pieces]
+        files = chain(*(self.folder.glob(pattern) for pattern in ("*", "audit/**/*.json", "plots/*", "rounds/*")))
+        return max([*times, *(_made(path) for path in files if path.is_file())], default=0.0)
+
+    def _begun(self, run: Run | None) -> Iterator[Work]:
+        """What there is of each ensemble before the configuration is written, by the design and by what the run began with."""
+        path = latest_design(self.folder)
+        design = {name: item.toys for name, item in read_design(path).ensembles.items()} if path else {}
+        for name, toys in {**toys_of_run(self.folder), **design}.items():
+            yield self._shards(name, toys, self.folder / "fits" / name, count_failed, run)
 
     def _works(self, study: Study, run: Run | None) -> Iterator[Work]:
         """What there is of each ensemble, of its profile intervals, and of the scan; what no run is at work on is not told.
@@ -266,6 +294,11 @@ class Watcher:
         for name in ("summary.json", "plots", "provenance.json", "report.html"):
             if (self.folder / name).exists():
                 yield name
+
+
+def is_newest(path: Path) -> bool:
+    """Whether a file of a results directory is there, and made since the configuration and the summary were."""
+    return path.exists() and _made(path) >= max(_made(path.parent / name) for name in ("config.yaml", "summary.json"))
 
 
 def _made(path: Path) -> float:
