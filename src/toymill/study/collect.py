@@ -244,7 +244,8 @@ def _chunks(
 
     Yields the index of the first toy, and the free fits and those at each test point, as they are ``read`` from a shard.
     """
-    size, waiting, first = 0, [], part.start
+    size, first = 0, part.start
+    waiting: list[list[Fits]] = []
     for reader in readers:
         size = size or _chunk_size(parameters, len(reader.tests))
         begin, end = max(part.start, reader.key.first), min(part.stop, reader.key.first + reader.key.toys)
@@ -253,10 +254,15 @@ def _chunks(
             waiting.append(read(reader, begin - reader.key.first, upto - reader.key.first))
             begin = upto
             if begin % size == 0:
-                yield first, [concatenate(lots) for lots in zip(*waiting, strict=True)]
+                yield first, _together(waiting)
                 waiting, first = [], begin
     if waiting:
-        yield first, [concatenate(lots) for lots in zip(*waiting, strict=True)]
+        yield first, _together(waiting)
+
+
+def _together(lots: list[list[Fits]]) -> list[Fits]:
+    """Lots of toys, each with its free fits and those at each test point, as one."""
+    return lots[0] if len(lots) == 1 else [concatenate(parts) for parts in zip(*lots, strict=True)]
 
 
 def _chunk_size(parameters: int, tests: int) -> int:
