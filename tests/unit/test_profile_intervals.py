@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from builders import bare, binned, normsys, workspace
@@ -10,6 +11,7 @@ from builders import bare, binned, normsys, workspace
 import toymill
 from toymill.config.dependencies import intervals_digest
 from toymill.config.study import read_study, shards
+from toymill.fitting.batching import block_size
 from toymill.inference.interval_ends import Ends, profile_intervals, thresholds
 from toymill.report.captions import _parameters
 from toymill.report.of_ensemble import _label
@@ -19,7 +21,7 @@ from toymill.results.summary import write_summary
 from toymill.study.describe import describe
 from toymill.study.explored import explored
 from toymill.study.model import checked_model
-from toymill.study.pilot import plan_study
+from toymill.study.pilot import plan_study, seconds_a_toy
 from toymill.study.profile_intervals import find_intervals, interval_chunks
 from toymill.study.shards import fit_shard, toys_key
 from toymill.study.summarize import summarize
@@ -194,3 +196,18 @@ def test_a_pilot_plans_for_the_slower_of_both_jobs(root, monkeypatch):
     assert [item.interval_seconds_a_toy for item in plan.ensembles.values()] == [2e-3, 0.0]
     assert plan.ensembles["one"].shard < plan.ensembles["plain"].shard
     assert plan.compile_seconds == 1.5
+
+
+def test_a_pilot_fits_toys_again_only_where_programs_were_made(root):
+    study = stated(root, ensembles={"one": {"truth": {"mu": 0.3}, "toys": 5000}})
+    model, asked = checked_model(study), []
+
+    def chunks(_study, _model, _ensemble, shard):
+        if not asked:
+            jax.jit(lambda x: x + 1)(1.0)
+        asked.append(shard.toys)
+        yield
+
+    seconds_a_toy(study, model, "one", chunks)
+    size = block_size(model)
+    assert asked == [size, size, 8 * size, 5000]

@@ -8,6 +8,7 @@ import pytest
 
 import toymill
 from toymill.fitting.conditional import fit_tests
+from toymill.fitting.results import rows_of
 from toymill.results.hdf5 import ShardKey, _seal, write_tree
 from toymill.results.store import (
     ShardFits,
@@ -44,6 +45,23 @@ def test_round_trip(shard, path):
         assert (one.poi, one.fixed) == (two.poi, two.fixed)
         for name in ("parameters", "errors", "nll", "status", "edm", "iterations"):
             np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+@pytest.mark.parametrize("keep", ["all", "poi"])
+def test_estimates_have_all_that_statistics_need(shard, tmp_path, keep):
+    with writing_shard(tmp_path / "shard.h5", KEY, keep) as file:
+        file.add(shard.free, shard.tests)
+        if keep == "poi":
+            file.add_tally(Tally.empty([1.0, 1.0], [0.0, 1.0], [0.95]))
+    with reading_shard(tmp_path / "shard.h5", KEY) as reader:
+        free, zero, one = reader.estimates(2, 5)
+    here = np.arange(2, 5)
+    background, signal = (rows_of(fits, here) for fits in shard.tests)
+    np.testing.assert_array_equal(free.parameter("mu"), shard.free.parameter("mu")[here])
+    np.testing.assert_array_equal(
+        toymill.qtilde_mu(free, one, zero), toymill.qtilde_mu(rows_of(shard.free, here), signal, background)
+    )
+    assert (free.names, zero.names) == (("mu",), ())
 
 
 def test_h5py_reads_it_in_three_lines(path):

@@ -106,8 +106,18 @@ def fit_lanes(program: Program, arrays: PyTree, queues: Queues, domain: Domain, 
             )
 
         def uncertified() -> Ends:
-            none: Ends = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), jax.eval_shape(certified))
-            return none._replace(x=at(rough.x), nll=at(rough.nll), edm=at(rough.edm))
+            x, none = at(rough.x), jnp.zeros(lanes, dtype=jnp.int32)
+            unknown = jnp.zeros_like(x)
+            return Ends(
+                x=x,
+                nll=at(rough.nll),
+                status=none.astype(jnp.int8),
+                edm=at(rough.edm),
+                iterations=none,
+                errors=unknown,
+                column=unknown,
+                covariance=jnp.zeros((lanes, size, size)) if program.covariance else None,
+            )
 
         end = lax.cond(request.certify, certified, uncertified)
         assert end.column is not None

@@ -180,8 +180,9 @@ def _require_as_many(one: Fits, other: Fits, name: str, other_name: str) -> None
 def _require_free(free: Fits, conditional: Fits) -> None:
     """Refuse free fits in which what the conditional ones test was held, by the model (without an error) or by hand."""
     tested = [name for name in conditional.fixed if name not in free.fixed]
-    moved = free.errors[free.ok].any(axis=0)
-    held = [name for name in tested if name in free.names and free.ok.any() and not moved[free.names.index(name)]]
+    ok = free.ok
+    here = [name for name in tested if name in free.names] if ok.any() else []
+    held = [name for name in here if not free.errors[ok, free.names.index(name)].any()]
     if held or (conditional.fixed and not tested):
         names = held or list(conditional.fixed)
         msg = f"The free fits hold {', '.join(names)}, as the conditional ones do. Free what is tested in the model and the fit."

@@ -39,10 +39,12 @@ def counted(values: Float[np.ndarray, "toy column"]) -> Cells:
         x = values[:, column]
         x = x[np.isfinite(x)]
         if x.size:
-            size = np.abs(x).view(np.int64) >> _SHIFT
+            size = (np.abs(x).view(np.int64) >> _SHIFT).astype(np.int32)
             place = np.where(x < 0, _ZERO - 1 - size, _ZERO + size)
-            filled, counts = np.unique(place, return_counts=True)
-            parts.append(np.stack([filled + column * _PLACES, counts], axis=1))
+            place.sort()
+            begin = _begins(place)
+            counts = np.diff(np.append(begin, len(place)))
+            parts.append(np.stack([place[begin] + np.int64(column * _PLACES), counts], axis=1))
     return np.concatenate(parts)
 
 
@@ -50,10 +52,15 @@ def together(one: Cells, other: Cells) -> Cells:
     """The counts of two lots of toys."""
     if not len(one) or not len(other):
         return one if len(one) else other
-    which, inverse = np.unique(np.concatenate([one[:, 0], other[:, 0]]), return_inverse=True)
-    counts = np.zeros(len(which), dtype=np.int64)
-    np.add.at(counts, inverse, np.concatenate([one[:, 1], other[:, 1]]))
-    return np.stack([which, counts], axis=1)
+    both = np.concatenate([one, other])
+    both = both[np.argsort(both[:, 0], kind="stable")]
+    begin = _begins(both[:, 0])
+    return np.stack([both[begin, 0], np.add.reduceat(both[:, 1], begin)], axis=1)
+
+
+def _begins(ordered: Int[np.ndarray, " number"]) -> Int[np.ndarray, " run"]:
+    """Where runs of equal numbers begin."""
+    return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
 
 
 def distribution(cells: Cells, column: int, origin: float = 0.0) -> Distribution:

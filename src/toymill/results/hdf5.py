@@ -236,8 +236,10 @@ def read_key(file: h5py.File, path: str | Path, filetype: str, key: ShardKey | N
     return found
 
 
-def read_dataset(file: h5py.Group, path: str | Path, name: str, rows: slice | None = None) -> np.ndarray:
-    """A dataset, or some rows of it; raises ToymillError for one that is damaged or missing."""
+def read_dataset(
+    file: h5py.Group, path: str | Path, name: str, rows: slice | tuple[slice, slice] | None = None
+) -> np.ndarray:
+    """A dataset, or some rows of it, or some columns of these; raises ToymillError for one that is damaged or missing."""
     try:
         return np.asarray(file[name][... if rows is None else rows])
     except (OSError, KeyError) as error:

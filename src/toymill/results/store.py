@@ -51,6 +51,9 @@ FIELDS = {
     "iterations": "steps tried",
 }
 
+_WIDE = ("parameters", "errors")
+"""Those of them that have a column for each parameter."""
+
 
 class ShardFits(NamedTuple):
     """The content of a shard: its key, and its free and conditional fits."""
@@ -211,6 +214,20 @@ class ShardReader:
             return [
                 _read_fits(self.file, self.path, group, slice(begin, end), columns, schema=self.schema)
                 for group in self.groups
+            ]
+
+    def estimates(self, begin: int, end: int) -> list[Fits]:
+        """The same fits as test statistics need them: the free ones with the parameter of interest alone, the others with none.
+
+        So a small part of the file is read.
+        """
+        with damage_named(self.path):
+            poi = str(self.file.attrs["poi"])
+            place = parameter_names(self.file).index(poi)
+            columns = [((poi,), slice(place, place + 1)), *[((), None)] * len(self.tests)]
+            return [
+                _read_fits(self.file, self.path, group, slice(begin, end), names, schema=self.schema, columns=which)
+                for group, (names, which) in zip(self.groups, columns, strict=True)
             ]
 
     def field(self, group: str, name: str, begin: int, end: int) -> np.ndarray:
@@ -394,10 +411,26 @@ def _tested(poi: str | None, tests: Sequence[Fits]) -> list[float]:
 
 
 def _read_fits(
-    file: h5py.File, path: str | Path, group: str, rows: slice, names: tuple[str, ...], *, schema: int = SCHEMA
+    file: h5py.File,
+    path: str | Path,
+    group: str,
+    rows: slice,
+    names: tuple[str, ...],
+    *,
+    schema: int = SCHEMA,
+    columns: slice | None = slice(None),
 ) -> Fits:
-    """Some rows of a group's columns; raises ToymillError where a row has no status."""
-    arrays = {name: _read_field(file, path, f"{group}/{name}", rows, schema) for name in FIELDS}
+    """Some rows of a group, with those columns of parameters and errors that ``names`` names; None for none of them.
+
+    Raises ToymillError where a row has no status.
+    """
+    arrays = {name: _read_field(file, path, f"{group}/{name}", rows, schema) for name in FIELDS if name not in _WIDE}
+    for name in _WIDE:
+        arrays[name] = (
+            np.empty((len(arrays["nll"]), 0))
+            if columns is None
+            else read_dataset(file, path, f"{group}/{name}", (rows, columns))
+        )
     attributes = file[group].attrs.items()
     fixed = {name.removeprefix("fixed:"): float(value) for name, value in attributes if name.startswith("fixed:")}
     return Fits(names=names, poi=str(file.attrs["poi"]) or None, fixed=fixed, **arrays)

@@ -76,7 +76,7 @@ def _discovery(stored: Stored, reach: float) -> DiscoveryAnswer:
     densities: list[np.ndarray] = []
     nll = 0.0
     for name in names:
-        for first, (free, *tests) in stored.fits(name):
+        for first, (free, *tests) in stored.estimates(name):
             background = next(fits for fits in tests if held_at(fits) == 0.0)
             statistic.append(q_0(free, background))
             nll = max(nll, float(np.max(np.abs(free.nll[free.ok]), initial=0.0)))

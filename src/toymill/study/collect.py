@@ -6,7 +6,7 @@ has the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -145,15 +145,28 @@ def collect(
 
 
 def fits_of(
-    study: Study, description: Description, ensemble: str, files: Sequence[str | Path]
+    study: Study,
+    description: Description,
+    ensemble: str,
+    files: Sequence[str | Path],
+    *,
+    estimates: bool = False,
 ) -> Iterator[tuple[int, list[Fits]]]:
     """All fits of an ensemble in chunks: the index of the first toy, and the free fits and those at each test point.
+
+    Args:
+        study: the study.
+        description: the content of its ``model.json``.
+        ensemble: name of the ensemble.
+        files: the files of its shards.
+        estimates: whether to read no more than test statistics need, as ``ShardReader.estimates`` does.
 
     Raises:
         ToymillError: a shard that is missing, damaged or of another study, by name.
     """
+    read, parameters = (ShardReader.estimates, 1) if estimates else (ShardReader.rows, len(description.names))
     for number, part in enumerate(parts(study, ensemble)):
-        yield from _chunks(_readers(study, description, ensemble, number, files), part, len(description.names))
+        yield from _chunks(_readers(study, description, ensemble, number, files), part, parameters, read)
 
 
 def counted(
@@ -220,24 +233,35 @@ def files_and_keys(
     return [(path, key._replace(first=shard.first, toys=shard.toys)) for shard, path in every]
 
 
-def _chunks(readers: Iterable[ShardReader], part: range, parameters: int) -> Iterator[tuple[int, list[Fits]]]:
+def _chunks(
+    readers: Iterable[ShardReader],
+    part: range,
+    parameters: int,
+    read: Callable[[ShardReader, int, int], list[Fits]] = ShardReader.rows,
+) -> Iterator[tuple[int, list[Fits]]]:
     """The fits of a part's toys in chunks that end at fixed indices, whatever the shards.
 
-    Yields the index of the first toy, and the free fits and those at each test point.
+    Yields the index of the first toy, and the free fits and those at each test point, as they are ``read`` from a shard.
     """
-    size, waiting, first = 0, [], part.start
+    size, first = 0, part.start
+    waiting: list[list[Fits]] = []
     for reader in readers:
         size = size or _chunk_size(parameters, len(reader.tests))
         begin, end = max(part.start, reader.key.first), min(part.stop, reader.key.first + reader.key.toys)
         while begin < end:
             upto = min(end, begin + size - begin % size)
-            waiting.append(reader.rows(begin - reader.key.first, upto - reader.key.first))
+            waiting.append(read(reader, begin - reader.key.first, upto - reader.key.first))
             begin = upto
             if begin % size == 0:
-                yield first, [concatenate(lots) for lots in zip(*waiting, strict=True)]
+                yield first, _together(waiting)
                 waiting, first = [], begin
     if waiting:
-        yield first, [concatenate(lots) for lots in zip(*waiting, strict=True)]
+        yield first, _together(waiting)
+
+
+def _together(lots: list[list[Fits]]) -> list[Fits]:
+    """Lots of toys, each with its free fits and those at each test point, as one."""
+    return lots[0] if len(lots) == 1 else [concatenate(parts) for parts in zip(*lots, strict=True)]
 
 
 def _chunk_size(parameters: int, tests: int) -> int:

@@ -58,6 +58,10 @@ class Stored:
         """The fits of an ensemble in chunks: the index of the first toy, and free and conditional fits."""
         return fits_of(self.study, self.description, ensemble, self.files[ensemble])
 
+    def estimates(self, ensemble: str) -> Iterator[tuple[int, list[Fits]]]:
+        """The same as test statistics need them: with the parameter of interest alone in the free fits."""
+        return fits_of(self.study, self.description, ensemble, self.files[ensemble], estimates=True)
+
     def toys(self, ensemble: str, first: int, count: int) -> Float[np.ndarray, "toy datum"]:
         """Toys of an ensemble, thrown again: (n, D)."""
         truth = truth_point(self.study, self.model, ensemble)
@@ -80,7 +84,7 @@ def statistic_of(
     stored: Stored, ensemble: str, values: Callable[[Fits, Sequence[Fits]], Float[np.ndarray, "test toy"]]
 ) -> Float[np.ndarray, "test toy"]:
     """A statistic of all toys of an ensemble, NaN where a fit is not certified."""
-    return np.concatenate([values(free, tests) for _, (free, *tests) in stored.fits(ensemble)], axis=1)
+    return np.concatenate([values(free, tests) for _, (free, *tests) in stored.estimates(ensemble)], axis=1)
 
 
 def held_at(fits: Fits) -> float:

@@ -6,6 +6,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -139,6 +140,22 @@ def round_number(value: float) -> int:
     return max(factor * power for factor in (1, 2, 5) if factor * power <= value)
 
 
+@contextmanager
+def programs_made() -> Iterator[list[str]]:
+    """Lists what JAX does meanwhile to make programs: none of it where all are there."""
+    made: list[str] = []
+
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:  # noqa: ARG001 - as JAX calls it
+        if event.startswith("/jax/core/compile/"):
+            made.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield made
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
 def seconds_a_toy(study: Study, model: Model, ensemble: str, chunks: Chunks = fit_chunks) -> tuple[float, float]:
     """Seconds of the fits of a toy, from lots of toys that grow until they take long enough; and of compilation.
 
@@ -149,16 +166,19 @@ def seconds_a_toy(study: Study, model: Model, ensemble: str, chunks: Chunks = fi
     toys = study.ensembles[ensemble].toys
     count, fewest = min(block_size(model), toys), BLOCKS * block_size(model)
 
-    def seconds(number: int) -> float:
-        begin = clock()
-        for _ in chunks(study, model, ensemble, Shard("", 0, number)):
-            pass
-        return clock() - begin
+    def seconds(number: int) -> tuple[float, bool]:
+        with programs_made() as made:
+            begin = clock()
+            for _ in chunks(study, model, ensemble, Shard("", 0, number)):
+                pass
+            return clock() - begin, bool(made)
 
     fewer, before, compiling = 0, 0.0, 0.0
     while True:
-        first, spent = seconds(count), seconds(count)  # the same toys again: rare ones need programs of their own
-        compiling += max(first - spent, 0.0)
+        spent, made = seconds(count)
+        if made:  # the same toys again: of any number a few may need programs of their own
+            first, (spent, _) = spent, seconds(count)
+            compiling += max(first - spent, 0.0)
         if (spent >= MEASURED and count >= fewest) or count == toys:
             break
         fewer, before = count, spent
