@@ -8,14 +8,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from toymill.cli.console import amount, console, cores_here, duration, table
+from toymill.cli.console import amount, console, cores_here, duration, table, warn
 from toymill.cli.engine import ready
 from toymill.cli.studies import checked
 from toymill.config.designed import designed, planned
-from toymill.config.inspection import Facts, facts_of
-from toymill.config.model import is_file
+from toymill.config.inspection import Facts, facts_of, specification_of
+from toymill.config.model import ModelConfig, WorkspaceConfig, is_file
 from toymill.config.scan import grid_of
 from toymill.config.sections import SECTIONS, needs
+from toymill.config.signals import remarks_on_signals, samples_in_words, scaled_samples
 from toymill.config.study import Study, values_tested
 from toymill.study.expected import AuditRate, Expected, expected
 from toymill.study.ownership import Directory
@@ -45,7 +46,8 @@ def show_check(path: Path, *, pilot: bool) -> None:
         show_ensembles(out, study, "")
         return
     facts = facts_of(stated.model)
-    show_model(out, facts)
+    show_model(out, stated.model, facts)
+    warned = warn(out, remarks_on_signals(stated))
     takes: Expected | None = None
     remarks: list[str] = []
     if pilot and stated.kind == "toys":
@@ -58,7 +60,8 @@ def show_check(path: Path, *, pilot: bool) -> None:
         show_expected(out, stated, takes)
     for line in remarks:
         out.print(f"Look at: {line}", markup=False)
-    out.print(f"No mistake found. Next: toymill run {path}", style="bold", markup=False)
+    found = "No mistake found, but see the warning above" if warned else "No mistake found"
+    out.print(f"{found}. Next: toymill run {path}", style="bold", markup=False)
 
 
 def piloted(stated: Study, facts: Facts) -> tuple[Study, Expected, list[str]]:
@@ -83,8 +86,8 @@ def piloted(stated: Study, facts: Facts) -> tuple[Study, Expected, list[str]]:
     return study, takes, foreseen_negative_yields(study, model)
 
 
-def show_model(out: Console, facts: Facts) -> None:
-    """Print what is known of the model."""
+def show_model(out: Console, model: ModelConfig, facts: Facts) -> None:
+    """Print what is known of the model; of a workspace also which samples are its signal."""
     parameters = facts.parameters
     i = parameters.index(str(facts.poi))
     low, high = parameters.bounds[i]
@@ -94,6 +97,9 @@ def show_model(out: Console, facts: Facts) -> None:
         f"{'with' if facts.observed else 'no'} observed data",
         markup=False,
     )
+    if isinstance(model, WorkspaceConfig):
+        for line in samples_in_words(model, str(facts.poi), scaled_samples(model, specification_of(model))):
+            out.print(line, markup=False)
 
 
 def show_ensembles(out: Console, study: Study, poi: str) -> None:

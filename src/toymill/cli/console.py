@@ -37,6 +37,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     return made
 
 
+def warn(out: Console, lines: Iterable[str]) -> int:
+    """Print warnings, a line each; returns how many."""
+    every = list(lines)
+    for line in every:
+        out.print(f"Warning: {line}", style="yellow", markup=False)
+    return len(every)
+
+
 def duration(seconds: float) -> str:
     """A time in words, with two digits.
 

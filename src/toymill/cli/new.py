@@ -11,12 +11,13 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from toymill.cli.console import console
+from toymill.cli.console import console, warn
 from toymill.cli.workspace import in_words_of_options
 from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import ModelConfig, WorkspaceConfig, is_file
 from toymill.config.scan import grid_of
 from toymill.config.sections import SECTIONS
+from toymill.config.signals import remarks_on_signals
 from toymill.config.study import Study, check_study, read_study
 from toymill.errors import ToymillError
 from toymill.report.numbers import one_line
@@ -60,8 +61,10 @@ def write_new(model: WorkspaceConfig, asked: Asked, name: str | None, output: Pa
     with in_words_of_options():
         facts = facts_of(_with_a_signal(model, asked))
     content = new_study(model, facts, asked, stated)
-    check_study(read_study(yaml.safe_load(content)), facts)
+    study = read_study(yaml.safe_load(content))
+    check_study(study, facts)
     write_text(path, content)
+    warn(console(), remarks_on_signals(study))
     console().print(f"Written: {path}. Next: toymill check {path}, then toymill run {path}", markup=False)
 
 
