@@ -237,7 +237,7 @@ def test_a_mistake_in_a_study_is_told_before_anything_runs(toy_mill, here, monke
     assert "bad.yaml, line 1" in failed(toy_mill(command, "bad.yaml"))
     code, _, told = toy_mill(command, write_study(here, sed=1))
     assert code == 1
-    assert "  - sed: unknown key. Did you mean 'seed' or" in told
+    assert "  - sed: unknown key. Did you mean 'seed'?" in told
     assert "Did you mean 'mu'" in failed(toy_mill(command, write_study(here, ensembles={"a": {"truth": {"nu": 1.0}}})))
     assert "there is no file 'was.json'" in failed(toy_mill(command, write_study(here, model="was.json")))
 

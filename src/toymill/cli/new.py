@@ -19,7 +19,7 @@ from toymill.config.scan import grid_of
 from toymill.config.sections import SECTIONS
 from toymill.config.signals import remarks_on_signals
 from toymill.config.study import Study, check_study, read_study
-from toymill.errors import ToymillError
+from toymill.errors import ToymillError, no_file
 from toymill.report.numbers import one_line
 from toymill.results.files import write_text
 
@@ -51,7 +51,7 @@ def write_new(model: WorkspaceConfig, asked: Asked, name: str | None, output: Pa
     """
     for path in model.inputs:
         if not is_file(path):
-            msg = f"There is no file {str(path)!r} in {Path.cwd()}. Check the path."
+            msg = f"There is {no_file(path)}"
             raise ToymillError(msg)
     stated = name or re.sub(r"[^A-Za-z0-9._+-]", "-", model.local_path.stem).lstrip("._+-") or "study"
     path = output or Path(f"{stated}.yaml")

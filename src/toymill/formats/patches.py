@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,8 @@ import jsonpatch
 import jsonpointer
 from pydantic import BaseModel, ConfigDict, Field
 
-from toymill.errors import ToymillError, nearest, one_line
+from toymill.errors import ToymillError, nearest, no_file, one_line
+from toymill.formats.kinds import NO_WORKSPACE
 from toymill.formats.validation import Json, refuse_duplicates, require_plain, shortened, validate
 
 MOST_COPIED = 10**6
@@ -221,13 +223,19 @@ def load_json(path: Path) -> Any:
     except UnicodeDecodeError:
         msg = f"{one_line(path)} is not text in UTF-8, so not JSON. Is it an archive to unpack first?"
         raise ToymillError(msg) from None
+    except FileNotFoundError:
+        msg = f"There is {one_line(no_file(path))}"
+        raise ToymillError(msg) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        msg = f"Cannot read {one_line(path)}: {reason}. Check the path; paths are relative to the working directory."
+        msg = f"Cannot read {one_line(path)}: {reason}. Expected a JSON file."
         raise ToymillError(msg) from None
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
+        if re.search(r"^study\s*:", text, re.MULTILINE):
+            msg = f"{one_line(path)} is {NO_WORKSPACE['study']}"
+            raise ToymillError(msg) from None
         python = " A model in Python needs kind: python beside its path." if str(path).endswith(".py") else ""
         msg = f"{one_line(path)} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.{python}"
         raise ToymillError(msg) from None
