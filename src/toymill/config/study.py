@@ -44,7 +44,7 @@ MOST_SHARDS = 20000
 """Snakemake plans hundreds of jobs in seconds, tens of thousands in minutes."""
 
 FEWEST_AUDITED, ONE_AUDITED_IN = 5, 50_000
-"""With ``audit: auto`` so many toys are audited at least, and one in so many: iminuit takes some thousands of times longer."""
+"""With ``audit: auto`` so many toys are audited at least, and one in so many: iminuit takes hundreds of times longer."""
 
 
 class FitConfig(Strict):
@@ -54,8 +54,9 @@ class FitConfig(Strict):
     """Largest estimated distance to the minimum of a certified fit, in units of the negative log-likelihood."""
     audit: Literal["auto"] | Annotated[int, Field(ge=0, strict=True)] = "auto"
     """Toys of each ensemble that are fitted again with iminuit, once its fits are done: a number, or `auto` for one in
-    50,000, and 5 at least: about a tenth of the time of the fits. Of the ensembles of questions, one of each kind; of a scan,
-    the first, the middle and the last point."""
+    50,000, and 5 at least. Of a million toys that is a few percent of the time of the fits; of 10,000 it may be as long as
+    the fits, some seconds to a minute: `toymill check` tells. Of the ensembles of questions, one of each kind; of a scan, the
+    first, the middle and the last point."""
     audit_tolerance: Annotated[Number, Field(gt=0)] = 1e-4
     """A fit of ours has missed the minimum if iminuit's negative log-likelihood lies lower by more than this."""
     max_failed: Annotated[Number, Field(ge=0, le=1)] = 0.001

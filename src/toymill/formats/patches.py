@@ -233,7 +233,7 @@ def load_json(path: Path) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        if re.search(r"^study\s*:", text, re.MULTILINE):
+        if Path(path).suffix in (".yaml", ".yml") and re.search(r"^study\s*:", text, re.MULTILINE):
             msg = f"{one_line(path)} is {NO_WORKSPACE['study']}"
             raise ToymillError(msg) from None
         python = " A model in Python needs kind: python beside its path." if str(path).endswith(".py") else ""
