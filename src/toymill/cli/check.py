@@ -95,7 +95,7 @@ def piloted(stated: Study, facts: Facts, say: Callable[[str], None]) -> tuple[St
         say("Choosing the truth points")
         study = designed(stated, design_study(stated))
         before.append(time.process_time())
-    say("Compiling the fits, and fitting some toys of each truth point")
+    say("Compiling the fits (a minute, of a new model), and fitting some toys of each truth point")
     begin = time.process_time()
     plan = plan_study(study, start_seconds=start)
     if stated.shard == "auto" and study.ensembles:
