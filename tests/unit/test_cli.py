@@ -340,7 +340,7 @@ def test_the_doctor_looks_at_everything(toy_mill, monkeypatch):
 def test_check_asks_the_pilot_what_a_study_takes(toy_mill, here, monkeypatch):
     path = write_study(here)
     takes = Expected(Part(4, 30.0, 20.0), Part(1, 200.0, 200.0), Part(), Part(), Part(2, 80.0, 50.0), Part(), 14840)
-    monkeypatch.setattr(check, "piloted", lambda stated, *_: (stated, takes))
+    monkeypatch.setattr(check, "piloted", lambda stated, *_: (stated, takes, []))
     monkeypatch.setattr(check, "cores_here", lambda: 2)
     code, out, _ = toy_mill("check", path)
     assert code == 0
