@@ -14,11 +14,25 @@ from typer.testing import CliRunner
 import toymill
 from toymill.cli import check, doctor, manual, run, studies
 from toymill.cli.app import app
+from toymill.cli.console import at_work
 from toymill.config.designed import planned
 from toymill.config.scan import ScanConfig
 from toymill.config.study import read_study
 from toymill.results.plan import EnsemblePlan, Plan
-from toymill.study.expected import SUMMARY, AuditRate, Expected, Part, ScanRate, expected
+from toymill.study.expected import (
+    COUNTED,
+    DRAWN,
+    PLANNED,
+    SHOWN,
+    SNAKEMAKE,
+    SUMMARY,
+    WRITTEN,
+    AuditRate,
+    Expected,
+    Part,
+    ScanRate,
+    expected,
+)
 
 COMMANDS = ("new", "check", "run", "watch", "show", "replay", "inspect", "doctor", "manual", "init")
 LIGHT = ["--help", "run --help", "new {ws} --force", "show {empty}", "watch {empty} --once", "inspect {ws}"]
@@ -173,20 +187,26 @@ def made_up(content, *, intervals=0.0, rate=None):
         toymill="", study="s", start_seconds=2.0, compile_seconds=9.0, ensembles=dict.fromkeys(study.ensembles, about)
     )
     with_truth = study.model_copy(update={"ensembles": known})
-    return expected(with_truth, plan, "s", parameters=2, data=2, audit=AuditRate(1.0, 0.05), rate=rate)
+    audit = AuditRate(1.0, 0.05)
+    return expected(with_truth, plan, "s", parameters=2, data=2, audit=audit, rate=rate, before=[4.0, 5.0], start=1.0)
 
 
 ONE = {"truth": {"s": 1.0}, "toys": 1000}
 
 
 def test_what_a_study_will_take():
-    """Fits, and audits of five toys."""
+    """Fits, audits of five toys, figures; and the jobs that the others wait for, whose time no cores divide."""
     takes = made_up({"ensembles": {"a": ONE}})
     assert takes.fits == (4, pytest.approx(4 * 2 + 1000 * 0.01), pytest.approx(2 + 3.0))
     assert takes.intervals.jobs == 0
     assert takes.audits == (1, pytest.approx(3 + 5 * 2 * 0.05), pytest.approx(3.5))
-    assert takes.core_seconds == pytest.approx(4 * 2 + 10 + 3.5)
-    assert takes.seconds(100) == pytest.approx(5.0)
+    assert takes.beside == (4, pytest.approx(2 + DRAWN + 2 * SHOWN), DRAWN)  # the model, figures, the page of toys
+    alone = 4.0 + 5.0 + 3 * WRITTEN + COUNTED * 1000 * 2 * 4 + SNAKEMAKE + 9 * PLANNED
+    assert takes.alone == (5, pytest.approx(alone), 5.0)
+    shared = 4 * 2 + 10 + 3.5 + takes.beside.core_seconds
+    assert takes.core_seconds == pytest.approx(alone + shared)
+    assert takes.seconds(100) == pytest.approx(alone + 5.0)
+    assert takes.seconds(2) == pytest.approx(alone + shared / 2)
     assert takes.bytes == 1000 * 2 * (21 + 16 * 2)
 
 
@@ -211,6 +231,10 @@ def test_what_a_study_will_take_is_what_it_asks_for(here):
     section = made_up({"limit": {"points": 5, "toys": 400, "background_toys": 500}})
     assert section.fits.jobs == 5 * 2 + 2
     assert section.audits.jobs == 2
+    assert (
+        section.beside.jobs == 4
+    )  # the model, coverage, the page of toys, the answer: its truth points have no figures
+    assert section.alone.jobs == takes.alone.jobs + 1
 
 
 def test_what_is_not_estimated_is_named(here):
@@ -238,7 +262,7 @@ def test_a_mistake_in_a_study_is_told_before_anything_runs(toy_mill, here, monke
     assert "bad.yaml, line 1" in failed(toy_mill(command, "bad.yaml"))
     code, _, told = toy_mill(command, write_study(here, sed=1))
     assert code == 1
-    assert "  - sed: unknown key. Did you mean 'seed' or" in told
+    assert "  - sed: unknown key. Did you mean 'seed'?" in told
     assert "Did you mean 'mu'" in failed(toy_mill(command, write_study(here, ensembles={"a": {"truth": {"nu": 1.0}}})))
     assert "there is no file 'was.json'" in failed(toy_mill(command, write_study(here, model="was.json")))
 
@@ -349,11 +373,27 @@ def test_the_doctor_looks_at_everything(toy_mill, monkeypatch):
 
 def test_check_asks_the_pilot_what_a_study_takes(toy_mill, here, monkeypatch):
     path = write_study(here)
-    takes = Expected(Part(1, 200.0, 200.0), Part(), Part(), Part(2, 80.0, 50.0), 14840)
-    monkeypatch.setattr(check, "piloted", lambda stated, _: (stated, takes, ["some toys are odd"]))
+    takes = Expected(Part(4, 30.0, 20.0), Part(1, 200.0, 200.0), Part(), Part(), Part(2, 80.0, 50.0), Part(), 14840)
+    monkeypatch.setattr(check, "piloted", lambda stated, *_: (stated, takes, ["some toys are odd"]))
     monkeypatch.setattr(check, "cores_here", lambda: 2)
     code, out, _ = toy_mill("check", path)
     assert code == 0
-    assert "expected time of one core: fits 3.3 min (1 job), audits 1.3 min (2 jobs); about 3.3 min" in out
+    assert "expected time of one core: fits 3.3 min (1 job), audits 1.3 min (2 jobs), design, pilot" in out
+    assert "; about 3.8 min in all on the 2 cores here" in out
+    assert "\r" not in out
     assert "14.8 kB of disk" in out
     assert "Look at: some toys are odd" in out
+
+
+def test_what_is_done_is_told_on_a_terminal_alone(monkeypatch, capsys):
+    """In a line of stderr that is gone at the end; a pipe gets none of it."""
+    with at_work() as say:
+        say("Fitting")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with at_work() as say:
+        say("Compiling")
+        say("Fitting")
+    out, told = capsys.readouterr()
+    assert out == ""
+    assert told.split("\r\x1b[2K") == ["", "Compiling …", "Fitting …", ""]

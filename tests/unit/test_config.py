@@ -73,6 +73,16 @@ def ensemble(**changes):
     return {"ensembles": {"one": {"truth": {"mu": 1.0}, "toys": 10} | changes}}
 
 
+def test_a_path_that_begins_at_the_study_is_told(tmp_path):
+    """Where it was looked for, and how it is written; nothing on downloads, which nobody meant."""
+    told = refusal(model="there.json")
+    assert f"no file 'there.json' in {Path.cwd()}" in told
+    assert "download" not in told
+    (tmp_path / "there.json").touch()
+    with pytest.raises(toymill.ToymillError, match=r"not at the study's folder\. Write '.*there\.json'"):
+        check_inputs(read_study(study(model="there.json")), tmp_path)
+
+
 def test_smallest_study_has_every_default():
     read = read_study({"study": "s", "model": "ws.json", "ensembles": {"a": {"truth": {"mu": 0}}}})
     assert read.model.path == "ws.json"
@@ -87,6 +97,19 @@ def test_smallest_study_has_every_default():
         ({"fit": {"tolerence": 1e-3}}, ["fit.tolerence: unknown key", "edm_tolerance"]),
         (ensemble(tosy=5), ["ensembles.one.tosy: unknown key", "Did you mean 'toys'"]),
         ({"model": {"path": "x", "patch": []}}, ["model.patch: unknown key", "'patches'"]),
+        ({"limit": {"cl": 0.9}}, ["limit.cl: unknown key. Did you mean 'level'?"]),
+        ({"limit": {"confidence_level": 0.9}}, ["Did you mean 'level'?"]),
+        ({"limit": {"alpha": 0.05}}, ["limit.alpha: unknown key. Did you mean 'level', which is 1 - alpha?"]),
+        ({"alpha": 0.05}, ["alpha: unknown key. 'level', which is 1 - alpha, is a key of limit, scan."]),
+        ({"limit": {"ntoys": 10}}, ["limit.ntoys: unknown key. Did you mean 'toys'?"]),
+        (ensemble(n_toys=10), ["ensembles.one.n_toys: unknown key. Did you mean 'toys'?"]),
+        ({"poi": "mu"}, ["poi: unknown key. 'poi' is a key of model."]),
+        ({"parameter": "mu"}, ["parameter: unknown key. 'poi' is a key of model."]),
+        ({"toys": 10}, ["toys: unknown key. 'toys' is a key of ensembles.NAME, limit"]),
+        ({"limit": {"seed": 1}}, ["limit.seed: unknown key. 'seed' is a key of a study itself."]),
+        ({"gof": {}}, ["gof: unknown key. Did you mean 'goodness_of_fit'?"]),
+        ({"hepdata": 1}, ["hepdata: unknown key. Allowed: "]),
+        ({"model": HWW | {"patches": ["https://x.org/p.json"]}}, ["A download is a mapping of url and sha256"]),
         (ensemble(toys=0), ["ensembles.one.toys", "greater than or equal to 1", "got 0"]),
         (ensemble(toys=10**10 + 1), ["ensembles.one.toys", "less than or equal to 10000000000", "got 10000000001"]),
         (ensemble(toys="1e4"), ["ensembles.one.toys", 'got "1e4"', "YAML reads 1e4 as text"]),

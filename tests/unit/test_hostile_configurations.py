@@ -1,6 +1,7 @@
 """Mutated configurations: a study or one message; and what a YAML file may hold."""
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import FETCHED, Remote, WorkspaceConfig, is_file
 from toymill.config.study import check_inputs, read_study, shards
 from toymill.config.yaml_file import check_yaml
+from toymill.errors import no_file
 from toymill.parameters import Parameters
 
 GOOD = {path.stem: yaml.safe_load(path.read_text()) for path in Path(__file__).parents[2].glob("config/**/*.yaml")}
@@ -126,6 +128,44 @@ def test_files_that_are_no_configuration(tmp_path):
     (tmp_path / "study.yaml").write_text(TEXT)
     with pytest.raises(toymill.ToymillError, match=r"There is no file '.*stdy\.yaml'.*Did you mean '.*study\.yaml'"):
         check_yaml(tmp_path / "stdy.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("ws.json", {"channels": [], "measurements": []}, r"likelihood \(pyhf workspace\).*'toymill new .*ws\.json'"),
+        ("ws.json", {"channels": [[0] * 200_000]}, "likelihood"),  # longer than a study may be
+        ("hs3.json", {"distributions": [], "metadata": {}}, r"likelihood \(HS3\)"),
+        ("set.json", {"patches": [], "metadata": {}}, "a patch set, not a study: .*--scan .*set.json"),
+        ("patch.json", [{"op": "add"}], "a JSON patch, not a study: .*--signal .*patch.json"),
+        ("summary.json", {"toymill": "0.1.0", "study": "s"}, "a file of results"),
+    ],
+)
+def test_what_is_in_the_place_of_a_study(name, content, words, tmp_path):
+    """It is told in one line what it is, and what takes it."""
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(toymill.ToymillError, match=words) as error:
+        check_yaml(tmp_path / name)
+    assert "\n" not in str(error.value)
+    if isinstance(content, dict) and name != "ws.json":
+        with pytest.raises(toymill.ToymillError, match="The configuration is a"):
+            read_study(content)
+
+
+def test_paths_that_are_not_there(tmp_path, monkeypatch):
+    """Where they were looked for is told; what is offered is near, of the same kind, and in the same folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("nopatch.yaml", "limit.yaml", "limit.json", "x.yaml"):
+        (tmp_path / name).touch()
+    told = no_file("limits.yml")
+    assert told.startswith(f"no file 'limits.yml' in {tmp_path}, where relative paths begin. ")
+    assert told.endswith("Did you mean 'limit.yaml'?")
+    assert no_file("two-points.yaml").endswith("where relative paths begin.")
+    assert no_file("away/a.yaml").endswith("there is no folder 'away'.")
+    assert no_file(tmp_path / "none.csv") == f"no file '{tmp_path / 'none.csv'}'."
+    assert "no file" in no_file("a" * 5000)
+    with pytest.raises(toymill.ToymillError, match="is a folder"):
+        check_yaml(tmp_path)
 
 
 BAD = [

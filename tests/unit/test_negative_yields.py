@@ -123,7 +123,7 @@ def test_a_study_counts_them(study, model, tmp_path, keep):
     told = summary.headline.answers[-1]
     assert told.startswith("negative yields: ")
     assert f"Shape variations take sample top in SR[0] down to {lowest:.3g} events" in told
-    assert "scale multiplies it" in told or "scale (at a bound" in told
+    assert "It is multiplied by scale" in told
     (observed,) = summary.observed.negative_yields
     assert observed.where == sample.where
     (at_truth,) = found.at_truth
@@ -162,8 +162,8 @@ def test_words():
     assert told == (
         "negative yields: in up to 25 % of an ensemble's fits (two, fits at mu = 0). Shape variations take sample top in "
         "SR[0] down to -5 events, and 1 more below 0. ROOT puts such yields to 0; pyhf and toymill do not, so that ROOT's "
-        "answers may differ. scale (at a bound in 90 %) and lumi multiply it: narrower bounds under model.parameters "
-        "limit it."
+        "answers may differ. It is multiplied by scale (at a bound in 90 %) and lumi: narrower bounds under "
+        "model.parameters limit it."
     )
     observed = negative_yields(CELLS, np.array([0.0, -2.0]))
     (told,) = negative_yields_in_words("mu", observed, {"one": rare}, {"scale": 0.0})

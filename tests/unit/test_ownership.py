@@ -113,3 +113,16 @@ def test_files_from_the_future_are_brought_back_in_their_order(tmp_path):
     times = {name: (tmp_path / name).stat().st_mtime_ns for name in steps}
     assert times["past"] == now - hour
     assert now - 10**9 < times["early"] == times["same"] < times["between"] < times["late"] <= time.time_ns()
+
+
+def test_a_study_that_runs_can_be_checked(toy_mill, content, other, tmp_path):
+    """Nothing in its results is touched; of another study's they are refused as before."""
+    (tmp_path / "small.json").write_text(json.dumps(content))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("*")}
+    code, out, _ = toy_mill("check", "small.json", "--no-pilot")
+    assert code == 0
+    assert f"It is running, as process {other.pid} on" in out
+    assert "Next: toymill watch results/small" in out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("*")} == before
+    (tmp_path / "small.json").write_text(json.dumps(content | {"seed": 5}))
+    assert "results of another study" in toy_mill("check", "small.json", "--no-pilot")[2]

@@ -28,7 +28,7 @@ def refusal(spec, **options):
 
 
 def test_missing_file():
-    with pytest.raises(toymill.ToymillError, match=r"Cannot read nowhere.json: No such file"):
+    with pytest.raises(toymill.ToymillError, match=r"There is no file 'nowhere.json' in "):
         toymill.read_workspace("nowhere.json")
 
 
@@ -248,7 +248,29 @@ def test_what_is_no_patch(spec, tmp_path):
 def test_a_patch_in_place_of_the_workspace(tmp_path):
     path = tmp_path / "patch.json"
     path.write_text("[]")
-    assert "is a list, so perhaps a JSON patch: give the background-only workspace" in refusal(path)
+    assert "is a JSON patch, not a workspace: give the background-only workspace" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("s.yaml", "study: s\nmodel: ws.json\n", "is a study, not a workspace"),
+        ("s.json", '{"study": "s", "model": "ws.json"}', "is a study, not a workspace"),
+        ("set.json", '{"patches": []}', "is a patch set, not a workspace"),
+        ("summary.json", '{"toymill": "0.1.0"}', "is a file of toymill's results"),
+    ],
+)
+def test_what_is_in_the_place_of_a_workspace(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    assert words in refusal(tmp_path / name)
+
+
+def test_a_workspace_without_its_signal_is_told_of_patches_first(spec):
+    """Unless the user has named what may be a slip of a parameter."""
+    spec["measurements"][0]["config"]["poi"] = "mu_SIG"
+    told = refusal(spec)
+    assert "'mu_SIG' is carried by no sample. If the workspace has no signal: name the JSON patch" in told
+    assert "'nu' is carried by no sample. Did you mean 'mu'? Or, if" in refusal(spec, poi="nu")
 
 
 PRUNED = [

@@ -377,6 +377,18 @@ def test_bad_configuration_stops_before_any_job(run, root, tmp_path, changes, wo
     assert not (tmp_path / "results").exists()
 
 
+def test_two_signals_at_once_are_told_before_any_job(run, root, tmp_path):
+    """The study goes on: they may be parts of one signal."""
+    for name in ("a", "b"):
+        sample = {"name": name, "data": [1.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]}
+        patch = [{"op": "add", "path": "/channels/0/samples/0", "value": sample}]
+        (tmp_path / f"{name}.json").write_text(json.dumps(patch))
+    model = {"path": str(root / "tests/data/onoff.json"), "patches": ["a.json", "b.json"]}
+    done = run(study(root, model=model), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "toymill: warning: model.patches: mu scales samples of 2 patches" in done.stderr
+
+
 def test_a_model_in_python_leaves_what_a_workspace_does(run, root, tmp_path):
     """The example of docs/python-models.md: the same files and figures; a changed model may overwrite them."""
     (tmp_path / "mine.py").write_text((root / "config/models/lifetime.py").read_text())

@@ -38,6 +38,7 @@ try:
         region_ensembles,
         rounds,
     )
+    from toymill.config.signals import remarks_on_signals
     from toymill.config.study import (
         check_inputs,
         read_study,
@@ -67,6 +68,8 @@ try:
         STATED = read_study(config)
     if workflow.is_main_process:
         check_inputs(STATED)
+        for line in remarks_on_signals(STATED):
+            sys.stderr.write(f"toymill: warning: {line}\n")
 except ToymillError as error:
     refuse(error)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
@@ -35,6 +36,31 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
     return made
+
+
+@contextmanager
+def at_work() -> Iterator[Callable[[str], None]]:
+    """Gives a function that says what is done now: a line on a terminal's stderr, which goes when all is done."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+
+    def say(words: str) -> None:
+        sys.stderr.write(f"\r\x1b[2K{words} …" if words else "\r\x1b[2K")
+        sys.stderr.flush()
+
+    try:
+        yield say
+    finally:
+        say("")
+
+
+def warn(out: Console, lines: Iterable[str]) -> int:
+    """Print warnings, a line each; returns how many."""
+    every = list(lines)
+    for line in every:
+        out.print(f"Warning: {line}", style="yellow", markup=False)
+    return len(every)
 
 
 def duration(seconds: float) -> str:

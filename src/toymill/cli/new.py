@@ -11,14 +11,15 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from toymill.cli.console import console
+from toymill.cli.console import console, warn
 from toymill.cli.workspace import in_words_of_options
 from toymill.config.inspection import Facts, facts_of
 from toymill.config.model import ModelConfig, WorkspaceConfig, is_file
 from toymill.config.scan import grid_of
 from toymill.config.sections import SECTIONS
+from toymill.config.signals import remarks_on_signals
 from toymill.config.study import Study, check_study, read_study
-from toymill.errors import ToymillError
+from toymill.errors import ToymillError, no_file
 from toymill.report.numbers import one_line
 from toymill.results.files import write_text
 
@@ -50,7 +51,7 @@ def write_new(model: WorkspaceConfig, asked: Asked, name: str | None, output: Pa
     """
     for path in model.inputs:
         if not is_file(path):
-            msg = f"There is no file {str(path)!r} in {Path.cwd()}. Check the path."
+            msg = f"There is {no_file(path)}"
             raise ToymillError(msg)
     stated = name or re.sub(r"[^A-Za-z0-9._+-]", "-", model.local_path.stem).lstrip("._+-") or "study"
     path = output or Path(f"{stated}.yaml")
@@ -60,8 +61,10 @@ def write_new(model: WorkspaceConfig, asked: Asked, name: str | None, output: Pa
     with in_words_of_options():
         facts = facts_of(_with_a_signal(model, asked))
     content = new_study(model, facts, asked, stated)
-    check_study(read_study(yaml.safe_load(content)), facts)
+    study = read_study(yaml.safe_load(content))
+    check_study(study, facts)
     write_text(path, content)
+    warn(console(), remarks_on_signals(study))
     console().print(f"Written: {path}. Next: toymill check {path}, then toymill run {path}", markup=False)
 
 

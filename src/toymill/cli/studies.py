@@ -35,7 +35,7 @@ def checked(path: Path) -> Study:
         ToymillError: what ``stated`` and ``check_inputs`` refuse.
     """
     study = stated(path)
-    check_inputs(study)
+    check_inputs(study, path.parent)
     return study
 
 

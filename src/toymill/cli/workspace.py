@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
+from rich.console import Console
 
-from toymill.cli.console import console, table
+from toymill.cli.console import console, table, warn
 from toymill.config.model import NamedPatch, Remote, WorkspaceConfig, is_file
+from toymill.config.signals import samples_in_words, scaled_samples, several_signals
 from toymill.errors import ToymillError
 from toymill.formats.modifiers import ADD_SIGNAL
 from toymill.formats.reader import read_specification
@@ -103,7 +105,9 @@ def show_workspace(model: WorkspaceConfig, *, every: bool) -> None:
         markup=False,
     )
     out.print(interest(found), markup=False)
-    out.print(table("Channels", ("channel", "bins", "observed", "nominal", "samples"), map(_channel, found.channels)))
+    show_signal(out, model, found)
+    heads = ("channel", "bins", "observed", "nominal", "of it signal", "samples")
+    out.print(table("Channels", heads, [_channel(item, found.poi) for item in found.channels]))
     rows = [
         (channel.name, sample.name, f"{sum(sample.nominal):.6g}", len(sample.normsys), len(sample.histosys))
         for channel in found.channels
@@ -118,6 +122,20 @@ def show_workspace(model: WorkspaceConfig, *, every: bool) -> None:
         out.print(f"{len(ordered) - len(shown)} more parameters: add --all", markup=False)
 
 
+def show_signal(out: Console, model: WorkspaceConfig, found: Specification) -> None:
+    """Print which samples are the signal, whether it may be two, and what the nominal yields have of it."""
+    nominal = "nominal yields are those that the file states, before any modifier"
+    if found.poi is None:
+        out.print(nominal, markup=False)
+        return
+    scaled = scaled_samples(model, found)
+    for line in samples_in_words(model, found.poi, scaled):
+        out.print(line, markup=False)
+    warn(out, several_signals(model, found.poi, scaled))
+    if scaled:
+        out.print(f"{nominal}: the signal is among them, as at {found.poi} = 1", markup=False)
+
+
 def interest(found: Specification) -> str:
     """The parameter of interest in words, and what to do where there is none."""
     if found.poi is None:
@@ -127,10 +145,12 @@ def interest(found: Specification) -> str:
     return f"parameter of interest: {found.poi}, {about.init:g} at first, within {_bounds(about)}{held}"
 
 
-def _channel(channel: Channel) -> tuple[object, ...]:
+def _channel(channel: Channel, poi: str | None) -> tuple[object, ...]:
     nominal = sum(sum(sample.nominal) for sample in channel.samples)
+    signal = sum(sum(sample.nominal) for sample in channel.samples if any(poi in factor for factor in sample.factors))
     kinds = Counter(sample.name for sample in channel.samples)
-    return channel.name, len(channel.observed), f"{sum(channel.observed):.6g}", f"{nominal:.6g}", len(kinds)
+    counts = [f"{value:.6g}" for value in (sum(channel.observed), nominal, signal)]
+    return channel.name, len(channel.observed), *counts[:2], counts[2] if poi else "", len(kinds)
 
 
 def _bounds(item: ParameterSpec) -> str:

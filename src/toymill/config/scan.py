@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Discriminator, Field, Tag
@@ -21,7 +20,7 @@ from toymill.config.model import (
     is_folder,
     local_of,
 )
-from toymill.errors import ToymillError, nearest
+from toymill.errors import ToymillError, nearest, no_file
 from toymill.formats.patches import digest_of, list_patches, load_json
 
 MOST_POINTS = 5000
@@ -200,9 +199,10 @@ def _of_file(patch: ScanPatch) -> Point:
 def _require_file(source: str | Remote) -> None:
     if is_file(local_of(source)):
         return
-    msg = f"scan.patches: there is no file {source!r} in {Path.cwd()}."
     if isinstance(source, Remote):
         msg = (
             f"scan.patches: {source.url} is not downloaded yet to {source.local}. A run of the workflow does it first."
         )
+    else:
+        msg = f"scan.patches: there is {no_file(source)}"
     raise ToymillError(msg)

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from toymill.config.ensemble import Ensemble, check_ensemble, check_thrown, path_alone
 from toymill.config.figures import FiguresConfig
 from toymill.config.inspection import Facts, facts_of
+from toymill.config.mistakes import explain
 from toymill.config.model import (
-    KINDS,
     ModelConfig,
     Name,
-    NamedPatch,
     Number,
-    PythonConfig,
     Remote,
     Strict,
     WorkspaceConfig,
     is_file,
 )
-from toymill.config.scan import ScanConfig, ScanPatch, grid_of
+from toymill.config.scan import ScanConfig, grid_of
 from toymill.config.sections import (
     HYBRID,
     SECTIONS,
-    BergerBoosConfig,
     DiscoveryConfig,
     GoodnessOfFitConfig,
     ImpactsConfig,
@@ -41,17 +35,16 @@ from toymill.config.sections import (
     Section,
     needs,
 )
-from toymill.errors import ToymillError, nearest
+from toymill.errors import ToymillError, nearest, no_file
+from toymill.formats.kinds import NO_STUDY, kind_of
 from toymill.formats.modifiers import ADD_SIGNAL
-from toymill.formats.settings import ParameterSettings
 from toymill.formats.validation import require_plain, shortened
-from toymill.formats.workspace import ModifierSettings, NormSysSettings, Prune, Rename
 
 MOST_SHARDS = 20000
 """Snakemake plans hundreds of jobs in seconds, tens of thousands in minutes."""
 
 FEWEST_AUDITED, ONE_AUDITED_IN = 5, 50_000
-"""With ``audit: auto`` so many toys are audited at least, and one in so many: iminuit takes some thousands of times longer."""
+"""With ``audit: auto`` so many toys are audited at least, and one in so many: iminuit takes hundreds of times longer."""
 
 
 class FitConfig(Strict):
@@ -61,8 +54,9 @@ class FitConfig(Strict):
     """Largest estimated distance to the minimum of a certified fit, in units of the negative log-likelihood."""
     audit: Literal["auto"] | Annotated[int, Field(ge=0, strict=True)] = "auto"
     """Toys of each ensemble that are fitted again with iminuit, once its fits are done: a number, or `auto` for one in
-    50,000, and 5 at least: about a tenth of the time of the fits. Of the ensembles of questions, one of each kind; of a scan,
-    the first, the middle and the last point."""
+    50,000, and 5 at least. Of a million toys that is a few percent of the time of the fits; of 10,000 it may be as long as
+    the fits, some seconds to a minute: `toymill check` tells. Of the ensembles of questions, one of each kind; of a scan, the
+    first, the middle and the last point."""
     audit_tolerance: Annotated[Number, Field(gt=0)] = 1e-4
     """A fit of ours has missed the minimum if iminuit's negative log-likelihood lies lower by more than this."""
     max_failed: Annotated[Number, Field(ge=0, le=1)] = 0.001
@@ -256,10 +250,14 @@ def read_study(content: Mapping[str, object]) -> Study:
         msg = f"The configuration is {shortened(content)}; expected a mapping of keys to values."
         raise ToymillError(msg)
     require_plain(content, "The configuration")
+    kind = kind_of(content)
+    if kind in NO_STUDY:
+        msg = f"The configuration is {NO_STUDY[kind].format(path='FILE')}"
+        raise ToymillError(msg)
     try:
         return Study.model_validate(dict(content))
     except ValidationError as error:
-        lines = [_explain(item) for item in error.errors()]
+        lines = [explain(item, Study) for item in error.errors()]
         msg = "The configuration cannot be used:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
         raise ToymillError(msg) from None
 
@@ -359,8 +357,12 @@ def check_sections(study: Study, facts: Facts) -> None:
             raise ToymillError(msg)
 
 
-def check_inputs(study: Study) -> None:
+def check_inputs(study: Study, beside: Path | None = None) -> None:
     """Check the study against its model as far as its files are there; what is yet to be fetched is checked later.
+
+    Args:
+        study: the study.
+        beside: the folder of its configuration, which its paths may be meant to begin at.
 
     Raises:
         ToymillError: a local input that is not there, a download that was changed since, and what ``facts_of`` and
@@ -369,8 +371,10 @@ def check_inputs(study: Study) -> None:
     for place, model in study.models.items():
         for key, item in model.sources.items():
             if isinstance(item, str) and not is_file(Path(item)):
-                download = "" if isinstance(model, PythonConfig) else " A download is a mapping of url and sha256."
-                msg = f"{place}.{key}: there is no file {item!r} in {Path.cwd()}.{download}"
+                download = " A download is a mapping of url and sha256." if "://" in item else ""
+                msg = f"{place}.{key}: there is {no_file(item)}{download}"
+                if beside and is_file(beside / item):
+                    msg = f"{place}.{key}: paths begin at {Path.cwd()}, not at the study's folder. Write {str(beside / item)!r}."
                 raise ToymillError(msg)
     for remote in study.remotes:
         if is_file(remote.local) and not remote.is_as_fetched():
@@ -426,69 +430,3 @@ def shard_named(name: str) -> Shard:
         msg = f"{name!r} is no name of a shard"
         raise ValueError(msg)
     return shard_of(first, last - first + 1)
-
-
-_EXPECTED = {
-    "dict_type": "expected a mapping, as {key: value}",
-    "model_type": "expected a mapping, as {key: value}",
-    "list_type": "expected a list, as [value]",
-    "string_type": "expected text; put a number in quotes",
-    "too_short": "needs at least one",
-    "string_pattern_mismatch": "expected letters, digits and . _ + - for a name, 64 digits for a sha256, http… for a url",
-}
-
-
-def _explain(error: ErrorDetails) -> str:
-    """One line for one validation error: key, value, what is allowed."""
-    steps = list(error["loc"])
-    at = 1 if steps[:1] == ["model"] else 3 if steps[2:3] == ["thrown_from"] else len(steps)
-    kind = steps.pop(at) if len(steps) > at and steps[at] in KINDS else "workspace"
-    tags = {"str", "Remote", "NamedPatch", "[key]", "section", "files", "ScanPatch", "[source]"}
-    location = [str(step) for step in steps if step not in tags]
-    key = ".".join(location)
-    got = json.dumps(error["input"], default=str)
-    got = got if len(got) <= 60 else got[:57] + "…"
-    if error["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1], str(kind))
-        return f"{key}: unknown key. {nearest(location[-1], known)}"
-    if error["type"] == "missing":
-        return f"{key}: missing. It is needed; 'toymill manual keys' describes it."
-    if error["type"] == "union_tag_invalid":
-        return f"{key}.kind: got {error['ctx']['tag']!r}. {nearest(error['ctx']['tag'], KINDS)}"
-    advice = ""
-    if isinstance(error["input"], str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", error["input"]):
-        advice = " (YAML reads 1e4 as text: write 10000, 1.0e+6 or 1.0e-4)"
-    if error["type"] == "too_short" and error["ctx"]["min_length"] > 1:
-        return f"{key}: needs at least {error['ctx']['min_length']}; got {got}."
-    text = _EXPECTED.get(error["type"]) or re.sub(r"^Value error, ", "", error["msg"])
-    text = f"{text[0].lower()}{text[1:]}"
-    return f"{key}: {text}; got {got}{advice}." if key else f"{text}."
-
-
-def _known_keys(location: list[str], kind: str) -> list[str]:
-    """The keys that may stand at a place of the configuration."""
-    if location[2:3] == ["thrown_from"]:
-        location = ["model", *location[3:]]
-    inside: dict[str, list[type[BaseModel]]] = {
-        "path": [Remote],
-        "patches": [Remote] if "path" in location[2:] else [NamedPatch, Remote],
-        "prune": [Prune],
-        "rename": [Rename],
-        "parameters": [ParameterSettings],
-        "modifier_settings": [ModifierSettings] if len(location) == 2 else [NormSysSettings],
-    }
-    sections: dict[str, type[BaseModel]] = {
-        name: type(field.default) for name, field in Study.model_fields.items() if isinstance(field.default, BaseModel)
-    }
-    sections |= {"model": KINDS[kind], "ensembles": Ensemble, **SECTIONS}
-    if not location:
-        classes: list[type[BaseModel]] = [Study]
-    elif location[0] == "model" and len(location) > 1:
-        classes = inside[location[1]]
-    elif location[0] == "scan" and len(location) > 1:
-        classes = [ScanPatch, Remote]
-    elif location[0] == "interval" and len(location) > 1:
-        classes = [BergerBoosConfig]
-    else:
-        classes = [sections[location[0]]]
-    return [key for item in classes for key in item.model_fields]

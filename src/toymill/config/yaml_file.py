@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from toymill.errors import ToymillError, nearest
+from toymill.errors import ToymillError, no_file
+from toymill.formats.kinds import NO_STUDY, kind_of
 from toymill.formats.validation import DEEPEST
 
 _TAG = "tag:yaml.org,2002:"
@@ -24,6 +25,7 @@ def check_yaml(path: str | Path) -> None:
         ToymillError: a key that is given twice, with its line; a tag, nesting deeper than ``DEEPEST``, aliases that make
             more than ``MOST_VALUES`` values; a file that is not there, or is neither YAML nor JSON, with the line.
     """
+    _refuse_likelihood(path)
     sizes: dict[int, int] = {}
 
     def size_of(node: yaml.Node, level: int) -> int:
@@ -60,6 +62,9 @@ def check_yaml(path: str | Path) -> None:
         raise _too_deep(path) from None
     except FileNotFoundError:
         raise _not_there(path) from None
+    except IsADirectoryError:
+        msg = f"{path} is a folder; expected a study's configuration, a YAML file."
+        raise ToymillError(msg) from None
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path} cannot be read ({error}). A configuration is a text file in UTF-8."
         raise ToymillError(msg) from None
@@ -71,6 +76,17 @@ def check_yaml(path: str | Path) -> None:
         size_of(root, 1)
 
 
+def _refuse_likelihood(path: str | Path) -> None:
+    """Refuse a JSON file that is a likelihood, a patch of one, or results: it may be too long to be read as YAML."""
+    try:
+        kind = kind_of(json.loads(Path(path).read_text(encoding="utf-8-sig")))
+    except (OSError, ValueError, RecursionError):
+        return  # for others to tell
+    if kind in NO_STUDY:
+        msg = f"{path} is {NO_STUDY[kind].format(path=path)}"
+        raise ToymillError(msg)
+
+
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
@@ -80,12 +96,9 @@ def _is_json(text: str) -> bool:
 
 
 def _not_there(path: str | Path) -> ToymillError:
-    """There is no such file; near ones in its folder are offered."""
-    folder = Path(path).parent
-    near = sorted(str(item) for item in folder.iterdir() if item.suffix in (".yaml", ".yml")) if folder.is_dir() else []
-    close = nearest(str(path), near)
-    todo = close if close.startswith("Did") else "Name one that is there; examples are in config/studies."
-    return ToymillError(f"There is no file '{path}' in {Path.cwd()}. {todo}")
+    """There is no such file: near ones in its folder are offered, or how to make one."""
+    told = f"There is {no_file(path)}"
+    return ToymillError(told if told.endswith("?") else f"{told} 'toymill new WORKSPACE.json' writes a study.")
 
 
 def _no_yaml(path: str | Path, error: yaml.YAMLError) -> ToymillError:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from toymill.errors import ToymillError, nearest
+from toymill.errors import ToymillError, near, nearest
 from toymill.formats import specification as spec
 from toymill.formats.specification import Constraint, ParameterSpec, Specification, location
 from toymill.formats.workspace import (
@@ -345,10 +345,13 @@ def _poi(workspace: Workspace, sets: dict[str, _Set]) -> str | None:
         return None
     single = {item.name: item.names[0] for item in sets.values() if len(item) == 1}
     if workspace.poi not in single:
-        msg = (
-            f"{workspace.source}: the parameter of interest {workspace.poi!r} is carried by no sample. "
-            f"{nearest(workspace.poi, single)} Or, if the workspace has no signal: {ADD_SIGNAL}"
-        )
+        msg = f"{workspace.source}: the parameter of interest {workspace.poi!r} is carried by no sample. "
+        close = near(workspace.poi, single)
+        meant = f"Did you mean {' or '.join(map(repr, close))}?" if close else ""
+        if close and workspace.poi != workspace.measurement.config.poi:
+            msg += f"{meant} Or, if the workspace has no signal: {ADD_SIGNAL}"
+        else:  # a name of the file's own, which a signal to come may carry
+            msg += f"If the workspace has no signal: {ADD_SIGNAL}{' Or: ' * bool(close)}{meant}"
         if workspace.poi in sets:
             msg = (
                 f"{workspace.source}: the parameter of interest {workspace.poi!r} has {len(sets[workspace.poi])} "

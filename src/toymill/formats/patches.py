@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -14,7 +15,8 @@ import jsonpatch
 import jsonpointer
 from pydantic import BaseModel, ConfigDict, Field
 
-from toymill.errors import ToymillError, nearest, one_line
+from toymill.errors import ToymillError, nearest, no_file, one_line
+from toymill.formats.kinds import NO_WORKSPACE
 from toymill.formats.validation import Json, refuse_duplicates, require_plain, shortened, validate
 
 MOST_COPIED = 10**6
@@ -115,38 +117,85 @@ def load_patched(path: str | Path | Json, patches: Sequence[Patch]) -> tuple[Any
         ToymillError: unreadable file, not JSON, a patch that does not apply, a patch set without a name or
             without that patch, or one that was made for another file (its digests differ).
     """
+    source = "workspace" if isinstance(path, dict) else one_line(path)
+    *_, content = _steps(path, patches, source)
+    return content, source
+
+
+def samples_given(path: str | Path | Json, patches: Sequence[Patch]) -> dict[tuple[str, str], tuple[int, ...]]:
+    """Which patches give the yields of each sample: by its channel and its name, their numbers in order.
+
+    A sample that no patch touches has none; a change of its modifiers alone is none.
+
+    Raises:
+        ToymillError: what ``load_patched`` refuses.
+    """
+    given: dict[tuple[str, str], tuple[int, ...]] = {}
+    before: dict[tuple[str, str], object] = {}
+    for number, content in enumerate(_steps(path, patches, "workspace" if isinstance(path, dict) else one_line(path))):
+        now = dict(_yields(content))
+        given = {
+            key: given.get(key, ()) + ((number - 1,) if number and (key not in before or before[key] != data) else ())
+            for key, data in now.items()
+        }
+        before = now
+    return given
+
+
+def _yields(content: object) -> Iterator[tuple[tuple[str, str], object]]:
+    """The yields of each sample of a workspace or an HS3 file, which a later patch may have to complete."""
+    for channel in _named(content, "channels", "distributions"):
+        for sample in _named(channel, "samples"):
+            yield (channel["name"].removeprefix("model_" * ("type" in channel)), sample["name"]), sample.get("data")
+
+
+def _named(content: object, *keys: str) -> list[Json]:
+    """The objects with a name that stand in a list of an object."""
+    lists = [content[key] for key in keys if isinstance(content, dict) and isinstance(content.get(key), list)]
+    return [
+        item for several in lists for item in several if isinstance(item, dict) and isinstance(item.get("name"), str)
+    ]
+
+
+def _steps(path: str | Path | Json, patches: Sequence[Patch], source: str) -> Iterator[Any]:
+    """The content of a JSON file, and what it is after each patch."""
     if not isinstance(path, str | Path | dict):
         msg = f"The workspace is given as {shortened(path)}; expected a path, or a file's content as a dictionary."
         raise ToymillError(msg)
     if not isinstance(patches, list | tuple):
         msg = f"patches is {shortened(patches)}; expected a list of patches."
         raise ToymillError(msg)
-    source = "workspace" if isinstance(path, dict) else one_line(path)
     original = path if isinstance(path, dict) else load_json(Path(path))
     require_plain(original, source)
     content = original
+    yield content
     for number, patch in enumerate(patches):
         origin, operations = _operations(number, patch, original, source)
-        try:
-            content = _applied(content, operations, f"{source} with {origin}")
-        except ToymillError:
-            raise
-        except jsonpatch.InvalidJsonPatch as error:
-            msg = f"{origin} is no valid JSON patch (RFC 6902): {str(error).rstrip('.')}."
-            raise ToymillError(one_line(msg)) from None
-        except (
-            jsonpatch.JsonPatchException,
-            jsonpointer.JsonPointerException,
-            RecursionError,
-            TypeError,
-            KeyError,
-            ValueError,
-        ) as error:
-            # jsonpatch puts the whole document into some of its messages
-            reason = str(error).partition(" in {")[0].rstrip(".")
-            msg = f"{origin} does not apply to {source}: {reason}. Is it the patch of another workspace?"
-            raise ToymillError(one_line(msg)) from None
-    return content, source
+        content = _patched(content, operations, origin, source)
+        yield content
+
+
+def _patched(content: Any, operations: list[Json], origin: str, source: str) -> Any:
+    """The content with one patch applied; what goes wrong is told with the names of both files."""
+    try:
+        return _applied(content, operations, f"{source} with {origin}")
+    except ToymillError:
+        raise
+    except jsonpatch.InvalidJsonPatch as error:
+        msg = f"{origin} is no valid JSON patch (RFC 6902): {str(error).rstrip('.')}."
+        raise ToymillError(one_line(msg)) from None
+    except (
+        jsonpatch.JsonPatchException,
+        jsonpointer.JsonPointerException,
+        RecursionError,
+        TypeError,
+        KeyError,
+        ValueError,
+    ) as error:
+        # jsonpatch puts the whole document into some of its messages
+        reason = str(error).partition(" in {")[0].rstrip(".")
+        msg = f"{origin} does not apply to {source}: {reason}. Is it the patch of another workspace?"
+        raise ToymillError(one_line(msg)) from None
 
 
 def _applied(content: Any, operations: list[Json], source: str) -> Any:
@@ -174,13 +223,19 @@ def load_json(path: Path) -> Any:
     except UnicodeDecodeError:
         msg = f"{one_line(path)} is not text in UTF-8, so not JSON. Is it an archive to unpack first?"
         raise ToymillError(msg) from None
+    except FileNotFoundError:
+        msg = f"There is {one_line(no_file(path))}"
+        raise ToymillError(msg) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        msg = f"Cannot read {one_line(path)}: {reason}. Check the path; paths are relative to the working directory."
+        msg = f"Cannot read {one_line(path)}: {reason}. Expected a JSON file."
         raise ToymillError(msg) from None
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
+        if Path(path).suffix in (".yaml", ".yml") and re.search(r"^study\s*:", text, re.MULTILINE):
+            msg = f"{one_line(path)} is {NO_WORKSPACE['study']}"
+            raise ToymillError(msg) from None
         python = " A model in Python needs kind: python beside its path." if str(path).endswith(".py") else ""
         msg = f"{one_line(path)} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.{python}"
         raise ToymillError(msg) from None

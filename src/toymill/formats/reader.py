@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from toymill.errors import ToymillError, nearest
 from toymill.formats.hs3 import is_hs3, specify_hs3
+from toymill.formats.kinds import NO_WORKSPACE, kind_of
 from toymill.formats.modifiers import specify
 from toymill.formats.patches import Patch, load_patched
 from toymill.formats.settings import ParameterSettings, settle
@@ -59,10 +60,9 @@ def read_specification(
     content, source = load_patched(path, patches)
     settings = _checked(ModifierSettings, modifier_settings, "modifier_settings")
     removed, renamed = _checked(Prune, prune, "prune"), _checked(Rename, rename, "rename")
-    if isinstance(content, list):
-        msg = (
-            f"{source} is a list, so perhaps a JSON patch: give the background-only workspace, and this among patches."
-        )
+    kind = "JSON patch" if isinstance(content, list) else kind_of(content)
+    if kind in NO_WORKSPACE:
+        msg = f"{source} is {NO_WORKSPACE[kind]}"
         raise ToymillError(msg)
     if is_hs3(content):
         unused = {"prune": removed not in (None, Prune()), "rename": renamed not in (None, Rename())}

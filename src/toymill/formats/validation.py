@@ -90,12 +90,12 @@ def shortened(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "…"
 
 
-def refuse_duplicates(names: Iterable[str], what: str) -> None:
+def refuse_duplicates(names: Iterable[str], what: str, advice: str = "") -> None:
     """Raises ToymillError if a name occurs twice."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            msg = f"Two of one name, {what}: {name!r}. Names must be unique."
+            msg = f"Two of one name, {what}: {name!r}. Names must be unique.{advice}"
             raise ToymillError(msg)
         seen.add(name)
 

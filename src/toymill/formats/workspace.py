@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from toymill.errors import ToymillError, nearest
 from toymill.formats.validation import Json, refuse_duplicates, validate
 
+TWO_SIGNALS = " If two patches add it, they may be two signals that exclude each other: give one."
+"""What to do about two samples of one name."""
+
 FiniteFloat = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
@@ -286,7 +289,8 @@ def parse_workspace(
     refuse_duplicates([item.name for item in parsed.measurements], f"measurement in {source}")
     refuse_duplicates([item.name for item in parsed.observations], f"observation in {source}")
     for channel in parsed.channels:
-        refuse_duplicates([sample.name for sample in channel.samples], f"sample in {source}: channel {channel.name!r}")
+        where = f"sample in {source}: channel {channel.name!r}"
+        refuse_duplicates([sample.name for sample in channel.samples], where, TWO_SIGNALS)
     chosen = _choose_measurement(parsed, measurement, source)
     refuse_duplicates(
         [item.name for item in chosen.config.parameters],

@@ -164,4 +164,4 @@ def _factors(lowest: NegativeYield, at_bound: Mapping[str, float]) -> str:
     words = [
         f"{name} (at a bound in {100 * at_bound[name]:.2g} %)" if at_bound[name] >= OFTEN else name for name in names
     ]
-    return f" {' and '.join(words)} multipl{'y' if len(words) > 1 else 'ies'} it: narrower bounds under model.parameters limit it."
+    return f" It is multiplied by {' and '.join(words)}: narrower bounds under model.parameters limit it."

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from toymill.errors import ToymillError, nearest
+from toymill.errors import ToymillError, nearest, no_file
 from toymill.models.user import UserModel
 from toymill.models.user_code import told
 
@@ -32,7 +32,7 @@ def load_model(path: str | Path, entry: str = "build", options: Mapping[str, obj
     except (OSError, ValueError):  # no file system has such a path
         found = False
     if not found:
-        msg = f"There is no file {str(path)!r} in {Path.cwd()}."
+        msg = f"There is {no_file(path)}"
         raise ToymillError(msg)
     specification = importlib.util.spec_from_file_location(f"toymill_user_{file.stem}", file)
     if specification is None or specification.loader is None:

@@ -24,6 +24,23 @@ SUMMARY = 3e5
 """Bytes of a shard that keeps a summary of its fits, whatever its toys."""
 
 
+DRAWN = 3.5
+"""Time of the job that draws a truth point's figures, in units of what a job needs to have the model, by which the speed of
+the machine is known. So are the four that follow; measured with studies of 29 and of 69 parameters."""
+
+SHOWN = 1.5
+"""Of a job that draws the figures of coverage or of the answers, or makes the page of toys."""
+
+WRITTEN = 0.75
+"""Of a job that writes the report or the provenance, and of the start of one that counts fits."""
+
+SNAKEMAKE, PLANNED = 1.2, 0.1
+"""Of Snakemake: its start, and what it does about each job."""
+
+COUNTED = 1e-6
+"""Seconds of a number that a fit leaves, to read and count it."""
+
+
 class Part(NamedTuple):
     """Jobs of one kind.
 
@@ -68,26 +85,37 @@ class AuditRate(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What a study will take, beside single jobs for its design, answers and figures.
+    """What a study will take.
 
     Attributes:
+        alone: jobs that others wait for: design, pilot, answers, summary, report; and Snakemake.
         fits: jobs that fit.
         intervals: jobs that find profile intervals.
         scan: jobs that fit toys with the models of a scan's points.
         audits: jobs that fit toys again with iminuit.
+        beside: jobs that run beside others: the description of the model, figures.
         bytes: bytes of the files of the fits, and of the raw toys where they are kept.
     """
 
+    alone: Part
     fits: Part
     intervals: Part
     scan: Part
     audits: Part
+    beside: Part
     bytes: float
 
     @property
     def parts(self) -> dict[str, Part]:
         """The jobs by their kind."""
-        return {"fits": self.fits, "profile intervals": self.intervals, "scan": self.scan, "audits": self.audits}
+        return {
+            "fits": self.fits,
+            "profile intervals": self.intervals,
+            "scan": self.scan,
+            "audits": self.audits,
+            "figures": self.beside,
+            "design, pilot and summary": self.alone,
+        }
 
     @property
     def core_seconds(self) -> float:
@@ -95,8 +123,10 @@ class Expected(NamedTuple):
         return sum(part.core_seconds for part in self.parts.values())
 
     def seconds(self, cores: int) -> float:
-        """Seconds on so many cores, at least."""
-        return max(self.core_seconds / cores, *(part.longest for part in self.parts.values()))
+        """Seconds on so many cores."""
+        shared = [self.fits, self.intervals, self.scan, self.audits, self.beside]
+        longest = max(part.longest for part in shared)
+        return self.alone.core_seconds + max(sum(part.core_seconds for part in shared) / cores, longest)
 
 
 def expected(
@@ -108,6 +138,8 @@ def expected(
     *,
     audit: AuditRate,
     rate: ScanRate | None = None,
+    before: Sequence[float] = (),
+    start: float = 0.0,
 ) -> Expected:
     """What a study will take.
 
@@ -119,9 +151,11 @@ def expected(
         data: numbers in a dataset.
         audit: what was measured of iminuit.
         rate: of a study with a scan, what was measured of a point.
+        before: seconds of each job that all fits wait for, its start among them.
+        start: seconds that a job needs to have the model, without the programs of fits.
     """
     fits = intervals = scan = audits = Part()
-    start, size = plan.start_seconds, 0.0
+    unit, start, size = start, plan.start_seconds, 0.0
     asked = {*audited(study), *(name for name in study.ensembles if name not in needs(study))}
 
     def audited_in(toys: int, tests: int) -> float:
@@ -148,7 +182,19 @@ def expected(
             scan = scan.more([begin + count * rate.a_toy] * len(grid.points))
             size += SCANNED * count * len(grid.points)
         audits = audits.more([begin + audited_in(study.scan.toys, 2)] * len(audited_points(grid)))
-    return Expected(fits, intervals, scan, audits, size)
+    jobs = sum(part.jobs for part in (fits, intervals, scan, audits))
+    drawn, figures = len(study.ensembles) - len(needs(study)), 2 + bool(needs(study))  # coverage, page of toys, answers
+    beside = Part().more([start, *[DRAWN * unit] * drawn, *[SHOWN * unit] * figures])
+    counted = COUNTED * sum(
+        item.toys * (1 + len(values_tested(item, poi))) * (2 * parameters if study.keep == "all" else 2)
+        for item in study.ensembles.values()
+    )
+    after = [WRITTEN * unit + counted] * (1 + bool(needs(study))) + [
+        WRITTEN * unit
+    ] * 2  # summary, answers; page, provenance
+    snakemake = (SNAKEMAKE + PLANNED * (jobs + beside.jobs)) * unit
+    alone = Part().more([*before, *after])._replace(core_seconds=sum([*before, *after]) + snakemake)
+    return Expected(alone, fits, intervals, scan, audits, beside, size)
 
 
 def bytes_a_fit(study: Study, parameters: int) -> int:

@@ -90,15 +90,29 @@ def check(directory: Directory) -> None:
     Raises:
         ToymillError: what differs and what to do; which run it is; or a file that is where a folder should be.
     """
+    _require_folder(directory)
+    running = _other_run(directory.lock)
+    if running is not None:
+        raise ToymillError(_refusal(directory, running))
+    check_results(directory)
+
+
+def _require_folder(directory: Directory) -> None:
     for path in [directory.folder, *directory.folder.parents]:
         if path.exists() and not path.is_dir():
             msg = (
                 f"{directory.folder} cannot be written: {path} is a file. Move it, or run in another working directory."
             )
             raise ToymillError(msg)
-    running = _other_run(directory.lock)
-    if running is not None:
-        raise ToymillError(_refusal(directory, running))
+
+
+def check_results(directory: Directory) -> None:
+    """Refuse a study whose directory has results of another one, whether or not a run writes there.
+
+    Raises:
+        ToymillError: what differs and what to do; or a file that is where a folder should be.
+    """
+    _require_folder(directory)
     differences = list(_differences(directory))
     if differences and not directory.study.overwrite:
         lines = "\n".join(f"  - {line}" for line in differences[:10])
