@@ -110,6 +110,18 @@ def test_a_run_that_is_asked_to_stop_says_so_once(screen, said, number):
     assert screen("No space left on device", logging.ERROR) == "No space left on device"
 
 
+def test_an_interrupt_is_known_where_its_exception_is_lost(screen, monkeypatch):
+    """Python loses a KeyboardInterrupt that is raised in a callback; the jobs that it has stopped have failed then."""
+    handlers = {}
+    monkeypatch.setattr(log.signal, "getsignal", lambda _: signal.default_int_handler)
+    monkeypatch.setattr(log.signal, "signal", handlers.__setitem__)
+    show_lines("results/small")
+    with pytest.raises(KeyboardInterrupt):
+        handlers[signal.SIGINT](signal.SIGINT, None)
+    assert log.asked_to_stop() == signal.SIGINT
+    assert screen("RuleException:\nCalledProcessError in file x", logging.ERROR) == ""
+
+
 def test_the_process_of_a_job_does_not_say_that_it_stops(screen):
     show_lines()
     assert screen("Will exit after finishing currently running jobs (scheduler).") == ""

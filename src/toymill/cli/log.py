@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from types import FrameType
 
 LOGGER = "snakemake.logging"
 """The name of Snakemake's logger."""
@@ -42,8 +43,15 @@ _asked: signal.Signals | None = None
 
 
 def asked_to_stop() -> signal.Signals | None:
-    """The signal by which Snakemake was asked to stop in this process, as far as it has told that; else None."""
+    """The signal by which Snakemake was asked to stop in this process, as far as that is known; else None."""
     return _asked
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Remember SIGINT, and raise KeyboardInterrupt, which may be lost where it is raised: in a callback, say."""
+    global _asked
+    _asked = signal.Signals(number)
+    signal.default_int_handler(number, frame)
 
 
 def show_lines(results: str = "", done: Callable[[], Iterable[str]] = tuple) -> None:
@@ -62,6 +70,9 @@ def show_lines(results: str = "", done: Callable[[], Iterable[str]] = tuple) -> 
             lines = Lines(inner, results, done)
             handler.setFormatter(lines)
             handler.filters.insert(0, lines.note)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if results and in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
 
 
 class Lines(logging.Formatter):
@@ -78,7 +89,7 @@ class Lines(logging.Formatter):
         self.inner, self.results, self.done = inner, results, done
         self.jobs: dict[int, str] = {}
         self.finished: list[str] = []
-        self.failed = False
+        self.failed = self.stopping = False
 
     def note(self, record: logging.LogRecord) -> bool:
         """Remember which job a number is; a filter that lets everything pass, before Snakemake's own."""
@@ -114,7 +125,7 @@ class Lines(logging.Formatter):
         A second Ctrl-C is for the jobs alone, which it ends at once: Snakemake's own end does not survive it.
         """
         global _asked
-        first, _asked = _asked is None, number
+        first, self.stopping, _asked = not self.stopping, True, number
         if number == signal.SIGINT and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         return "Stopping: jobs that run are waited for." if first and self.results else ""
