@@ -143,7 +143,7 @@ def negative_yields_in_words(
         most = often[name].most
         fits = "free fits" if most.poi is None else f"fits at {poi} = {most.poi:.4g}"
         up_to = "up to " if len(ensembles) > 1 or len(often[name].fits) > 1 else ""
-        told.append(f"in {up_to}{100 * (most.share or 0.0):.2g} % of an ensemble's fits ({name}, {fits})")
+        told.append(f"in {up_to}{_per_cent(most.share or 0.0)} of an ensemble's fits ({name}, {fits})")
         found += [one for item in often.values() for one in item.samples]
     if not told:
         return []
@@ -156,12 +156,22 @@ def negative_yields_in_words(
     ]
 
 
+def _per_cent(share: float) -> str:
+    """A share in per cent.
+
+    Example:
+        >>> _per_cent(1.0), _per_cent(0.247), _per_cent(0.0123)
+        ('100 %', '25 %', '1.2 %')
+    """
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %"
+
+
 def _factors(lowest: NegativeYield, at_bound: Mapping[str, float]) -> str:
     """The free parameters that multiply the lowest yield, that which lies at a bound most often first, and what to do."""
     names = sorted((name for name in lowest.factors if name in at_bound), key=lambda name: -at_bound[name])
     if not names:
         return ""
     words = [
-        f"{name} (at a bound in {100 * at_bound[name]:.2g} %)" if at_bound[name] >= OFTEN else name for name in names
+        f"{name} (at a bound in {_per_cent(at_bound[name])})" if at_bound[name] >= OFTEN else name for name in names
     ]
     return f" It is multiplied by {' and '.join(words)}: narrower bounds under model.parameters limit it."
