@@ -19,7 +19,7 @@ from toymill.inference.limit_records import Limit
 from toymill.inference.mixture import MixtureTail
 from toymill.inference.neyman_records import End
 from toymill.inference.p_values import PValue
-from toymill.report.numbers import interval_error, number, with_error
+from toymill.report.numbers import interval_error, number, quantile_name, with_error
 from toymill.results.answers import Answers, ImpactsAnswer, LimitAnswer
 from toymill.results.audit import Audit, read_audits
 from toymill.results.design import Design
@@ -112,7 +112,10 @@ def before_toys(design: Design) -> Iterator[Table | str]:
     """The answers by the asymptotic formulae alone."""
     if design.limit and (found := design.limit.asymptotic):
         rows = [("observed", limit_in_words(found.observed), "not yet")] if found.observed else []
-        rows += [(_expected(sigma), limit_in_words(item), "not yet") for sigma, item in found.expected.items()]
+        rows += [
+            (f"expected, {quantile_name(sigma)}", limit_in_words(item), "not yet")
+            for sigma, item in found.expected.items()
+        ]
         title = f"Upper limit, {100 * found.level:g} % {found.method}: {ALONE.lower()}"
         yield table(title, ("limit", "asymptotic", "by toys"), rows)
     elif design.limit:
@@ -126,10 +129,6 @@ def before_toys(design: Design) -> Iterator[Table | str]:
     if design.region:
         pairs = zip(design.region.parameters, design.region.best, strict=True)
         yield f"Best fit to the observed data: {', '.join(f'{name} = {value:.4g}' for name, value in pairs)}"
-
-
-def _expected(sigma: str) -> str:
-    return "expected, median" if sigma == "0" else f"expected, {int(sigma):+d} σ"
 
 
 def answered(answers: Answers, *, every: bool) -> Iterator[Table]:
@@ -191,12 +190,12 @@ def limits(answer: LimitAnswer) -> Table:
     for sigma, found in answer.toys.expected.items():
         other = asymptotic.expected.get(sigma) if asymptotic else None
         add(
-            _expected(sigma),
+            f"expected, {quantile_name(sigma)}",
             found,
             other.value if other else None,
         )
     for sigma, found in (answer.injected or {}).items():
-        add(f"with the injected signal, {'median' if sigma == '0' else f'{int(sigma):+d} σ'}", found, None)
+        add(f"with the injected signal, {quantile_name(sigma)}", found, None)
     title = f"Upper limit, {100 * answer.toys.level:g} % {answer.toys.method}"
     return table(title, ("limit", "by toys", "asymptotic"), rows)
 

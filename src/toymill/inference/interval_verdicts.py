@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from toymill.inference.counting import whole_error
 from toymill.inference.neyman import with_error
 from toymill.inference.neyman_records import End
 from toymill.inference.verdicts import USABLE
@@ -82,7 +83,7 @@ def end_verdict(
         return _verdict(None, asymptotic, toys, sentence=f"{what} is not decided: {known[:1].lower()}{known[1:]}")
     told = f"{toys.value:.4g}"
     if toys.error is not None:
-        told = with_error(toys.value, math.hypot(toys.error, toys.interpolation or 0.0))
+        told = with_error(toys.value, whole_error(toys.error, toys.interpolation))
     text = f"{what} is {asymptotic:.4g} by the asymptotic formula and {told} by toys"
     unsure = max(abs((end if end is not None else toys.value) - toys.value) for end in _three_sigma(toys))
     if toys.at_bound and asymptotic == toys.value:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from toymill.inference.acceptance import Acceptance
 from toymill.inference.channel_compatibility import ChannelCompatibility
-from toymill.report.numbers import number, one_line
+from toymill.report.numbers import number, one_line, quantile_name
 from toymill.report.parts import (
     Cell,
     Column,
@@ -70,8 +70,14 @@ def _limits(found: LimitAnswer, poi: str) -> Table:
     formula = found.asymptotic
     every = [("observed", found.toys.observed, formula and formula.observed, found.verdict)]
     for key, limit in found.toys.expected.items():
-        name = "expected, median" if key == "0" else f"expected, {int(key):+d} σ"
-        every.append((name, limit, formula and formula.expected.get(key), found.expected_verdicts.get(key)))
+        every.append(
+            (
+                f"expected, {quantile_name(key)}",
+                limit,
+                formula and formula.expected.get(key),
+                found.expected_verdicts.get(key),
+            )
+        )
     rows = []
     for name, item, asymptotic, verdict in every:
         if item is None:
@@ -89,7 +95,7 @@ def _limits(found: LimitAnswer, poi: str) -> Table:
             ]
         )
     for key, item in (found.injected or {}).items():
-        name = f"expected with a signal, {'median' if key == '0' else f'{int(key):+d} σ'}"
+        name = f"expected with a signal, {quantile_name(key)}"
         rows.append([name_cell(name), error_cell(item.value, item.error), number_cell(None), words_cell(item.sentence)])
     title = f"Upper limits on {poi}, {100 * found.toys.level:g} % {found.toys.method}"
     return Table(

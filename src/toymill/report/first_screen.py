@@ -18,6 +18,7 @@ from toymill.report.numbers import (
     number,
     one_line,
     per_cent,
+    quantile_name,
     sigmas,
     with_error,
 )
@@ -141,12 +142,12 @@ def _limit(found: LimitAnswer) -> Iterator[Line]:
     formulae = asymptotic.expected if asymptotic else {}
     expected = [
         (
-            "expected, median" if sigma == 0 else f"expected, {sigma:+d} σ",
-            found.toys.expected.get(str(sigma)),
-            found.expected_verdicts.get(str(sigma)),
-            formulae.get(str(sigma)),
+            f"expected, {quantile_name(key)}",
+            found.toys.expected.get(key),
+            found.expected_verdicts.get(key),
+            formulae.get(key),
         )
-        for sigma in SIGMAS
+        for key in map(str, SIGMAS)
     ]
     observed = "observed", found.toys.observed, found.verdict, asymptotic and asymptotic.observed
     for name, limit, verdict, formula in (observed, *expected):

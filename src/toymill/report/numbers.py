@@ -72,6 +72,16 @@ def per_cent(value: float | None, digits: int = 3) -> str:
     return f"{scaled:.0f} %" if 100 <= abs(scaled) < LARGEST_PLAIN else f"{scaled:.{digits}g} %"
 
 
+def quantile_name(sigma: str) -> str:
+    """A quantile of the expected band, by how many standard deviations the data lie above the median.
+
+    Example:
+        >>> quantile_name("0"), quantile_name("-1"), quantile_name("2")
+        ('median', '-1 σ', '+2 σ')
+    """
+    return "median" if sigma == "0" else f"{int(sigma):+d} σ"
+
+
 def interval_error(low: float | None, high: float | None) -> float | None:
     """The error that an interval of 68.27 % stands for: half its width."""
     return None if low is None or high is None else (high - low) / 2

@@ -36,6 +36,11 @@ class Measures(NamedTuple):
     derived: Mapping[str, Callable[[Float[np.ndarray, "toy parameter"]], ArrayLike]] = MappingProxyType({})
     negative: NegativeYields | None = None
 
+    @property
+    def cells(self) -> int:
+        """How many samples' bins may have a negative yield."""
+        return len(self.negative.cells) if self.negative else 0
+
 
 FIRST = 1000
 """Toys of an ensemble, from the first on, whose fits are looked at for negative yields: the share is known to 2 %."""

@@ -181,8 +181,8 @@ def _no_toys(study: Study, description: Description, ensemble: str, measures: Me
     """The tally of an ensemble before any toy is counted."""
     about = description.ensembles[ensemble]
     truth = [about.truth[name] for name in description.names]
-    cells = len(measures.negative.cells) if measures.negative else 0
-    return Tally.empty(truth, about.tests, study.levels, [about.derived[name] for name in measures.derived], cells)
+    derived = [about.derived[name] for name in measures.derived]
+    return Tally.empty(truth, about.tests, study.levels, derived, measures.cells)
 
 
 def _readers(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from toymill.config.study import Shard, Study, values_tested
 from toymill.fitting.fit import fit
 from toymill.inference.negative_yields import count_negative_yields, negative_yields, negative_yields_in_words
 from toymill.models.base import Model
+from toymill.models.negative_yields import NegativeYields
 from toymill.results.tally import Measures, Tally
 from toymill.study.model import measures_of, poi_of, truth_of
 from toymill.study.shards import fit_chunks
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 TOYS = 100
 """Toys of each truth point."""
@@ -35,7 +41,8 @@ def foreseen_negative_yields(study: Study, model: Model) -> list[str]:
     }
     for place in sorted({round(at) for at in np.linspace(0, len(names) - 1, POINTS)}) if names else ():
         name = names[place]
-        truth, tally = truth_of(study, model, name), _tally(study, model, name)
+        truth = truth_of(study, model, name)
+        tally = _tally(study, model, name, truth.point, negative)
         at_truth = negative.at(truth.point[None])[0] * (truth.digest is None)
         counts = int(tally.examined), tally.negative_yields, tally.lowest_yields
         every[name] = count_negative_yields(negative.cells, at_truth, tally.tests.tolist(), *counts)
@@ -50,14 +57,15 @@ def foreseen_negative_yields(study: Study, model: Model) -> list[str]:
     return negative_yields_in_words(poi_of(model), observed, every, at_bound)
 
 
-def _tally(study: Study, model: Model, ensemble: str) -> Tally:
+def _tally(
+    study: Study, model: Model, ensemble: str, truth: Float[np.ndarray, " parameter"], negative: NegativeYields
+) -> Tally:
     """What is counted of an ensemble's first toys."""
-    negative = measures_of(model).negative
-    assert negative is not None
+    measures = Measures(negative=negative)
     values = values_tested(study.ensembles[ensemble], poi_of(model))
-    tally = Tally.empty(truth_of(study, model, ensemble).point, values, (), cells=len(negative.cells))
+    tally = Tally.empty(truth, values, (), cells=measures.cells)
     for first, free, tests in fit_chunks(
         study, model, ensemble, Shard("", 0, min(TOYS, study.ensembles[ensemble].toys))
     ):
-        tally.add(first, free, tests, Measures(negative=negative))
+        tally.add(first, free, tests, measures)
     return tally

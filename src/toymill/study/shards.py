@@ -108,8 +108,7 @@ def fit_shard(
     if study.keep != "all":
         truth = truth_point(study, model, ensemble)
         derived = [float(of(truth)) for of in model.derived.values()]
-        cells = len(measures.negative.cells) if measures.negative else 0
-        tally = Tally.empty(truth, values, study.levels, derived, cells)
+        tally = Tally.empty(truth, values, study.levels, derived, measures.cells)
     folders = [] if aside is None else [Path(path).parent, aside]
     with (
         telling(path) as tell,
