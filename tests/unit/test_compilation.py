@@ -171,4 +171,9 @@ def test_programs_of_fits_lower_for_a_gpu(request, name):
         called |= lowered_for_a_gpu(
             lambda arrays, x, toys: model.kernel.second_minima(arrays, x, toys, fixed, bounds), *(arrays, start, toys)
         )
+        if len(model.arrays.scan.loose.places):
+            called |= lowered_for_a_gpu(
+                lambda arrays, x, toys: model.kernel.product(arrays, x, toys, fixed, bounds, jnp.asarray(0)),
+                *(arrays, start, toys),
+            )
     assert called <= {"cusolver_potrf_ffi"}  # Cholesky factors; solutions of triangular systems are XLA's own

@@ -232,13 +232,18 @@ def test_minima_of_products(monkeypatch):
     mask = tiny.parameters.fixed | (np.array(tiny.parameters.names) == "mu")
     for fit, expected in ((at_0, fits.nll), (fits, at_0.nll)):
         arguments = tiny.arrays, fit.parameters.T, data.T, mask, tiny.parameters.bounds
-        _, _, gap, product = jax.jit(tiny.kernel.second_minima)(*arguments)
-        there = np.asarray(product)[0].T
-        assert (np.asarray(gap)[0, large] < 0.1).all()
-        assert ((there[large, g] > low) == (fit is at_0)).all()
-        if fit is at_0:
-            above = -np.asarray(tiny.logpdf(there[large], data[large])) - expected[large]
-            assert (above < 0.2 * (at_0.nll - fits.nll)[large] + 0.2).all()
+        _, _, foreseen, undone = map(np.asarray, jax.jit(tiny.kernel.second_minima)(*arguments))
+        assert (undone[g, large] == (fit is fits)).all()
+        assert not np.delete(undone, g, axis=0).any()
+        if fit is fits:
+            assert np.isinf(foreseen[0, large]).all()
+            continue
+        gap, there = map(np.asarray, jax.jit(tiny.kernel.product)(*arguments, 0))
+        assert (foreseen[0] <= gap).all()
+        assert (gap[large] < 0.1).all()
+        assert (there.T[large, g] > low).all()
+        above = -np.asarray(tiny.logpdf(there.T[large], data[large])) - expected[large]
+        assert (above < 0.2 * (at_0.nll - fits.nll)[large] + 0.2).all()
 
 
 def test_a_search_leaves_a_saddle_by_the_better_side(monkeypatch):

@@ -88,36 +88,48 @@ def in_calls(
     model, size = problem.model, block_size(problem.model, covariance=problem.covariance)
     parameters = len(model.parameters)
     per_toy = 8 * parameters * (parameters if problem.covariance else 4)
-    slots = in_lanes(problem.indices[rows] % size, size)
+    program = Program(model.kernel, model.tuning, problem.covariance)
+    domain = Domain(model.parameters.bounds, problem.fixed)  # type: ignore[arg-type]
+    request = Request(problem.tolerance, limit, hold.steps if hold else 0, problem.column or 0, certify)
+    for queued in in_queues(rows, problem.indices[rows] % size, size, per_toy):
+        shape = (queued.places, size)
+        queues = Queues(
+            counts=queued.filled.sum(axis=0),
+            start=queued.placed(starts),  # type: ignore[arg-type]
+            data=queued.placed(problem.toys),  # type: ignore[arg-type]
+            hold=np.full(shape, -1) if hold is None else queued.placed(hold.parameter),  # type: ignore[arg-type]
+        )
+        ends = fit_lanes(program, model.arrays, queues, domain, request)
+        yield queued.rows, Ends(*map(queued.of_toys, ends))
+
+
+def in_queues(
+    rows: Int[np.ndarray, " some"], lanes: Int[np.ndarray, " some"], size: int, per_toy: int
+) -> Iterator[Queued]:
+    """Rows, each in its lane of so many, in calls of compiled programs whose results take so many bytes a toy."""
+    slots = in_lanes(lanes, size)
     here = device()
     places = int(np.clip(here.budget(budget.PROGRAM_RESULTS) // (per_toy * size), 1, here.places))
     if len(slots) <= here.few:
         places = min(places, here.few)
-    program = Program(model.kernel, model.tuning, problem.covariance)
-    domain = Domain(model.parameters.bounds, problem.fixed)  # type: ignore[arg-type]
-    request = Request(problem.tolerance, limit, hold.steps if hold else 0, problem.column or 0, certify)
     for first in range(0, len(slots), places):
         stop_if_asked()
         chunk = slots[first : first + places]
         filled = chunk >= 0
-        some = rows[chunk[filled]]
-        queued = _Queued(some, filled, places)
-        queues = Queues(
-            counts=filled.sum(axis=0),
-            start=queued.placed(starts),  # type: ignore[arg-type]
-            data=queued.placed(problem.toys),  # type: ignore[arg-type]
-            hold=np.full((places, size), -1) if hold is None else queued.placed(hold.parameter),  # type: ignore[arg-type]
-        )
-        ends = fit_lanes(program, model.arrays, queues, domain, request)
-        yield some, Ends(*map(queued.of_toys, ends))
+        yield Queued(rows[chunk[filled]], filled, places)
 
 
-class _Queued(NamedTuple):
+class Queued(NamedTuple):
     """Which rows a call has, (k,), and which of its filled places and lanes, (n, T), of its N places, are theirs in turn."""
 
     rows: Int[np.ndarray, " some"]
     filled: Bool[np.ndarray, "filled lane"]
     places: int
+
+    @property
+    def used(self) -> int:
+        """How many of its places are used."""
+        return len(self.filled)
 
     def placed(self, values: np.ndarray) -> np.ndarray:
         """The values of these rows, (N, T, …), zero elsewhere; where rows are consecutive and fill all, no copy."""
@@ -134,7 +146,7 @@ class _Queued(NamedTuple):
         if values is None:
             return None
         array = np.asarray(values)[: len(self.filled)]
-        return array.reshape(-1, *array.shape[2:]) if self.filled.all() else array[self.filled]
+        return array.reshape(self.filled.size, *array.shape[2:]) if self.filled.all() else array[self.filled]
 
 
 def in_lanes(lanes: Int[np.ndarray, " toy"], size: int) -> Int[np.ndarray, "block lane"]:

@@ -13,7 +13,7 @@ from toymill.fitting.minuit import minuit_fit
 from toymill.fitting.problem import FitProblem, state_problem
 from toymill.fitting.results import EDM_TOLERANCE, REPAIR, Fits, keep_lower, replace_rows
 from toymill.fitting.search import search
-from toymill.fitting.second_minima import Proposals, may_have_second_minima, propose, propose_from
+from toymill.fitting.second_minima import Proposals, may_have_second_minima, propose, propose_from, propose_from_initial
 from toymill.fitting.status import Status
 from toymill.models.base import Model
 
@@ -77,7 +77,7 @@ def fit(
     if may_have_second_minima(problem):
         if start is not None:
             own = np.where(problem.fixed, starts, model.parameters.init)
-            _follow(problem, fits, propose_from(problem, fits, own))
+            _follow(problem, fits, propose_from_initial(problem, fits, own))
         _improve(problem, fits)
     for other in model.starts:
         _follow(problem, fits, propose_from(problem, fits, np.where(problem.fixed, starts, other)))

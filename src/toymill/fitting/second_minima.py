@@ -5,18 +5,22 @@ Nothing here fits: places are proposed, and ``fit`` searches from there. docs/se
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from toymill import budget
-from toymill.fitting.batching import block_size, blocks, toys_last
+from toymill.fitting.batching import block_size, in_queues
 from toymill.fitting.descent import descend, descend_beside
 from toymill.fitting.device import device
+from toymill.fitting.newton import Domain
 from toymill.fitting.results import Fits, finite_or
-from toymill.models.base import Kernel
+from toymill.models.base import Kernel, Model
 
 if TYPE_CHECKING:
     from jax import Array
@@ -24,9 +28,14 @@ if TYPE_CHECKING:
 
     from toymill.fitting.problem import FitProblem
 
+    _Program = Callable[[Kernel, PyTree, "Ended", Domain], tuple[Array, ...]]
+
 WORTH = 1e-6
 """A descent that ends lower than a fit by this is followed to its minimum."""
 
+_LEADS_BACK = 0.04  # a first step that ends within so much of a fit, in units of the nll, leads there
+_SAME_FACTOR = 0.15  # and no factor with a Poisson constraint may be off by so much of its initial value
+_PASSES = 64  # over parameters and data there: as few toys at once as stay in cache
 _LIKELY = 0.25  # a second minimum is looked for where it is expected less than this above the fit
 _FAR_PULL = 4.0  # standard deviations of a normal constraint from which on a parameter is tried at its initial value
 _LIKELY_PRODUCT = 0.75  # the same of one in which several parameters move together
@@ -68,11 +77,74 @@ def propose(problem: FitProblem, fits: Fits, rows: Int[np.ndarray, " some"]) -> 
     return Proposals(rows[worth], x[best[worth]])
 
 
-def propose_from(problem: FitProblem, fits: Fits, starts: Float[np.ndarray, "toy parameter"]) -> Proposals:
-    """Where every fit may have a lower minimum: at the end of a descent from a start of its own."""
-    x, nll = descend(problem, starts)
-    rows = np.flatnonzero(_is_worth(fits, np.arange(len(problem)), nll))
-    return Proposals(rows, x[rows])
+def propose_from_initial(problem: FitProblem, fits: Fits, starts: Float[np.ndarray, "toy parameter"]) -> Proposals:
+    """The same as ``propose_from`` of initial values, of fits to which these do not obviously lead."""
+    return propose_from(problem, fits, starts, np.flatnonzero(~_leads_back(problem, fits, starts)))
+
+
+def propose_from(
+    problem: FitProblem,
+    fits: Fits,
+    starts: Float[np.ndarray, "toy parameter"],
+    rows: Int[np.ndarray, " some"] | None = None,
+) -> Proposals:
+    """Where some or all fits may have a lower minimum: at the end of a descent from a start of its own."""
+    rows = np.arange(len(problem)) if rows is None else rows
+    x, nll = descend(problem.of(rows), starts[rows])
+    worth = _is_worth(fits, rows, nll)
+    return Proposals(rows[worth], x[worth])
+
+
+def _leads_back(
+    problem: FitProblem, fits: Fits, starts: Float[np.ndarray, "toy parameter"]
+) -> Bool[np.ndarray, " toy"]:
+    """Where the first step of Fisher scoring, from a start that is the same for all, ends next to a certified fit.
+
+    The step is linear in the data, and so one matrix is enough. Where toys hold different values, none is said to do so.
+    """
+    back = np.zeros(len(problem), dtype=bool)
+    if any(np.ndim(value) for value in problem.held.values()):
+        return back
+    model, free = problem.model, ~problem.fixed
+    start, (low, high) = starts[0, free], model.parameters.bounds[free].T
+    with np.errstate(all="ignore"):
+        expected, slopes, step = _first_step(model, starts[0], free)
+    if not (np.isfinite(step).all() and np.isfinite(slopes).all()):
+        return back
+    poisson = np.array(model.parameters.constraint)[free] == "poisson"
+    reach = np.where(poisson, _SAME_FACTOR * np.abs(start), np.inf)
+    size = block_size(model)
+    for queued in in_queues(np.arange(len(problem)), problem.indices % size, size, _PASSES * 8 * len(start)):
+        # In blocks of one shape: the same sums in any company.
+        toys, ends = (queued.placed(values)[: queued.used] for values in (problem.toys, fits.parameters))
+        away = np.clip(start + (toys - expected) @ step, low, high) - ends[..., free]
+        near = 0.5 * np.sum((away @ slopes) ** 2, axis=-1) < _LEADS_BACK
+        back[queued.rows] = queued.of_toys(near & (np.abs(away) < reach).all(axis=-1))
+    back &= fits.ok
+    return back
+
+
+def _first_step(
+    model: Model, start: Float[np.ndarray, " parameter"], free: Bool[np.ndarray, " parameter"]
+) -> tuple[Float[np.ndarray, " datum"], Float[np.ndarray, "free datum"], Float[np.ndarray, "datum free"]]:
+    """Expected data at a start, their slopes in standard deviations, and by what data multiply for a step from there.
+
+    With slopes S the Fisher information is S Sᵀ. They are taken by differences.
+    """
+    by = 1e-4 * np.maximum(np.abs(start), 1.0)[free]
+    points = np.repeat(start[None], 1 + len(by), axis=0)
+    points[np.arange(1, len(points)), np.flatnonzero(free)] += by
+    expected, *moved = np.asarray(model.expected_data(points))
+    known = np.isfinite(expected)  # all but auxiliary data without a parameter
+    expected = np.where(known, expected, 0.0)
+    variance = np.where(model.sampling.poisson, np.maximum(expected, 1e-10), model.sampling.sigma**2)
+    slopes = np.where(known, (np.array(moved) - expected) / by[:, None], 0.0) / np.sqrt(variance)
+    length = np.sqrt(np.sum(slopes**2, axis=1))
+    if not np.isfinite(length).all():
+        return expected, slopes, np.full(slopes.T.shape, np.nan)
+    unit = np.where(length > 0, 1 / np.where(length > 0, length, 1.0), 0.0)[:, None]
+    inverse = np.linalg.pinv((unit * slopes) @ (unit * slopes).T, hermitian=True)
+    return expected, slopes, (unit * (inverse @ (unit * slopes)) / np.sqrt(variance)).T
 
 
 def _is_worth(fits: Fits, rows: Int[np.ndarray, " some"], nll: Float[np.ndarray, " some"]) -> Bool[np.ndarray, " some"]:
@@ -81,10 +153,39 @@ def _is_worth(fits: Fits, rows: Int[np.ndarray, " some"], nll: Float[np.ndarray,
 
 
 def _trials(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> _Trials:
-    """What the kernel's ``second_minima`` names, one at a time and all together, and where parameters move together.
+    """What the kernel's ``second_minima`` names, one at a time and all together, and where parameters move together."""
+    found = [_back_to_constraints(problem, x)]
+    likely: list[list[np.ndarray]] = []
+    for rows, (gap, value, products, undone) in _in_blocks(problem, x, np.arange(len(problem)), _second_minima):
+        few = np.flatnonzero((gap < _LIKELY).any(axis=1))
+        found += _trials_of(rows[few], x[rows[few]], gap[few], value[few])
+        found.append(_undone(problem, x, rows, undone))
+        likely.append([rows[foreseen < _LIKELY_PRODUCT] for foreseen in products.T])
+    for number, parts in enumerate(zip(*likely, strict=True)):
+        one = partial(_product, number=number)
+        for rows, (gap, start) in _in_blocks(problem, x, np.sort(np.concatenate(parts)), one):
+            few = np.flatnonzero(gap < _LIKELY_PRODUCT)
+            found.append(_Trials(rows[few], np.full(len(few), -1), start[few]))
+    return _Trials(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
-    It is asked for many toys in blocks of one shape, each toy in its lane.
-    """
+
+def _undone(
+    problem: FitProblem,
+    x: Float[np.ndarray, "toy parameter"],
+    rows: Int[np.ndarray, " some"],
+    undone: Bool[np.ndarray, "some parameter"],
+) -> _Trials:
+    """Trials of some rows with a parameter at its lower bound."""
+    few, parameter = np.nonzero(undone)
+    start = x[rows[few]]
+    start[np.arange(len(few)), parameter] = problem.model.parameters.bounds[parameter, 0]
+    return _Trials(rows[few], np.full(len(few), -1), start)
+
+
+def _in_blocks(
+    problem: FitProblem, x: Float[np.ndarray, "toy parameter"], rows: Int[np.ndarray, " some"], program: _Program
+) -> Iterator[tuple[Int[np.ndarray, " some"], list[np.ndarray]]]:
+    """A program on some rows of a problem, each in its lane: the rows of each call and what it says of them, (k, …)."""
     model = problem.model
     bins, doubtful = int(np.sum(~model.sampling.auxiliary)), int(np.sum(model.two_minima))
     evaluated = model.tuning.scanned + 1  # and the fit
@@ -92,18 +193,10 @@ def _trials(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> _Tria
     size = block_size(model)
     while size > 1 and size * per_toy > device().budget(budget.PROFILES):
         size //= 2
-    bounds = model.parameters.bounds
-    found = [_back_to_constraints(problem, x)]
-    for block, filled in blocks(np.arange(len(problem)), problem.indices % size, size):
-        at, data = toys_last(x, block), toys_last(problem.toys, block)
-        named = _second_minima(model.kernel, model.arrays, at, data, problem.fixed, bounds)
-        gap, value, product_gap, product = map(np.asarray, named)
-        likely = (gap < _LIKELY).any(axis=0) | (product_gap < _LIKELY_PRODUCT).any(axis=0)
-        few = np.flatnonzero(filled & likely)
-        found += _trials_of(block[few], x[block[few]], gap[:, few].T, value[:, few].T)
-        row, number = np.nonzero(product_gap[:, few].T < _LIKELY_PRODUCT)
-        found.append(_Trials(block[few[row]], np.full(len(row), -1), product[number, :, few[row]]))
-    return _Trials(*(np.concatenate(part) for part in zip(*found, strict=True)))
+    domain = Domain(model.parameters.bounds, problem.fixed)  # type: ignore[arg-type]
+    for queued in in_queues(rows, problem.indices[rows] % size, size, 8 * 4 * x.shape[1]):
+        ended = Ended(queued.used, queued.placed(x), queued.placed(problem.toys))  # type: ignore[arg-type]
+        yield queued.rows, [queued.of_toys(part) for part in program(model.kernel, model.arrays, ended, domain)]
 
 
 def _back_to_constraints(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> _Trials:
@@ -150,14 +243,37 @@ def _trials_of(
     ]
 
 
+class Ended(NamedTuple):
+    """Fits in blocks: how many blocks there are, where the fits ended, and the toys."""
+
+    used: Int[Array, ""]
+    x: Float[Array, "block lane parameter"]
+    data: Float[Array, "block lane datum"]
+
+
 @partial(jax.jit, static_argnames=("kernel",))
-def _second_minima(
-    kernel: Kernel,
-    arrays: PyTree,
-    x: Float[Array, "parameter lane"],
-    data: Float[Array, "datum lane"],
-    fixed: Bool[Array, " parameter"],
-    bounds: Float[Array, "parameter 2"],
-) -> tuple[Float[Array, "... lane"], ...]:
-    """The likeliest second minima of fits that ended at x; see ``Kernel.second_minima``."""
-    return tuple(kernel.second_minima(arrays, x, data, fixed, bounds))
+def _second_minima(kernel: Kernel, arrays: PyTree, ended: Ended, domain: Domain) -> tuple[Array, ...]:
+    """The likeliest second minima of fits, each (block, lane, …); see ``Kernel.second_minima``."""
+    return _of_each_block(ended, lambda x, data: kernel.second_minima(arrays, x, data, domain.fixed, domain.bounds))
+
+
+@partial(jax.jit, static_argnames=("kernel",))
+def _product(kernel: Kernel, arrays: PyTree, ended: Ended, domain: Domain, number: Int[Array, ""]) -> tuple[Array, ...]:
+    """One product, (block, lane, …); see ``Kernel.product``."""
+    return _of_each_block(ended, lambda x, data: kernel.product(arrays, x, data, domain.fixed, domain.bounds, number))
+
+
+def _of_each_block(ended: Ended, function: Callable[[Array, Array], tuple[Array, ...]]) -> tuple[Array, ...]:
+    """A function of parameters and data, toys last, of one block after the other; (block, lane, …)."""
+
+    def of(number: Int[Array, ""]) -> tuple[Array, ...]:
+        found = function(ended.x[number].T, ended.data[number].T)
+        return tuple(jnp.moveaxis(values, -1, 0) for values in found)
+
+    def put(number: Int[Array, ""], every: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(old.at[number].set(new) for old, new in zip(every, of(number), strict=True))
+
+    shapes = jax.eval_shape(of, ended.used)
+    empty = tuple(jnp.zeros((len(ended.x), *one.shape), dtype=one.dtype) for one in shapes)
+    filled: tuple[Array, ...] = lax.fori_loop(0, ended.used, put, empty)
+    return filled

@@ -18,7 +18,7 @@ from toymill.histfactory.arrays import Templates
 from toymill.histfactory.derivatives import gradient_at, information_of, scoring_at, slopes_at
 from toymill.histfactory.fisher import information_matrix
 from toymill.histfactory.hessian import hessian_at
-from toymill.histfactory.profiles import ProfiledMinima, profiled_minima
+from toymill.histfactory.profiles import ProfiledMinima, profiled_minima, profiled_product
 from toymill.histfactory.rates import by_kind, by_model, cells_at, main_nll, main_offset, rates_at
 from toymill.models.base import Fast, Kernel
 from toymill.models.densities import (
@@ -112,6 +112,16 @@ def _second_minima(templates: Templates[Array], x: Array, data: Array, fixed: Ar
     return profiled_minima(templates, slopes, theta, data, by_kind(templates, fixed), by_kind(templates, bounds))
 
 
+def _product(
+    templates: Templates[Array], x: Array, data: Array, fixed: Array, bounds: Array, number: Array
+) -> tuple[Float[Array, " lane"], Float[Array, "parameter lane"]]:
+    theta = by_kind(templates, x)
+    slopes = slopes_at(templates, theta, data)
+    fixed, bounds = by_kind(templates, fixed), by_kind(templates, bounds)
+    gap, found = profiled_product(templates, slopes, theta, data, fixed, bounds, number)
+    return gap, found[templates.order.places[0]]
+
+
 PLAIN = Kernel(
     nll=_nll,
     offset=_offset,
@@ -119,6 +129,7 @@ PLAIN = Kernel(
     exact=_exact,
     at_floor=_at_floor,
     second_minima=_second_minima,
+    product=_product,
     rates=lambda templates, x: rates_at(templates, by_kind(templates, x)),
 )
 """For models with a parameter of two kinds, which is at two places."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -28,7 +29,7 @@ from toymill.histfactory.derivatives import Slopes
 from toymill.histfactory.rates import cells_at, own_bin
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
 
 _SCALES = np.array([0.0, 0.1, 0.25, 0.45, 0.7, 1.0, 1.4, 1.9, 2.5, 3.2])[:, None, None]  # ψ
 _SHIFTS = np.array([0.0, 0.15, 0.35, 0.6, 1.0, 1.5, 2.2, 3.0])[None, :, None]  # ζ
@@ -38,19 +39,34 @@ _LENGTHS = np.array([0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.55, 2.0, 2.6, 3.4])
 _FIRST_YIELDS = (0.8, 0.5, 0.3)  # of A/B, before it is known
 _LARGEST_LOG = 30.0  # of a product of factors
 _VISIBLE = 0.05  # ½ s² Σ u²/ν from which a yield is there at all
+_COARSE_SHIFTS = np.array([0.05, 0.4, 1.2])[None, :, None]  # ζ of a first look, beyond where the yield turns positive
+_COARSE_YIELD = 0.3  # of A/B, of the same
+_COARSE_MARGIN = 1.0  # by which it may miss; 0.4 was enough for 24,324 products that led to lower minima
 _UNSURE = 0.35  # of the misfit ½ A²/B by which a gap may be overestimated
 
 
-class ProductMinima(NamedTuple):
-    """The likeliest second minimum of the product of each factor of ``Scan.loose``.
+class ProductMinimum(NamedTuple):
+    """The likeliest second minimum of the product of a factor of ``Scan.loose``.
 
     Attributes:
         gap: how far its nll lies above the fit's at least, about; infinite where there is none.
         theta: parameters there.
     """
 
+    gap: Float[Array, " lane"]
+    theta: Float[Array, "place lane"]
+
+
+class ForeseenProducts(NamedTuple):
+    """What is known beforehand of the second minimum of the product of each factor of ``Scan.loose``.
+
+    Attributes:
+        gap: how far its nll lies above the fit's at least, roughly; infinite where the fit has such a yield already.
+        undone: True where it has, and may have a second minimum without: where the factor's auxiliary datum is 0.
+    """
+
     gap: Float[Array, "loose lane"]
-    theta: Float[Array, "loose place lane"]
+    undone: Bool[Array, "loose lane"]
 
 
 class Near(NamedTuple):
@@ -109,6 +125,10 @@ class _Factor(NamedTuple):
         change = change - jnp.where(factor.events > 0, factor.events * jnp.log(gamma / factor.now), 0.0)
         return gamma, found, jnp.where((found > 0) & factor.is_there(found), change, jnp.inf)
 
+    def misfit(self) -> Float[Array, " lane"]:
+        """½ A²/B, the most that a yield may gain."""
+        return 0.5 * self.strength**2 / self.stiffness
+
     def is_there(self, found: Float[Array, "*some lane"]) -> Bool[Array, "*some lane"]:
         """Whether a yield can be told from none."""
         return 0.5 * found**2 * self.visible > _VISIBLE
@@ -122,58 +142,79 @@ class _Product(NamedTuple):
     change: Float[Array, " lane"]
 
 
-def product_minima(
+def foreseen_products(
     templates: Templates[Array],
     slopes: Slopes,
     near: Near,
     theta: Float[Array, "place lane"],
     data: Float[Array, "datum lane"],
     bounds: Float[Array, "place 2"],
-) -> ProductMinima:
-    """The likeliest second minima of products, of fits that ended at ``theta``; see the module.
+) -> ForeseenProducts:
+    """Whether ``product_minimum`` may find a second minimum of fits that ended at ``theta``.
 
-    Where a factor's yield is there already, that is the fit with the factor at its lower bound, if its auxiliary datum is 0.
+    From a few of its grid's places, so that most fits need no more.
     """
     loose, lanes = templates.scan.loose, theta.shape[1]
     if not len(loose.places):
-        return ProductMinima(jnp.zeros((0, lanes)), jnp.zeros((0, *theta.shape)))
+        return ForeseenProducts(jnp.zeros((0, lanes)), jnp.zeros((0, lanes), dtype=bool))
     every = jnp.broadcast_to(loose.shares.T[..., None], (*loose.shares.T.shape, lanes))
     weighed = jnp.swapaxes(near.weigh(every), 0, 1)
 
-    def minimum(one: tuple[Loose[Array], Array]) -> ProductMinima:
+    def foreseen(one: tuple[Loose[Array], Array]) -> ForeseenProducts:
         loose, weighed = one
         factor = _factor(loose, slopes, near, weighed, theta, data, bounds)
+        follow = _follow(templates, slopes, near, weighed)[loose.terms]
+        lines = _Lines.of(loose, near, factor, theta[loose.terms], follow, _COARSE_YIELD)
+        change = jnp.min(lines.searched_coarsely(), axis=(0, 1))
+        gap = change - _UNSURE * factor.misfit() - _COARSE_MARGIN
+        there = factor.is_there(_of_cells(loose, slopes.cells.value))
+        return ForeseenProducts(jnp.where(there, jnp.inf, gap), there & (factor.events == 0))
 
-        def of_cells(values: Array) -> Array:
-            return jnp.sum(jnp.where(loose.cells[..., None], values, 0.0), axis=(0, 1))
-
-        follow = -jnp.concatenate(
-            [jnp.sum(slopes.jacobian * weighed[None], axis=1), slopes.own * weighed[own_bin(templates)]]
-        )
-        follow = follow * near.variance
-
-        def beginning(share: float) -> ProductMinima:
-            product = _best_product(loose, near, factor, theta[loose.terms], follow[loose.terms], share)
-            at = (theta + follow * (factor.sign * product.found)[None]).at[loose.terms].add(product.moved)
-            at = jnp.where(near.variance > 0, jnp.clip(at, bounds[:, :1], bounds[:, 1:]), theta)
-            unit = factor.sign * of_cells(cells_at(templates, at.at[loose.places].set(1.0)).value)
-            gamma, _, change = factor.best(unit)
-            gap = change + _cost(product.moved, near.variance[loose.terms])
-            return ProductMinima(gap, at.at[loose.places].set(gamma))
-
-        gap, at = beginning(_FIRST_YIELDS[0])
-        for share in _FIRST_YIELDS[1:]:
-            other = beginning(share)
-            at = jnp.where((other.gap < gap)[None], other.theta, at)
-            gap = jnp.minimum(gap, other.gap)
-        gap = gap - _UNSURE * 0.5 * factor.strength**2 / factor.stiffness
-        there = factor.is_there(of_cells(slopes.cells.value))
-        gap = jnp.where(there, jnp.where(factor.events > 0, jnp.inf, 0.0), gap)
-        at = jnp.where(there[None], theta.at[loose.places].set(factor.low), at)
-        return ProductMinima(gap, at)
-
-    found: ProductMinima = lax.map(minimum, (loose, weighed))
+    found: ForeseenProducts = lax.map(foreseen, (loose, weighed))
     return found
+
+
+def product_minimum(
+    templates: Templates[Array],
+    slopes: Slopes,
+    near: Near,
+    theta: Float[Array, "place lane"],
+    data: Float[Array, "datum lane"],
+    bounds: Float[Array, "place 2"],
+    number: Int[Array, ""],
+) -> ProductMinimum:
+    """The likeliest second minimum of the product of one factor, of fits that ended at ``theta``; see the module."""
+    loose: Loose[Array] = jax.tree.map(lambda values: values[number], templates.scan.loose)
+    weighed = near.weigh(jnp.broadcast_to(loose.shares[:, None, None], (len(loose.shares), 1, theta.shape[1])))[:, 0]
+    factor = _factor(loose, slopes, near, weighed, theta, data, bounds)
+    follow = _follow(templates, slopes, near, weighed)
+
+    def beginning(share: float) -> ProductMinimum:
+        product = _best_product(loose, near, factor, theta[loose.terms], follow[loose.terms], share)
+        at = (theta + follow * (factor.sign * product.found)[None]).at[loose.terms].add(product.moved)
+        at = jnp.where(near.variance > 0, jnp.clip(at, bounds[:, :1], bounds[:, 1:]), theta)
+        unit = factor.sign * _of_cells(loose, cells_at(templates, at.at[loose.places].set(1.0)).value)
+        gamma, _, change = factor.best(unit)
+        gap = change + _cost(product.moved, near.variance[loose.terms])
+        return ProductMinimum(gap, at.at[loose.places].set(gamma))
+
+    gap, at = beginning(_FIRST_YIELDS[0])
+    for share in _FIRST_YIELDS[1:]:
+        other = beginning(share)
+        at = jnp.where((other.gap < gap)[None], other.theta, at)
+        gap = jnp.minimum(gap, other.gap)
+    return ProductMinimum(gap - _UNSURE * factor.misfit(), at)
+
+
+def _of_cells(loose: Loose[Array], values: Float[Array, "sample bin lane"]) -> Float[Array, " lane"]:
+    """The sum over the cells that a factor multiplies."""
+    return jnp.sum(jnp.where(loose.cells[..., None], values, 0.0), axis=(0, 1))
+
+
+def _follow(templates: Templates[Array], slopes: Slopes, near: Near, weighed: Array) -> Float[Array, "place lane"]:
+    """How all parameters follow a yield, -V Jᵀ K⁻¹ u."""
+    several, own = jnp.sum(slopes.jacobian * weighed[None], axis=1), slopes.own * weighed[own_bin(templates)]
+    return -jnp.concatenate([several, own]) * near.variance
 
 
 def _factor(
@@ -193,6 +234,56 @@ def _factor(
     )
 
 
+class _Lines(NamedTuple):
+    """The products of a factor whose δ are V (ψ L' + ζ Y'), with L' and Y' as they are at a first yield.
+
+    Attributes:
+        loose: the factor.
+        factor: what its yield does to the nll.
+        variance: V of the parameters that change the yield, 0 without a constraint.
+        by_scale: L'.
+        by_shift: Y'.
+        sums: Σ V L'², Σ V L' Y', Σ V Y'².
+        scale: L at the first yield.
+        shift: Y there, in units of the nominal yield and positive in its direction.
+    """
+
+    loose: Loose[Array]
+    factor: _Factor
+    variance: Float[Array, "term lane"]
+    by_scale: Float[Array, "term lane"]
+    by_shift: Float[Array, "term lane"]
+    sums: tuple[Float[Array, "1 1 lane"], ...]
+    scale: Float[Array, "1 1 lane"]
+    shift: Float[Array, "1 1 lane"]
+
+    @classmethod
+    def of(cls, loose: Loose[Array], near: Near, factor: _Factor, here: Array, follow: Array, share: float) -> _Lines:
+        """Those at a share of A/B; ``here`` are the parameters of the fit, ``follow`` how they follow a yield."""
+        variance = jnp.where(near.constrained, near.variance, 0.0)[loose.terms]
+        start = here + follow * (factor.sign * share * factor.strength / factor.stiffness)[None]
+        by_scale = _steepest(lambda x: _scale(loose, x), start)
+        by_shift = _steepest(lambda x: _shift(loose, factor, x), start)
+        pairs = ((by_scale, by_scale), (by_scale, by_shift), (by_shift, by_shift))
+        sums = tuple(jnp.sum(variance * one * other, axis=0)[None, None] for one, other in pairs)
+        scale = jnp.sum(_scale(loose, start), axis=0)[None, None]
+        shift = (factor.sign + jnp.sum(_shift(loose, factor, start), axis=0))[None, None]
+        return cls(loose, factor, variance, by_scale, by_shift, sums, scale, shift)
+
+    def searched(self, psi: Array | np.ndarray, zeta: Array | np.ndarray) -> tuple[Array, Array]:
+        """The yield and the change of the nll at ψ and ζ, (scale, shift, lane) all."""
+        first, both, second = self.sums
+        unit = _unit(self.loose, self.scale + psi * first + zeta * both, self.shift + psi * both + zeta * second)
+        _, found, change = self.factor.best(unit)
+        return found, change + 0.5 * (psi**2 * first + 2 * psi * zeta * both + zeta**2 * second)
+
+    def searched_coarsely(self) -> Float[Array, "scale shift lane"]:
+        """The change of the nll at a few places, ζ from where Y turns positive."""
+        second = self.sums[2]
+        crossed = jnp.where(second > 0, jnp.maximum(-self.shift, 0.0) / jnp.where(second > 0, second, 1.0), 0.0)
+        return self.searched(_SCALES, crossed + _COARSE_SHIFTS)[1]
+
+
 def _best_product(
     loose: Loose[Array],
     near: Near,
@@ -202,48 +293,41 @@ def _best_product(
     share: float,
 ) -> _Product:
     """The best product of a factor; ``here`` are the parameters of the fit, ``follow`` how they follow a yield."""
-    variance = jnp.where(near.constrained, near.variance, 0.0)[loose.terms]
-
-    def scale(x: Array) -> Array:
-        return _two_sided(loose.scale, x)
-
-    def shift(x: Array) -> Array:
-        return _two_sided(loose.shift, x) * _ranked(factor.sign, x.ndim)
-
-    def unit(scales: Array, sums: Array) -> Array:
-        return loose.yields * sums * jnp.exp(jnp.clip(scales, -_LARGEST_LOG, _LARGEST_LOG))
-
-    def at_yield(found: Array) -> Array:
-        return here + follow * (factor.sign * found)[None]
-
-    start = at_yield(share * factor.strength / factor.stiffness)
-    by_scale, by_shift = _steepest(scale, start), _steepest(shift, start)
-    first, both, second = (
-        jnp.sum(variance * one * other, axis=0)[None, None]
-        for one, other in ((by_scale, by_scale), (by_scale, by_shift), (by_shift, by_shift))
-    )
-    scales = jnp.sum(scale(start), axis=0)[None, None] + _SCALES * first + _SHIFTS * both
-    sums = (factor.sign + jnp.sum(shift(start), axis=0))[None, None] + _SCALES * both + _SHIFTS * second
-    _, found, change = factor.best(unit(scales, sums))
-    change = change + 0.5 * (_SCALES**2 * first + 2 * _SCALES * _SHIFTS * both + _SHIFTS**2 * second)
+    lines = _Lines.of(loose, near, factor, here, follow, share)
+    found, change = lines.searched(_SCALES, _SHIFTS)
     lowest = jnp.argmin(change.reshape(-1, change.shape[-1]), axis=0)[None]
 
     def at_lowest(values: Array | np.ndarray) -> Array:
         every = jnp.broadcast_to(values, found.shape).reshape(-1, found.shape[-1])
         return jnp.take_along_axis(every, lowest, axis=0)[0]
 
-    whole = variance * (at_lowest(_SCALES)[None] * by_scale + at_lowest(_SHIFTS)[None] * by_shift)
-    start = at_yield(jnp.where(jnp.isfinite(at_lowest(change)), at_lowest(found), 0.0))
+    whole = lines.variance * (at_lowest(_SCALES)[None] * lines.by_scale + at_lowest(_SHIFTS)[None] * lines.by_shift)
+    start = here + follow * (factor.sign * jnp.where(jnp.isfinite(at_lowest(change)), at_lowest(found), 0.0))[None]
     at = start[None] + _LENGTHS * whole[None]  # (length, term, lane)
-    sums = factor.sign[None] + jnp.sum(shift(at), axis=1)
-    _, found, change = factor.best(unit(jnp.sum(scale(at), axis=1), sums))
-    change = change + _LENGTHS[:, 0] ** 2 * _cost(whole, variance)[None]
+    sums = factor.sign[None] + jnp.sum(_shift(loose, factor, at), axis=1)
+    _, found, change = factor.best(_unit(loose, jnp.sum(_scale(loose, at), axis=1), sums))
+    change = change + _LENGTHS[:, 0] ** 2 * _cost(whole, lines.variance)[None]
     lowest = jnp.argmin(change, axis=0)[None]
     return _Product(
         jnp.asarray(_LENGTHS)[lowest[0], 0, 0][None] * whole,
         jnp.take_along_axis(found, lowest, axis=0)[0],
         jnp.take_along_axis(change, lowest, axis=0)[0],
     )
+
+
+def _scale(loose: Loose[Array], x: Float[Array, "*some term lane"]) -> Float[Array, "*some term lane"]:
+    """What each parameter adds to L."""
+    return _two_sided(loose.scale, x)
+
+
+def _shift(loose: Loose[Array], factor: _Factor, x: Float[Array, "*some term lane"]) -> Float[Array, "*some term lane"]:
+    """What each parameter adds to Y, in units of the nominal yield and positive in the yield's direction."""
+    return _two_sided(loose.shift, x) * _ranked(factor.sign, x.ndim)
+
+
+def _unit(loose: Loose[Array], scales: Float[Array, "*some lane"], sums: Float[Array, "*some lane"]) -> Array:
+    """The yield for γ = 1, from L and Y."""
+    return loose.yields * sums * jnp.exp(jnp.clip(scales, -_LARGEST_LOG, _LARGEST_LOG))
 
 
 def _cost(moved: Float[Array, "term lane"], variance: Float[Array, "term lane"]) -> Float[Array, " lane"]:

@@ -26,7 +26,7 @@ from jax import Array
 from toymill.arrow import in_blocks
 from toymill.histfactory.arrays import Templates
 from toymill.histfactory.derivatives import Slopes
-from toymill.histfactory.products import Near, product_minima
+from toymill.histfactory.products import Near, ProductMinimum, foreseen_products, product_minimum
 from toymill.histfactory.rates import own_bin
 from toymill.histfactory.second_minima import SCANNED
 from toymill.linalg import lower_inverse, sum_of
@@ -46,14 +46,14 @@ class ProfiledMinima(NamedTuple):
     Attributes:
         gap: how far its nll lies above the fit's, about; infinite where there is none.
         value: of the parameter there.
-        product_gap: the same for that of each product, see ``products``.
-        product: all parameters there.
+        products: the same as the first for the product of each loose factor, at least and roughly; see ``products``.
+        undone: True for a factor whose product the fit has: it may have a second minimum at its lower bound.
     """
 
     gap: Float[Array, "parameter lane"]
     value: Float[Array, "parameter lane"]
-    product_gap: Float[Array, "loose lane"]
-    product: Float[Array, "loose parameter lane"]
+    products: Float[Array, "loose lane"]
+    undone: Bool[Array, "parameter lane"]
 
 
 class _Profiles(NamedTuple):
@@ -82,9 +82,23 @@ def profiled_minima(
     gaps = _of_parameters(templates, scan.places, jnp.where(usable, gap, jnp.inf), jnp.inf)
     values = _of_parameters(templates, scan.places, value, 0.0)
     freed = _near(templates, slopes, theta, data, jnp.broadcast_to(fixed[:, None], theta.shape))
-    products = product_minima(templates, slopes, freed, theta, data, bounds)
-    at = products.theta[:, templates.order.places[0]]
-    return ProfiledMinima(jnp.min(gaps, axis=0), jnp.sum(values, axis=0), products.gap, at)
+    products = foreseen_products(templates, slopes, freed, theta, data, bounds)
+    undone = _of_parameters(templates, templates.scan.loose.places, products.undone, False)
+    return ProfiledMinima(jnp.min(gaps, axis=0), jnp.sum(values, axis=0), products.gap, jnp.any(undone, axis=0))
+
+
+def profiled_product(
+    templates: Templates[Array],
+    slopes: Slopes,
+    theta: Float[Array, "place lane"],
+    data: Float[Array, "datum lane"],
+    fixed: Bool[Array, " place"],
+    bounds: Float[Array, "place 2"],
+    number: Int[Array, ""],
+) -> ProductMinimum:
+    """The likeliest second minimum of the product of one loose factor; parameters at a bound may leave it."""
+    near = _near(templates, slopes, theta, data, jnp.broadcast_to(fixed[:, None], theta.shape))
+    return product_minimum(templates, slopes, near, theta, data, bounds, number)
 
 
 def _of_parameters(

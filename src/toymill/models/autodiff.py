@@ -111,8 +111,9 @@ def kernel_of(
             jnp.full_like(x, jnp.inf),
             x,
             jnp.zeros((0, x.shape[1])),
-            jnp.zeros((0, *x.shape)),
+            jnp.zeros(x.shape, dtype=bool),
         ),
+        product=lambda _, x, *__: (jnp.full(x.shape[1], jnp.inf), x),
         rates=None if expected is None else lambda _, x: jax.vmap(expected, 1, 1)(x),
     )
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Scoring = Callable[[PyTree, Array, Array], tuple[Array, Array, Callable[[Array], Solve]]]
     Hessian = Callable[[PyTree, Array, Array], tuple[Array, Array, Arrow, tuple[Array, Array]]]
     SecondMinima = Callable[[PyTree, Array, Array, Array, Array], tuple[Array, Array, Array, Array]]
+    Product = Callable[[PyTree, Array, Array, Array, Array, Array], tuple[Array, Array]]
 
 
 class Fast(NamedTuple):
@@ -67,10 +68,12 @@ class Kernel(NamedTuple):
         at_floor: two arrays of shape (T,), from ``(arrays, x, data)``: True where the documented floor
             holds an expectation, so that the likelihood is not the model's; True where one is next to it.
         second_minima: the likeliest second minimum along each parameter, for fits that ended at x, from
-            ``(arrays, x, data, fixed, bounds)``, the last of shapes (P,) and (P, 2): how far its nll lies above the fit's, about, (P, T),
-            infinite where there is none, and the parameter there, (P, T); then of L in which several parameters move
-            together: its nll above the fit's, about, (L, T), and all parameters there, (L, P, T). Called only for a model
-            with any ``two_minima``.
+            ``(arrays, x, data, fixed, bounds)``, the last of shapes (P,) and (P, 2): how far its nll lies above the fit's,
+            about, (P, T), infinite where there is none, and the parameter there, (P, T); then of L in which several
+            parameters move together, how far above the fit's their nll lies at least, roughly, (L, T), and True for a
+            parameter that may have one at its lower bound, (P, T). Called only for a model with any ``two_minima``.
+        product: one of these L, from the same and its number: its nll above the fit's, about, (T,), and all parameters
+            there, (P, T).
         fast: further functions of a model whose structure makes its fits faster, or None.
         rates: expected counts of the first data, Poisson ones, (B, T), from ``(arrays, x)``; None for data of other kinds.
     """
@@ -81,6 +84,7 @@ class Kernel(NamedTuple):
     exact: Derivatives
     at_floor: Callable[[PyTree, Array, Array], tuple[Array, Array]]
     second_minima: SecondMinima
+    product: Product
     fast: Fast | None = None
     rates: Values | None = None
 
