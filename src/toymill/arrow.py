@@ -31,6 +31,8 @@ from toymill.linalg import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Bool, Float, Int, Shaped
 
 
@@ -140,14 +142,29 @@ class _Roots(NamedTuple):
         self, rows: Int[Array, "row block"], size: int, right: Float[Array, "parameter lane"]
     ) -> Float[Array, "parameter lane"]:
         """H⁻¹ b, with ``size`` own rows."""
-        several, depth, blocks, lanes = self.border.shape
-        first, last = right[:several], in_blocks(rows, right[several:], 0.0)
-        half = jnp.sum(self.own * last[None], axis=1)  # L_D⁻¹ b, by blocks
-        first = first - jnp.sum(self.border * half[None], axis=(1, 2))
-        first = self._times(self._times(first, turned=False), turned=True)
-        flat = self.border.reshape(several, depth * blocks, lanes)
-        half = half - weighted_total(flat, first).reshape(half.shape)
-        return jnp.concatenate([first, of_rows(rows, jnp.sum(self.own * half[:, None], axis=0), size)])
+
+        def times(first: Float[Array, "several lane"]) -> Float[Array, "several lane"]:
+            return self._times(self._times(first, turned=False), turned=True)
+
+        return _solved(self.own, self.border, rows, size, right, times)
+
+
+def _solved(
+    own: Float[Array, "row row block lane"],
+    border: Float[Array, "several row block lane"],
+    rows: Int[Array, "row block"],
+    size: int,
+    right: Float[Array, "parameter lane"],
+    times: Callable[[Float[Array, "several lane"]], Float[Array, "several lane"]],
+) -> Float[Array, "parameter lane"]:
+    """H⁻¹ b from L_D⁻¹, U, and what multiplies by S⁻¹."""
+    several, depth, blocks, lanes = border.shape
+    first, last = right[:several], in_blocks(rows, right[several:], 0.0)
+    half = jnp.sum(own * last[None], axis=1)  # L_D⁻¹ b, by blocks
+    first = times(first - jnp.sum(border * half[None], axis=(1, 2)))
+    flat = border.reshape(several, depth * blocks, lanes)
+    half = half - weighted_total(flat, first).reshape(half.shape)
+    return jnp.concatenate([first, of_rows(rows, jnp.sum(own * half[:, None], axis=0), size)])
 
 
 def inverse(
@@ -155,6 +172,7 @@ def inverse(
     gradient: Float[Array, "parameter lane"],
     free: Bool[Array, "parameter lane"],
     along: Int[Array, ""],
+    errors: Bool[Array, ""] | bool = True,
     *,
     full: bool,
 ) -> Inverse:
@@ -168,23 +186,44 @@ def inverse(
         gradient: g.
         free: False for parameters that are left out.
         along: index of the parameter of ``Inverse.column``.
-        full: whether the whole covariance is wanted.
+        errors: whether variances and the column are wanted: else they are NaN, and only H⁻¹ g is solved for.
+        full: whether the whole covariance is wanted, for which all is computed.
     """
     several, size = hessian.border.shape[:2]
     scaled, unit = _scaled(hessian, free)
-    roots = _roots(scaled)
-    one = (jnp.arange(several + size) == along)[:, None] * unit
-    newton, column = (
-        apart(lambda right: unit * roots.solved(scaled.rows, size, right), right)
-        for right in (jnp.where(free, gradient, 0.0) * unit, one)
-    )
-    across = _across(roots)
-    own = jnp.sum(roots.own**2, axis=0) + total(across**2)
-    first = jnp.sum(roots.several**2, axis=1).T if several > UNROLLED else jnp.sum(roots.several**2, axis=0)
-    variances = jnp.concatenate([first, of_rows(scaled.rows, own, size)]) * unit * unit
-    newton, variances, column = (jnp.where(roots.positive[None], item, jnp.nan) for item in (newton, variances, column))
-    covariance = _covariance(roots, across, scaled.rows, size, unit) if full else None
-    return Inverse(newton, roots.positive, variances, column, covariance)
+    reduced = _reduced(scaled)
+    right = jnp.where(free, gradient, 0.0) * unit
+    by_lapack = several > UNROLLED
+    small = None if by_lapack else _roots(reduced)
+
+    def solved_alone() -> Inverse:
+        if small is None:
+            newton, positive = _solved_once(reduced, scaled.rows, size, right)
+        else:
+            newton, positive = small.solved(scaled.rows, size, right), small.positive
+        unknown = jnp.full_like(right, jnp.nan)
+        return Inverse(jnp.where(positive[None], unit * newton, jnp.nan), positive, unknown, unknown, None)
+
+    def everything() -> Inverse:
+        roots = small or _roots(reduced)
+        one = (jnp.arange(several + size) == along)[:, None] * unit
+        newton, column = (
+            apart(lambda right: unit * roots.solved(scaled.rows, size, right), right) for right in (right, one)
+        )
+        across = _across(roots)
+        own = jnp.sum(roots.own**2, axis=0) + total(across**2)
+        first = jnp.sum(roots.several**2, axis=1).T if by_lapack else jnp.sum(roots.several**2, axis=0)
+        variances = jnp.concatenate([first, of_rows(scaled.rows, own, size)]) * unit * unit
+        newton, variances, column = (
+            jnp.where(roots.positive[None], item, jnp.nan) for item in (newton, variances, column)
+        )
+        covariance = _covariance(roots, across, scaled.rows, size, unit) if full else None
+        return Inverse(newton, roots.positive, variances, column, covariance)
+
+    if full or not (by_lapack or size):  # then errors cost little
+        return everything()
+    result: Inverse = lax.cond(errors, everything, solved_alone)
+    return result
 
 
 def _scaled(hessian: Arrow, free: Bool[Array, "parameter lane"]) -> tuple[Arrow, Float[Array, "parameter lane"]]:
@@ -202,32 +241,81 @@ def _scaled(hessian: Arrow, free: Bool[Array, "parameter lane"]) -> tuple[Arrow,
     return Arrow(several, hessian.border * first[:, None] * last[None], own, rows), unit
 
 
-def _roots(matrix: Arrow) -> _Roots:
+class _Reduced(NamedTuple):
+    """A matrix without its own rows; see the module.
+
+    Attributes:
+        own: L_D⁻¹ by blocks.
+        border: U by blocks.
+        schur: S, toys first if LAPACK is to factorise it.
+        positive: whether the blocks of D are positive definite.
+    """
+
+    own: Float[Array, "row row block lane"]
+    border: Float[Array, "several row block lane"]
+    schur: Float[Array, " ..."]
+    positive: Bool[Array, " lane"]
+
+
+def _reduced(matrix: Arrow) -> _Reduced:
     several, size, lanes = matrix.border.shape
     depth, blocks = matrix.rows.shape
     own, border, schur = matrix.own, jnp.zeros((several, 0, blocks, lanes)), matrix.several
-    pivots = jnp.zeros((0, lanes))
+    positive = jnp.ones(lanes, dtype=bool)
     if size:
         factor, pivot = cholesky_written_out(matrix.own)
         own = jnp.stack(inverse_written_out(factor, pivot))
-        pivots = jnp.concatenate(pivot)
+        positive = _large_enough(jnp.concatenate(pivot))
         padded = jnp.concatenate([matrix.border, jnp.zeros((several, 1, lanes))], axis=1)
         by_block = padded[:, matrix.rows]  # (several, row, block, lane)
         border = jnp.stack(
             [sum_of(own[i, j][None] * by_block[:, j] for j in range(i + 1)) for i in range(depth)], axis=1
         )
         flat = border.reshape(several, depth * blocks, lanes)
-        schur = schur - apart(outer, flat, flat)
+        schur = _toys_first_less(schur, flat) if several > UNROLLED else schur - apart(outer, flat, flat)
+    elif several > UNROLLED:
+        schur = schur.T
+    return _Reduced(own, border, schur, positive)
+
+
+def _large_enough(inverse_pivots: Float[Array, "pivot lane"]) -> Bool[Array, " lane"]:
+    """Where all pivots of a scaled matrix are so, and numbers."""
+    return jnp.all(inverse_pivots * inverse_pivots < 1 / SMALLEST_PIVOT, axis=0)
+
+
+def _roots(reduced: _Reduced) -> _Roots:
+    several = reduced.border.shape[0]
+    root, positive = reduced.schur, reduced.positive
     if several > UNROLLED:
-        root = lower_inverse(schur.T)
-        pivots = jnp.concatenate([pivots, jnp.diagonal(root, axis1=1, axis2=2).T])
+        root = lower_inverse(reduced.schur)
+        positive = positive & _large_enough(jnp.diagonal(root, axis1=1, axis2=2).T)
     elif several:
-        factor, pivot = cholesky_written_out(schur)
+        factor, pivot = cholesky_written_out(reduced.schur)
         root = jnp.stack(inverse_written_out(factor, pivot))
-        pivots = jnp.concatenate([pivots, jnp.stack(pivot)])
-    else:
-        root = schur
-    return _Roots(own, border, root, jnp.all(pivots * pivots < 1 / SMALLEST_PIVOT, axis=0))
+        positive = positive & _large_enough(jnp.stack(pivot))
+    return _Roots(reduced.own, reduced.border, root, positive)
+
+
+def _toys_first_less(
+    matrix: Float[Array, "several several lane"], flat: Float[Array, "several own lane"]
+) -> Float[Array, "lane several several"]:
+    """A - U Uᵀ, toys first."""
+    first = apart(lambda flat: jnp.moveaxis(flat, -1, 0), flat)
+    return matrix.T - first @ jnp.swapaxes(first, 1, 2)
+
+
+def _solved_once(
+    reduced: _Reduced, rows: Int[Array, "row block"], size: int, right: Float[Array, "parameter lane"]
+) -> tuple[Float[Array, "parameter lane"], Bool[Array, " lane"]]:
+    """H⁻¹ b by LAPACK without L_S⁻¹, and whether H is positive definite."""
+    lower = jnp.linalg.cholesky(reduced.schur, symmetrize_input=False)
+    positive = reduced.positive & _large_enough(1 / jnp.diagonal(lower, axis1=1, axis2=2).T)
+
+    def times(first: Float[Array, "several lane"]) -> Float[Array, "several lane"]:
+        half = lax.linalg.triangular_solve(lower, first.T[..., None], left_side=True, lower=True)
+        return lax.linalg.triangular_solve(lower, half, left_side=True, lower=True, transpose_a=True)[..., 0].T
+
+    return _solved(reduced.own, reduced.border, rows, size, right, times), positive
 
 
 def _across(roots: _Roots) -> Float[Array, "several row block lane"]:

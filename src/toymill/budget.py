@@ -6,7 +6,7 @@ CACHE_BLOCK = 4 * 2**20
 MOST_OF_BLOCK = 2**29
 """The largest temporaries of a block at all: of models so large that fewer than 16 toys fit in the cache."""
 
-HESSIANS = 2**20
+HESSIANS = 2**16
 """Exact Hessians that are computed at once: a part of a core's second-level cache."""
 
 CERTIFIED_COVARIANCES = 2**27

@@ -33,6 +33,9 @@ TERMS = 64
 PAIRS = 1024
 """As are those over more pairs: their arrays do not fit the cache."""
 
+FEW_TERMS = 16
+"""Sums of so few terms are written out all the same: a matrix product has its arrays transposed, and the result back."""
+
 SMALLEST_PIVOT = 1e-10
 """Of a Hessian scaled to a unit diagonal: below it, two parameters do the same thing."""
 
@@ -115,7 +118,8 @@ def outer(
     left: Float[Array, "row bin lane"], right: Float[Array, "column bin lane"]
 ) -> Float[Array, "row column lane"]:
     """Σ_b l_b r_bᵀ."""
-    if left.shape[1] <= TERMS and left.shape[0] * right.shape[0] <= PAIRS:
+    most = TERMS if left.shape[0] * right.shape[0] <= PAIRS else FEW_TERMS
+    if left.shape[1] <= most:
         return sum_of(left[:, None, b] * right[None, :, b] for b in range(left.shape[1]))
     first, second = (jnp.moveaxis(item, -1, 0) for item in (left, right))
     return jnp.moveaxis(first @ jnp.swapaxes(second, 1, 2), 0, -1)

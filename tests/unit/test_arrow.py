@@ -59,10 +59,14 @@ def test_inverses_are_numpys(several, single, bins, idle):
             right = np.where(free[:, t], gradient[:, t], 0.0)
             np.testing.assert_allclose(found.newton[:, t], expected @ right, rtol=1e-9, atol=1e-12)
         assert found.positive.all()
+        alone = inverse(arrow, gradient, free, along, False, full=False)
+        np.testing.assert_allclose(alone.newton, found.newton, rtol=1e-9, atol=1e-12)
+        assert alone.positive.all()
 
 
+@pytest.mark.parametrize("errors", [True, False])
 @pytest.mark.parametrize("shape", [(5, 0, 0), (20, 0, 0), (69, 0, 0), (4, 20, 10), (0, 12, 5), (40, 30, 30)])
-def test_a_matrix_that_is_not_positive_is_told(shape):
+def test_a_matrix_that_is_not_positive_is_told(shape, errors):
     """Also in a large array, where XLA's largest number is not NaN though one of them is; and of two rows alike."""
     several, single, bins = shape
     every, arrow = matrices(several, single, max(bins, 1), 0)
@@ -76,7 +80,7 @@ def test_a_matrix_that_is_not_positive_is_told(shape):
     if single:
         changed[2][0, 0, 0, 5] *= -1 if arrow.rows[0, 0] < single else 1
     free = np.ones((len(every), TOYS), dtype=bool)
-    found = inverse(Arrow(*changed), np.ones((len(every), TOYS)), free, 0, full=False)
+    found = inverse(Arrow(*changed), np.ones((len(every), TOYS)), free, 0, errors, full=False)
     wrong = [t for t in range(TOYS) if not positive(np.asarray(dense(Arrow(*changed)))[..., t])]
     assert list(np.flatnonzero(~np.asarray(found.positive))) == wrong
     assert wrong

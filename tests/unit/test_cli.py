@@ -201,13 +201,13 @@ def test_what_a_study_will_take():
     assert takes.intervals.jobs == 0
     assert takes.audits == (1, pytest.approx(3 + 5 * 2 * 0.05), pytest.approx(3.5))
     assert takes.beside == (4, pytest.approx(2 + DRAWN + 2 * SHOWN), DRAWN)  # the model, figures, the page of toys
-    alone = 4.0 + 5.0 + 3 * WRITTEN + COUNTED * 1000 * 2 * 4 + SNAKEMAKE + 9 * PLANNED
+    alone = 4.0 + 5.0 + 3 * WRITTEN + COUNTED * 1000 * 2 * 3 + SNAKEMAKE + 9 * PLANNED
     assert takes.alone == (5, pytest.approx(alone), 5.0)
     shared = 4 * 2 + 10 + 3.5 + takes.beside.core_seconds
     assert takes.core_seconds == pytest.approx(alone + shared)
     assert takes.seconds(100) == pytest.approx(alone + 5.0)
     assert takes.seconds(2) == pytest.approx(alone + shared / 2)
-    assert takes.bytes == 1000 * 2 * (21 + 16 * 2)
+    assert takes.bytes == 1000 * (2 * 21 + 3 * 8 * 2)
 
 
 def test_what_a_study_will_take_is_what_it_asks_for(here):
@@ -217,7 +217,7 @@ def test_what_a_study_will_take_is_what_it_asks_for(here):
     assert takes.intervals == (4, pytest.approx(4 * 2 + 1000 * 0.05), pytest.approx(2 + 15.0))
     assert takes.audits == (2, pytest.approx(2 * (3 + 50 * 2 * 0.05)), pytest.approx(8.0))
     assert made_up(asks | {"fit": {"audit": 0}}).audits.core_seconds == pytest.approx(2 * 2)
-    assert made_up({"ensembles": {"a": ONE}, "keep": "poi", "keep_toys": True}).bytes == 1000 * (2 * 37 + 16)
+    assert made_up({"ensembles": {"a": ONE}, "keep": "poi", "keep_toys": True}).bytes == 1000 * (2 * 29 + 8 + 16)
     assert made_up({"ensembles": {"a": ONE}, "keep": "summary"}).bytes == 4 * SUMMARY
     write_scan(here, masses=(2, 4))
     scan = {

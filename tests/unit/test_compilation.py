@@ -163,8 +163,9 @@ def test_programs_of_fits_lower_for_a_gpu(request, name):
             data=jnp.zeros((4, lanes, data)),
             hold=jnp.zeros((4, lanes), dtype=int),
         )
+        asked = Request(1e-8, 40, 0, 0, certify=True, errors=True, first_step=True)
         called |= lowered_for_a_gpu(
-            lambda arrays, queues: fit_lanes(program, arrays, queues, domain, Request(1e-8, 40, 0, 0, certify=True)),
+            lambda arrays, queues: fit_lanes(program, arrays, queues, domain, asked, model.initial_step),
             *(arrays, queues),
         )
         bounds, fixed = domain.bounds, domain.fixed

@@ -4,6 +4,7 @@ import numpy as np
 
 import toymill
 from toymill.fitting import second_minima
+from toymill.fitting.conditional import fit_tests
 from toymill.fitting.problem import state_problem
 from toymill.fitting.search import search
 from toymill.fitting.status import Status
@@ -84,3 +85,16 @@ def test_a_fit_in_a_higher_minimum_is_proposed_a_lower_start():
             break
     else:
         raise AssertionError("neither start leads to the higher minimum: the test shows nothing")
+
+
+def test_errors_can_be_left_out(hww):
+    """The fits are the same but for rounding; conditional fits beside free ones have none."""
+    data = toymill.throw(hww, hww.parameters.values({"mu": 1.0}), 20, seed=3)
+    whole, short = (toymill.fit(hww, data, covariance=False, errors=way) for way in (True, False))
+    np.testing.assert_array_equal(whole.status, short.status)
+    np.testing.assert_allclose(short.nll, whole.nll, atol=1e-10)
+    np.testing.assert_allclose(short.parameters, whole.parameters, atol=1e-7)
+    assert np.isnan(short.errors).all()
+    free, (held,) = fit_tests(hww, data, [{"mu": 0.0}])
+    assert np.isnan(held.errors).all()
+    np.testing.assert_allclose(free.errors, whole.errors, rtol=1e-6)

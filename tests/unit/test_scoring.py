@@ -1,5 +1,6 @@
 """Fisher scoring in lanes: the corrected step, a parameter that is held at first, toys in any company."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax.numpy as jnp
@@ -43,8 +44,10 @@ def scored(hww):
     return partial(in_calls, problem, starts)
 
 
-def test_toys_that_queue_in_a_lane_are_fitted_as_alone(hww, scored):
+@pytest.mark.parametrize("from_init", [False, True])
+def test_toys_that_queue_in_a_lane_are_fitted_as_alone(hww, scored, from_init):
     """300 toys go through the lanes one after another; a few of them alone end with the same bits."""
+    scored = partial(scored, from_init=from_init)
     assert block_size(hww) < 300
     every = np.empty((300, len(hww.parameters)))
     for rows, ends in scored(np.arange(300), limit=40, certify=True):
@@ -53,6 +56,49 @@ def test_toys_that_queue_in_a_lane_are_fitted_as_alone(hww, scored):
     for rows, ends in scored(few, limit=40, certify=True):
         assert set(rows) == set(few)
         np.testing.assert_array_equal(ends.x, every[rows])
+
+
+def test_the_first_step_saves_steps(scored):
+    """It is that of Fisher scoring from the initial values: as many evaluations less, and the same minima."""
+    ((_, plain),) = scored(np.arange(300), limit=40)
+    ((_, after),) = scored(np.arange(300), limit=40, from_init=True)
+    assert np.mean(after.iterations) < np.mean(plain.iterations) - 0.8
+    np.testing.assert_allclose(after.nll, plain.nll, atol=1e-9)
+
+
+def test_a_first_step_that_changes_much_is_not_taken(hww, scored):
+    """Data far from what is expected at the initial values start there."""
+    step, problem = hww.initial_step, scored.args[0]
+    assert step is not None
+    far = replace(problem, toys=np.concatenate([problem.toys[:, :20] * 20 + 50, problem.toys[:, 20:]], axis=1))
+    starts = scored.args[1]
+    ((_, plain),), ((_, after),) = (
+        list(in_calls(far, starts, np.arange(40), 0, certify=False, from_init=way)) for way in (False, True)
+    )
+    np.testing.assert_array_equal(after.x, plain.x)
+
+
+@pytest.mark.parametrize(
+    "path", ["config/workspaces/hww.json", "tests/data/every-modifier.json", "tests/data/onoff.json"]
+)
+def test_the_first_step_is_that_of_fisher_scoring(root, path):
+    """θ₀ - H⁻¹ g, with g and H of the kernel at the initial values, for any data; also with a parameter held."""
+    model = toymill.read_workspace(root / path)
+    x, held = model.parameters.init, model.parameters.fixed.copy()
+    data = toymill.throw(model, model.parameters.values({}), 5, seed=2)
+    for fixed in (held, held | (np.arange(len(held)) == model.poi_index)):
+        step = model.first_step(x, fixed)
+        at = np.repeat(x[:, None], 5, axis=1)
+        _, gradient, matrix = map(np.asarray, model.kernel.quadratic(model.arrays, at, data.T))
+        free = np.flatnonzero(~fixed)
+        expected = np.zeros((5, len(x)))
+        for toy in range(5):
+            expected[toy, free] = -np.linalg.solve(matrix[toy][np.ix_(free, free)], gradient[free, toy])
+        found = (data - step.expected) @ step.slope.T
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            step.information[np.ix_(free, free)], matrix[0][np.ix_(free, free)], rtol=1e-5, atol=1e-5
+        )
 
 
 def test_a_parameter_is_held_in_the_first_steps(hww, scored):

@@ -74,6 +74,7 @@ def in_calls(
     *,
     hold: Hold | None = None,
     certify: bool = True,
+    from_init: bool = False,
 ) -> Iterator[tuple[Int[np.ndarray, " some"], Ends]]:
     """``fit_lanes`` on some rows of a problem, each in its lane: the rows of each call and their results, (k, …).
 
@@ -84,13 +85,15 @@ def in_calls(
         limit: the largest number of steps of Fisher scoring.
         hold: what is held at first, if anything.
         certify: False to stop within about 1e-4 of a minimum, without a Hessian.
+        from_init: True where all toys start at the model's initial values and only parameters fixed by it are held.
     """
     model, size = problem.model, block_size(problem.model, covariance=problem.covariance)
     parameters = len(model.parameters)
     per_toy = 8 * parameters * (parameters if problem.covariance else 4)
     program = Program(model.kernel, model.tuning, problem.covariance)
     domain = Domain(model.parameters.bounds, problem.fixed)  # type: ignore[arg-type]
-    request = Request(problem.tolerance, limit, hold.steps if hold else 0, problem.column or 0, certify)
+    steps = hold.steps if hold else 0
+    request = Request(problem.tolerance, limit, steps, problem.column or 0, certify, problem.errors, from_init)
     for queued in in_queues(rows, problem.indices[rows] % size, size, per_toy):
         shape = (queued.places, size)
         queues = Queues(
@@ -99,7 +102,7 @@ def in_calls(
             data=queued.placed(problem.toys),  # type: ignore[arg-type]
             hold=np.full(shape, -1) if hold is None else queued.placed(hold.parameter),  # type: ignore[arg-type]
         )
-        ends = fit_lanes(program, model.arrays, queues, domain, request)
+        ends = fit_lanes(program, model.arrays, queues, domain, request, model.initial_step)
         yield queued.rows, Ends(*map(queued.of_toys, ends))
 
 

@@ -43,7 +43,7 @@ def fit_tests(
         tolerance: the largest estimated distance to the minimum of a certified fit.
 
     Returns:
-        The free fits and, for each test point, the conditional fits; without covariances.
+        The free fits and, for each test point, the conditional fits; without covariances, and the latter without errors.
 
     Raises:
         ToymillError: what ``fit`` refuses, tests of a parameter that the model fixes.
@@ -94,7 +94,7 @@ def fit_more_tests(
         tolerance: the largest estimated distance to the minimum of a certified fit.
 
     Returns:
-        The free fits, and the conditional fits at ``tests``; without covariances.
+        The free fits, and the conditional fits at ``tests``; without covariances, and the latter without errors.
 
     Raises:
         ToymillError: what ``fit`` refuses, tests of a parameter that the model fixes.
@@ -129,7 +129,9 @@ def _conditional_fits(
     for k in sorted(range(len(tests)), key=lambda k: [*tests[k].values()]) if of_one else range(len(tests)):
         before = [*known, *found.values()] if of_one else []
         start = _started(model, free, before, tests[k])
-        found[k] = fit(model, toys, tests[k], start=start, index=index, tolerance=tolerance, covariance=False)
+        found[k] = fit(
+            model, toys, tests[k], start=start, index=index, tolerance=tolerance, covariance=False, errors=False
+        )
     return [found[k] for k in range(len(tests))]
 
 

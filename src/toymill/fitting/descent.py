@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 
 from toymill.fitting.batching import (
     Hold,
@@ -180,8 +181,9 @@ def off_saddles(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> F
         with np.errstate(invalid="ignore", over="ignore"):
             scaled = np.asarray(hessians) * unit[:, :, None] * unit[:, None]
         usable = filled & (np.abs(scaled) < _LARGEST).all(axis=(1, 2))
-        _, vectors = np.linalg.eigh(scaled[usable])
-        away[block[usable]] = unit[usable] * vectors[:, :, 0]
+        for row, matrix, width in zip(block[usable], scaled[usable], unit[usable], strict=True):
+            _, vectors = scipy.linalg.eigh(matrix, subset_by_index=(0, 0), check_finite=False)
+            away[row] = width * vectors[:, 0]
     twice = np.repeat(np.arange(len(x)), 2)
     starts = np.clip(
         x[twice] + np.where(np.arange(len(twice)) % 2, -1, 1)[:, None] * away[twice], *model.parameters.bounds.T

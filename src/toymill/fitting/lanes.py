@@ -17,12 +17,13 @@ from toymill.fitting.results import Ends
 from toymill.fitting.scoring import Queues, Rough, Rules, Space, score
 from toymill.fitting.status import Status
 from toymill.linalg import apart
-from toymill.models.base import Kernel, Tuning
+from toymill.models.base import FirstStep, Kernel, Tuning
 
 if TYPE_CHECKING:
     from jax import Array
     from jaxtyping import Float, Int, PyTree
 
+_MUCH = 4.0  # by which the first step may change an expectation, where it is linear
 _NEWTON_EDM = 0.1  # below it a Newton step of the exact Hessian is taken without an evaluation of the nll
 
 
@@ -49,6 +50,8 @@ class Request(NamedTuple):
         hold_steps: in how many of the first steps a toy's ``Queues.hold`` is held.
         column: the parameter whose column of the covariance is wanted.
         certify: False to stop where the search does, within about 1e-4 of a minimum, without a Hessian.
+        errors: whether errors and that column are wanted; else they are NaN.
+        first_step: True where all toys start with the model's ``initial_step``.
     """
 
     tolerance: float
@@ -56,10 +59,19 @@ class Request(NamedTuple):
     hold_steps: int
     column: int
     certify: bool
+    errors: bool
+    first_step: bool
 
 
 @partial(jax.jit, static_argnames=("program",))
-def fit_lanes(program: Program, arrays: PyTree, queues: Queues, domain: Domain, request: Request) -> Ends:
+def fit_lanes(
+    program: Program,
+    arrays: PyTree,
+    queues: Queues,
+    domain: Domain,
+    request: Request,
+    first_step: FirstStep[Array] | None = None,
+) -> Ends:
     """Fit the toys in every lane in a model with ``kernel.fast``.
 
     The exact Hessian's Newton step is the last one: it has been paid for. A toy whose distance is above the tolerance
@@ -71,6 +83,7 @@ def fit_lanes(program: Program, arrays: PyTree, queues: Queues, domain: Domain, 
         queues: the toys and their starts, parameters in the model's order.
         domain: where parameters may be, in the model's order; without kinks.
         request: what is wanted.
+        first_step: the model's, which is taken if ``request.first_step``.
 
     Returns:
         Where each toy ended, (N, T, …), parameters in the model's order.
@@ -83,7 +96,10 @@ def fit_lanes(program: Program, arrays: PyTree, queues: Queues, domain: Domain, 
     enough = jnp.where(request.certify, 0.1 * request.tolerance, ROUGH_EDM)
     hold = jnp.where(queues.hold >= 0, places[queues.hold], -1)
     rules = Rules(request.hold_steps, enough, request.limit, foresee=request.certify)  # type: ignore[arg-type]
-    inner = queues._replace(start=queues.start[..., order], hold=hold)
+    start = queues.start
+    if first_step is not None:
+        start = lax.cond(request.first_step, partial(_after_first_step, first_step, bounds), lambda _: start, queues)
+    inner = queues._replace(start=start[..., order], hold=hold)
     rough = score(space, inner, program.tuning, rules)
     empty = _empty(queues.start, rough, covariance=program.covariance)
 
@@ -101,9 +117,7 @@ def fit_lanes(program: Program, arrays: PyTree, queues: Queues, domain: Domain, 
 
         def certified() -> Ends:
             column = places[request.column]
-            return _certified(
-                space, at(rough.x), at(queues.data), request.tolerance, column, covariance=program.covariance
-            )
+            return _certified(space, at(rough.x), at(queues.data), request, column, covariance=program.covariance)
 
         def uncertified() -> Ends:
             x, none = at(rough.x), jnp.zeros(lanes, dtype=jnp.int32)
@@ -142,6 +156,23 @@ def fit_lanes(program: Program, arrays: PyTree, queues: Queues, domain: Domain, 
     return filled
 
 
+def _after_first_step(
+    first_step: FirstStep[Array], bounds: Float[Array, "parameter 2"], queues: Queues
+) -> Float[Array, "place lane parameter"]:
+    """Where the first step leads each toy, inside the bounds; where it changes an expectation much, where it starts."""
+
+    def at_place(place: Array, starts: Array) -> Array:
+        away = queues.data[place] - first_step.expected[None]  # (T, D)
+        ratio = 1 + away @ first_step.change.T
+        near = jnp.all((ratio > 1 / _MUCH) & (ratio < _MUCH), axis=1)
+        moved = jnp.where(near[:, None], away @ first_step.slope.T, 0.0)
+        inside = jnp.clip(first_step.start[None] + moved, bounds[None, :, 0], bounds[None, :, 1])
+        return starts.at[place].set(jnp.where(first_step.fixed[None], first_step.start[None], inside))
+
+    starts: Array = lax.fori_loop(0, jnp.max(queues.counts), at_place, queues.start)
+    return starts
+
+
 def _empty(start: Float[Array, "place lane parameter"], rough: Rough, *, covariance: bool) -> Ends:
     """Ends yet to be filled in."""
     return Ends(
@@ -157,12 +188,12 @@ def _empty(start: Float[Array, "place lane parameter"], rough: Rough, *, covaria
 
 
 def _together(lanes: int, size: int, covariance: int) -> int:
-    """How many toys' Hessians are computed at once: as many as stay in cache, 16 or more.
+    """How many toys' Hessians are computed at once: as many as stay in cache, 32 or more.
 
     Fewer only if their covariances, of so many numbers each, would take too much memory.
     """
     hessians, covariances = (device().budget(least) for least in (budget.HESSIANS, budget.CERTIFIED_COVARIANCES))
-    while lanes % 2 == 0 and ((lanes > 16 and 8 * size * lanes > hessians) or 8 * covariance * lanes > covariances):
+    while lanes % 2 == 0 and ((lanes > 32 and 8 * size * lanes > hessians) or 8 * covariance * lanes > covariances):
         lanes //= 2
     return lanes
 
@@ -171,7 +202,7 @@ def _certified(
     space: Space,
     x: Float[Array, "parameter lane"],
     toys: Float[Array, "datum lane"],
-    tolerance: float,
+    request: Request,
     column: Int[Array, ""],
     *,
     covariance: bool,
@@ -179,9 +210,9 @@ def _certified(
     """The exact Hessian at x, its Newton step, and what it says; toys last, nll less its offset."""
     nll, gradient, hessian, (beyond, near) = apart(partial(space.fast.hessian, space.arrays), x, toys)
     free = space.movable(x, gradient)
-    found = apart(partial(inverse, full=covariance), hessian, gradient, free, column)
+    found = apart(partial(inverse, full=covariance), hessian, gradient, free, column, request.errors)
     edm = 0.5 * jnp.sum(jnp.where(free, gradient, 0.0) * found.newton, axis=0)
-    converged = found.positive & (edm <= tolerance)
+    converged = found.positive & (edm <= request.tolerance)
     near_enough = found.positive & (edm < _NEWTON_EDM)
     step = jnp.where(free & near_enough[None], found.newton, 0.0)
     bounded = ~free & ~space.fixed[:, None]

@@ -33,6 +33,7 @@ class FitProblem:
         tolerance: the largest estimated distance to the minimum of a certified fit.
         covariance: whether the covariance matrices are wanted.
         column: index of the parameter whose column of the covariance is wanted, or None.
+        errors: whether the errors are wanted.
     """
 
     model: Model
@@ -43,6 +44,7 @@ class FitProblem:
     tolerance: float = EDM_TOLERANCE
     covariance: bool = False
     column: int | None = None
+    errors: bool = True
 
     def __len__(self) -> int:
         return len(self.toys)

@@ -35,7 +35,7 @@ class Fits:
         fixed: values of the parameters that this fit held fixed, by name: a number, or one for each toy, (n,).
         parameters: fitted values, (n, P).
         errors: square roots of the covariance's diagonal, (n, P): 0 for a fixed parameter, NaN for
-            one held at a bound and for a fit without a positive-definite Hessian.
+            one held at a bound, for a fit without a positive-definite Hessian, and where ``fit`` was to leave them out.
         nll: minimised negative log-likelihood with all constants, (n,).
         status: how each fit ended, a ``Status``, (n,).
         edm: estimated distance of nll to its minimum, (n,).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -43,8 +44,11 @@ class _Stage(NamedTuple):
     afresh: bool = False
 
 
-def search(problem: FitProblem, starts: Float[np.ndarray, "toy parameter"]) -> Fits:
-    """Fit every toy from its start, (n, P); the last stage starts afresh at the model's initial values."""
+def search(problem: FitProblem, starts: Float[np.ndarray, "toy parameter"], *, from_init: bool = False) -> Fits:
+    """Fit every toy from its start, (n, P); the last stage starts afresh at the model's initial values.
+
+    ``from_init`` says that all starts are these already, and that no parameter is held but those that the model fixes.
+    """
     fits = problem.unfitted()
     starts, pending = starts.copy(), np.arange(len(problem))
     for number, stage in enumerate(_stages(problem.model)):
@@ -58,7 +62,7 @@ def search(problem: FitProblem, starts: Float[np.ndarray, "toy parameter"]) -> F
             if rows.size:
                 starts[rows] = off_saddles(problem.of(rows), starts[rows])
         found = problem.unfitted() if stage.afresh else fits
-        calls = in_calls if stage.in_lanes else _in_blocks
+        calls = partial(in_calls, from_init=from_init and not number) if stage.in_lanes else _in_blocks
         for rows, ends in calls(problem, starts, pending, stage.limit):
             put(found, rows, ends)
         if stage.afresh:

@@ -20,7 +20,7 @@ from toymill.fitting.descent import descend, descend_beside
 from toymill.fitting.device import device
 from toymill.fitting.newton import Domain
 from toymill.fitting.results import Fits, finite_or
-from toymill.models.base import Kernel, Model
+from toymill.models.base import Kernel
 
 if TYPE_CHECKING:
     from jax import Array
@@ -106,45 +106,22 @@ def _leads_back(
     if any(np.ndim(value) for value in problem.held.values()):
         return back
     model, free = problem.model, ~problem.fixed
-    start, (low, high) = starts[0, free], model.parameters.bounds[free].T
-    with np.errstate(all="ignore"):
-        expected, slopes, step = _first_step(model, starts[0], free)
-    if not (np.isfinite(step).all() and np.isfinite(slopes).all()):
+    first = model.first_step(starts[0], problem.fixed) if model.first_step else None
+    if first is None:
         return back
+    start, (low, high) = starts[0, free], model.parameters.bounds[free].T
+    slope, information = first.slope[free].T, first.information[np.ix_(free, free)]
     poisson = np.array(model.parameters.constraint)[free] == "poisson"
     reach = np.where(poisson, _SAME_FACTOR * np.abs(start), np.inf)
     size = block_size(model)
     for queued in in_queues(np.arange(len(problem)), problem.indices % size, size, _PASSES * 8 * len(start)):
         # In blocks of one shape: the same sums in any company.
         toys, ends = (queued.placed(values)[: queued.used] for values in (problem.toys, fits.parameters))
-        away = np.clip(start + (toys - expected) @ step, low, high) - ends[..., free]
-        near = 0.5 * np.sum((away @ slopes) ** 2, axis=-1) < _LEADS_BACK
+        away = np.clip(start + (toys - first.expected) @ slope, low, high) - ends[..., free]
+        near = 0.5 * np.sum((away @ information) * away, axis=-1) < _LEADS_BACK
         back[queued.rows] = queued.of_toys(near & (np.abs(away) < reach).all(axis=-1))
     back &= fits.ok
     return back
-
-
-def _first_step(
-    model: Model, start: Float[np.ndarray, " parameter"], free: Bool[np.ndarray, " parameter"]
-) -> tuple[Float[np.ndarray, " datum"], Float[np.ndarray, "free datum"], Float[np.ndarray, "datum free"]]:
-    """Expected data at a start, their slopes in standard deviations, and by what data multiply for a step from there.
-
-    With slopes S the Fisher information is S Sᵀ. They are taken by differences.
-    """
-    by = 1e-4 * np.maximum(np.abs(start), 1.0)[free]
-    points = np.repeat(start[None], 1 + len(by), axis=0)
-    points[np.arange(1, len(points)), np.flatnonzero(free)] += by
-    expected, *moved = np.asarray(model.expected_data(points))
-    known = np.isfinite(expected)  # all but auxiliary data without a parameter
-    expected = np.where(known, expected, 0.0)
-    variance = np.where(model.sampling.poisson, np.maximum(expected, 1e-10), model.sampling.sigma**2)
-    slopes = np.where(known, (np.array(moved) - expected) / by[:, None], 0.0) / np.sqrt(variance)
-    length = np.sqrt(np.sum(slopes**2, axis=1))
-    if not np.isfinite(length).all():
-        return expected, slopes, np.full(slopes.T.shape, np.nan)
-    unit = np.where(length > 0, 1 / np.where(length > 0, length, 1.0), 0.0)[:, None]
-    inverse = np.linalg.pinv((unit * slopes) @ (unit * slopes).T, hermitian=True)
-    return expected, slopes, (unit * (inverse @ (unit * slopes)) / np.sqrt(variance)).T
 
 
 def _is_worth(fits: Fits, rows: Int[np.ndarray, " some"], nll: Float[np.ndarray, " some"]) -> Bool[np.ndarray, " some"]:

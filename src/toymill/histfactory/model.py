@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from toymill.formats.validation import Json
 from toymill.histfactory import kernel
 from toymill.histfactory.arrays import Templates
 from toymill.histfactory.compiler import Compiled, compile_specification
+from toymill.histfactory.first_step import first_step
 from toymill.histfactory.second_minima import SCANNED
 from toymill.linalg import UNROLLED
 from toymill.models.base import Model, Sampling, TemplateNoise, Tuning, columns, require_x64
@@ -146,12 +148,13 @@ def from_compiled(compiled: Compiled) -> HistFactory:
         compiled.of_staterrors,
     )
     of_one_kind = len(order) == len(compiled.parameters)
+    sampling = Sampling(poisson, sigma, parameter >= 0, parameter, scale, observed)
     return HistFactory(
         parameters=compiled.parameters,
         poi=compiled.poi,
         observed=compiled.observed,
         data_names=compiled.data_names,
-        sampling=Sampling(poisson, sigma, parameter >= 0, parameter, scale, observed),
+        sampling=sampling,
         arrays=templates,
         kernel=kernel.KERNEL if of_one_kind else kernel.PLAIN,
         digest=compiled.digest,
@@ -164,4 +167,5 @@ def from_compiled(compiled: Compiled) -> HistFactory:
         derived={},
         template_noise=noise if compiled.staterrors.any() else None,
         negative_yields=compiled.negative_yields,
+        first_step=partial(first_step, templates, sampling) if of_one_kind else None,
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -147,6 +147,32 @@ class TemplateNoise(NamedTuple):
     held: Bool[np.ndarray, " datum"]
 
 
+_LARGEST_STEP = 2**16  # numbers of the matrix of a first step that all fits take: a larger one costs more than it saves
+
+A = TypeVar("A")
+"""The kind of array: numpy's, or JAX's where it is computed with."""
+
+
+class FirstStep(NamedTuple, Generic[A]):
+    """A step of a fit from some point, linear in the data.
+
+    Attributes:
+        start: the point, (P,).
+        fixed: True for parameters that do not move, (P,).
+        expected: the data expected there, (D,).
+        slope: change of the parameters with the data, (P, D).
+        change: relative change of the main data's expectations with the data, (B, D), as far as they are linear.
+        information: the Fisher information there, (P, P).
+    """
+
+    start: A
+    fixed: A
+    expected: A
+    slope: A
+    change: A
+    information: A
+
+
 @dataclass(frozen=True, repr=False)
 class Model(abc.ABC):
     """A statistical model: parameters, likelihood, expectation, and the observed dataset.
@@ -173,6 +199,8 @@ class Model(abc.ABC):
         derived: quantities that are shown beside the parameters, each ``params -> scalar``, by name.
         template_noise: the Monte Carlo statistics of templates, where the model states any; else None.
         negative_yields: the samples whose yields shape variations may make negative, of a HistFactory model; else None.
+        first_step: ``(start, fixed) -> FirstStep | None``, from a point and which parameters are fixed, both (P,), where the
+            model states it; else None.
         row_sum: the main data's log-likelihood as a sum over rows, where the model states one; else None.
     """
 
@@ -194,6 +222,7 @@ class Model(abc.ABC):
     row_sum: RowSum | None = field(default=None, kw_only=True)
     template_noise: TemplateNoise | None = field(default=None, kw_only=True)
     negative_yields: NegativeYields | None = field(default=None, kw_only=True)
+    first_step: Callable[..., FirstStep[np.ndarray] | None] | None = field(default=None, kw_only=True)
 
     def __repr__(self) -> str:
         interest = "no parameter of interest" if self.poi is None else f"of interest {self.poi}"
@@ -210,6 +239,13 @@ class Model(abc.ABC):
             msg = "This model has no parameter of interest. Name one with poi=…"
             raise ToymillError(msg)
         return self.parameters.index(self.poi)
+
+    @cached_property
+    def initial_step(self) -> FirstStep[np.ndarray] | None:
+        """The first step of free fits from the initial values; None where there is none, or where it is large."""
+        if self.first_step is None or len(self.parameters) * len(self.data_names) > _LARGEST_STEP:
+            return None
+        return self.first_step(self.parameters.init, self.parameters.fixed)
 
     @abc.abstractmethod
     def expected_data(self, params: ArrayLike) -> Float[Array, "*toy datum"]:

@@ -5,7 +5,7 @@ Files hold no wall-clock times: the same inputs give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +53,9 @@ FIELDS = {
 
 _WIDE = ("parameters", "errors")
 """Those of them that have a column for each parameter."""
+
+_CONDITIONAL_FIELDS = tuple(name for name in FIELDS if name != "errors")
+"""Those of a conditional fit, whose errors are not computed."""
 
 
 class ShardFits(NamedTuple):
@@ -127,7 +130,7 @@ class ShardWriter:
         for name, fits in zip(_groups(len(every) - 1), every, strict=True):
             if self.rows == 0:
                 _create_fits(self.file, name, fits, self.key.toys)
-            for field in FIELDS:
+            for field in self.file[name]:
                 values = getattr(fits, field)
                 self.file[name][field][self.rows : self.rows + len(values)] = values
 
@@ -194,7 +197,7 @@ class ShardReader:
         self.tests = self._tests()
         self.names = parameter_names(file if self.keep == "all" else file["tally"])
         for group in self.groups:
-            for name in FIELDS:
+            for name in _fields(group):
                 rows = len(file[group][name])
                 if rows != self.key.toys:
                     msg = f"{path}: {group}/{name} has {rows} rows; expected {self.key.toys}. {made_anew(path)}"
@@ -331,13 +334,18 @@ def _groups(tests: int) -> list[str]:
     return ["free", *(f"tests/{k:03d}" for k in range(tests))]
 
 
+def _fields(group: str) -> Collection[str]:
+    """Which of ``FIELDS`` a group has: one of conditional fits may have errors, too, in files of earlier versions."""
+    return _CONDITIONAL_FIELDS if "tests/" in group else FIELDS
+
+
 def _create_fits(parent: h5py.Group, name: str, fits: Fits, rows: int) -> None:
     """The columns of the fits of ``rows`` toys, yet to be written."""
     group = parent.create_group(name)
     for fixed, value in fits.fixed.items():
         group.attrs[f"fixed:{fixed}"] = value
-    for field, meaning in FIELDS.items():
-        create_column(group, field, rows, getattr(fits, field)).attrs["meaning"] = meaning
+    for field in _fields(name):
+        create_column(group, field, rows, getattr(fits, field)).attrs["meaning"] = FIELDS[field]
     group["status"].attrs["meaning"] = codes_of(Status)
 
 
@@ -366,7 +374,7 @@ def _write_tally(file: h5py.File, names: Sequence[str], tally: Tally) -> None:
     if tally.kept_fits:
         for name, fits in zip(_groups(len(tally.tests)), tally.kept_fits, strict=True):
             _create_fits(kept, name, fits, len(tally.kept))
-            for field in FIELDS:
+            for field in kept[name]:
                 kept[name][field][...] = getattr(fits, field)
 
 
@@ -426,11 +434,12 @@ def _read_fits(
     """
     arrays = {name: _read_field(file, path, f"{group}/{name}", rows, schema) for name in FIELDS if name not in _WIDE}
     for name in _WIDE:
-        arrays[name] = (
-            np.empty((len(arrays["nll"]), 0))
-            if columns is None
-            else read_dataset(file, path, f"{group}/{name}", (rows, columns))
-        )
+        if columns is None:
+            arrays[name] = np.empty((len(arrays["nll"]), 0))
+        elif name in _fields(group):
+            arrays[name] = read_dataset(file, path, f"{group}/{name}", (rows, columns))
+        else:
+            arrays[name] = np.full_like(arrays["parameters"], np.nan)
     attributes = file[group].attrs.items()
     fixed = {name.removeprefix("fixed:"): float(value) for name, value in attributes if name.startswith("fixed:")}
     return Fits(names=names, poi=str(file.attrs["poi"]) or None, fixed=fixed, **arrays)

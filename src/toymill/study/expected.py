@@ -11,8 +11,8 @@ from toymill.config.study import Study, shards, values_tested
 from toymill.results.plan import Plan
 from toymill.study.scan_layout import audited_points, counts_in, scan_shards
 
-COLUMN = 16
-"""Bytes of a parameter of a fit: its value and its error."""
+COLUMN = 8
+"""Bytes of a parameter of a fit: its value; and of its error, which free fits have."""
 
 FIT = 21
 """Bytes of a fit beside its parameters: nll, edm, status, iterations."""
@@ -172,7 +172,7 @@ def expected(
             intervals = intervals.more([start + count * about.interval_seconds_a_toy for count in toys])
         if name in asked:
             audits = audits.more([start + audited_in(ensemble.toys, tests)])
-        each = (1 + tests) * bytes_a_fit(study, parameters)
+        each = bytes_a_toy(study, parameters, tests)
         size += ensemble.toys * (each + (8 * data if study.keep_toys else 0))
         size += SUMMARY * len(toys) if study.keep == "summary" else 0
     if study.scan and rate is not None:
@@ -186,7 +186,7 @@ def expected(
     drawn, figures = len(study.ensembles) - len(needs(study)), 2 + bool(needs(study))  # coverage, page of toys, answers
     beside = Part().more([start, *[DRAWN * unit] * drawn, *[SHOWN * unit] * figures])
     counted = COUNTED * sum(
-        item.toys * (1 + len(values_tested(item, poi))) * (2 * parameters if study.keep == "all" else 2)
+        item.toys * (2 + len(values_tested(item, poi))) * (parameters if study.keep == "all" else 1)
         for item in study.ensembles.values()
     )
     after = [WRITTEN * unit + counted] * (1 + bool(needs(study))) + [
@@ -197,6 +197,8 @@ def expected(
     return Expected(alone, fits, intervals, scan, audits, beside, size)
 
 
-def bytes_a_fit(study: Study, parameters: int) -> int:
-    """Bytes that a study keeps of a fit, in its shards' files."""
-    return {"all": FIT + COLUMN * parameters, "poi": FIT + COLUMN, "summary": 0}[study.keep]
+def bytes_a_toy(study: Study, parameters: int, tests: int) -> int:
+    """Bytes that a study keeps of a toy's free fit and of its conditional ones, in its shards' files."""
+    if study.keep == "summary":
+        return 0
+    return (1 + tests) * FIT + (2 + tests) * COLUMN * (parameters if study.keep == "all" else 1)
