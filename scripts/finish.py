@@ -13,5 +13,5 @@ with reported(snakemake.log):
     refuse_failures(read_study(snakemake.config), summary, audits)
     write_record(
         snakemake.output[0],
-        provenance(snakemake.input.config, snakemake.input.model, snakemake.input.summary, snakemake.params.benchmarks),
+        provenance(snakemake.input.config, snakemake.input.model, snakemake.input.summary, snakemake.params.logs),
     )

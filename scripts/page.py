@@ -7,5 +7,5 @@ from toymill.results.provenance import provenance
 
 with reported(snakemake.log):
     files = snakemake.input
-    origin = provenance(files.config, files.model, files.summary, snakemake.params.benchmarks)
+    origin = provenance(files.config, files.model, files.summary, snakemake.params.logs)
     write_page(snakemake.output[0], gather(read_study(snakemake.config), origin, **dict(files.items())))

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import toymill
 from toymill.cache import open_cache
 
 SETTINGS = """
@@ -101,3 +102,17 @@ def test_a_job_prepares_before_jax_is_imported():
 
     with pytest.raises(RuntimeError, match="before jax is imported"):
         prepare()
+
+
+def test_a_job_that_ends_well_tells_its_seconds(tmp_path):
+    from toymill.job import SECONDS, reported
+
+    log, failed = tmp_path / "fit/000-999.log", tmp_path / "audit.log"
+    log.parent.mkdir()
+    with reported([str(log)]):
+        pass
+    assert float(log.with_suffix(SECONDS).read_text()) >= 0
+    with pytest.raises(SystemExit), reported([str(failed)]):
+        raise toymill.ToymillError("no")
+    assert failed.read_text() == "toymill: no\n"
+    assert not failed.with_suffix(SECONDS).exists()

@@ -14,7 +14,7 @@ rule page:
     conda:
         "../../envs/toymill.yaml"
     params:
-        benchmarks=f"{SCRATCH}/benchmarks",
+        logs=f"{SCRATCH}/logs",
     script:
         "../../scripts/page.py"
 
@@ -33,6 +33,6 @@ rule finish:
     conda:
         "../../envs/toymill.yaml"
     params:
-        benchmarks=f"{SCRATCH}/benchmarks",
+        logs=f"{SCRATCH}/logs",
     script:
         "../../scripts/finish.py"

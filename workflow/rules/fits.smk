@@ -7,8 +7,6 @@ rule fit:
         update(ensure("<results>/fits/{ensemble}/{shard}.h5", non_empty=True)),
     log:
         "<logs>/fit/{ensemble}/{shard}.log",
-    benchmark:
-        "<benchmarks>/fit/{ensemble}/{shard}.tsv"
     conda:
         "../../envs/toymill.yaml"
     params:
@@ -29,8 +27,6 @@ if STATED.region:
             region=ensure("<results>/region/{ensemble}/{shard}.h5", non_empty=True),
         log:
             "<logs>/fit/{ensemble}/{shard}.log",
-        benchmark:
-            "<benchmarks>/fit/{ensemble}/{shard}.tsv"
         wildcard_constraints:
             ensemble="|".join(region_ensembles(STATED)),
         conda:
@@ -52,8 +48,6 @@ rule profile_intervals:
         ensure("<results>/profile_intervals/{ensemble}/{shard}.h5", non_empty=True),
     log:
         "<logs>/profile_intervals/{ensemble}/{shard}.log",
-    benchmark:
-        "<benchmarks>/profile_intervals/{ensemble}/{shard}.tsv"
     conda:
         "../../envs/toymill.yaml"
     params:
@@ -72,8 +66,6 @@ rule audit:
         ensure("<results>/audit/{ensemble}.json", non_empty=True),
     log:
         "<logs>/audit/{ensemble}.log",
-    benchmark:
-        "<benchmarks>/audit/{ensemble}.tsv"
     priority: -1
     conda:
         "../../envs/toymill.yaml"

@@ -7,8 +7,6 @@ rule compare:
         json=ensure("<results>/optimisers/{ensemble}.json", non_empty=True),
     log:
         "<logs>/compare/{ensemble}.log",
-    benchmark:
-        "<benchmarks>/compare/{ensemble}.tsv"
     conda:
         "../../envs/toymill.yaml"
     params:

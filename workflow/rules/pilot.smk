@@ -7,8 +7,6 @@ checkpoint pilot:
         update(ensure("<results>/plan.json", non_empty=True)),
     log:
         "<logs>/pilot.log",
-    benchmark:
-        "<benchmarks>/pilot.tsv"
     conda:
         "../../envs/toymill.yaml"
     params:

@@ -25,8 +25,6 @@ rule resolve:
         model=ensure("<results>/model.json", non_empty=True),
     log:
         "<logs>/resolve.log",
-    benchmark:
-        "<benchmarks>/resolve.tsv"
     conda:
         "../../envs/toymill.yaml"
     params:

@@ -27,8 +27,6 @@ rule scan:
         ensure("<results>/scan/{point}/{shard}.h5", non_empty=True),
     log:
         "<logs>/scan/{point}/{shard}.log",
-    benchmark:
-        "<benchmarks>/scan/{point}/{shard}.tsv"
     wildcard_constraints:
         point="[^/]+",
     conda:
@@ -51,8 +49,6 @@ rule audit_scan:
         ensure("<results>/audit/scan/{point}.json", non_empty=True),
     log:
         "<logs>/audit_scan/{point}.log",
-    benchmark:
-        "<benchmarks>/audit_scan/{point}.tsv"
     wildcard_constraints:
         point="[^/]+",
     priority: -1
@@ -94,8 +90,6 @@ checkpoint tilt_scan:
         ensure(TILTS, non_empty=True),
     log:
         "<logs>/tilt_scan.log",
-    benchmark:
-        "<benchmarks>/tilt_scan.tsv"
     conda:
         "../../envs/toymill.yaml"
     params:
@@ -112,8 +106,6 @@ rule fit_tilted:
         ensure(f"{SCRATCH}/scan/tilted/{{point}}.h5", non_empty=True),
     log:
         "<logs>/fit_tilted/{point}.log",
-    benchmark:
-        "<benchmarks>/fit_tilted/{point}.tsv"
     wildcard_constraints:
         point="[^/]+",
     conda:
@@ -133,8 +125,6 @@ rule answer_scan:
         ensure(f"{SCRATCH}/scan.json", non_empty=True),
     log:
         "<logs>/answer_scan.log",
-    benchmark:
-        "<benchmarks>/answer_scan.tsv"
     conda:
         "../../envs/toymill.yaml"
     params:

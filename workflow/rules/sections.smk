@@ -6,8 +6,6 @@ checkpoint design:
         ensure(TRUTHS, non_empty=True),
     log:
         "<logs>/design.log",
-    benchmark:
-        "<benchmarks>/design.tsv"
     conda:
         "../../envs/toymill.yaml"
     params:
@@ -30,8 +28,6 @@ if ROUNDS:
             ensure("<results>/rounds/{round}.json", non_empty=True),
         log:
             "<logs>/add_toys/{round}.log",
-        benchmark:
-            "<benchmarks>/add_toys/{round}.tsv"
         wildcard_constraints:
             round="|".join(map(str, ROUNDS)),
         conda:
@@ -66,8 +62,6 @@ rule answer:
         ensure(f"{SCRATCH}/answers.json", non_empty=True),
     log:
         "<logs>/answer.log",
-    benchmark:
-        "<benchmarks>/answer.tsv"
     conda:
         "../../envs/toymill.yaml"
     params:

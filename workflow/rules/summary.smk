@@ -12,8 +12,6 @@ rule tally:
         ensure(f"{SCRATCH}/tallies/{{ensemble}}/{{part}}.h5", non_empty=True),
     log:
         "<logs>/tally/{ensemble}/{part}.log",
-    benchmark:
-        "<benchmarks>/tally/{ensemble}/{part}.tsv"
     conda:
         "../../envs/toymill.yaml"
     params:
@@ -36,8 +34,6 @@ rule aggregate:
         hdf5=ensure("<results>/summary.h5", non_empty=True),
     log:
         "<logs>/aggregate.log",
-    benchmark:
-        "<benchmarks>/aggregate.tsv"
     conda:
         "../../envs/toymill.yaml"
     script:

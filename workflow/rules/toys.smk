@@ -8,8 +8,6 @@ rule throw:
         ensure("<results>/toys/{ensemble}/{shard}.h5", non_empty=True),
     log:
         "<logs>/throw/{ensemble}/{shard}.log",
-    benchmark:
-        "<benchmarks>/throw/{ensemble}/{shard}.tsv"
     conda:
         "../../envs/toymill.yaml"
     params:

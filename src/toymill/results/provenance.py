@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from toymill._version import __version__
+from toymill.job import SECONDS
 from toymill.record import FileRecord, Record
 from toymill.results.description import read_description
 
@@ -48,17 +49,17 @@ class Provenance(FileRecord):
     digests: dict[str, str]
     """SHA-256 of the results, by what they are."""
     seconds: dict[str, float]
-    """Wall-clock seconds of each job that was measured."""
+    """Wall-clock seconds of each job."""
 
 
-def provenance(config: str | Path, model: str | Path, summary: str | Path, benchmarks: str | Path) -> Provenance:
+def provenance(config: str | Path, model: str | Path, summary: str | Path, logs: str | Path) -> Provenance:
     """Where a study's results came from.
 
     Args:
         config: its resolved configuration, of which the digest is recorded, as of the next two.
         model: its ``model.json``.
         summary: its ``summary.json``.
-        benchmarks: folder of Snakemake's benchmark tables, one a job.
+        logs: folder of the jobs' logs, with their times.
     """
     files = {"config": config, "model": model, "summary": summary}
     return Provenance(
@@ -71,7 +72,7 @@ def provenance(config: str | Path, model: str | Path, summary: str | Path, bench
         packages={name: _version(name) for name in _PACKAGES},
         inputs=read_description(model).inputs,
         digests={name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in files.items()},
-        seconds=_seconds(Path(benchmarks)),
+        seconds=_seconds(Path(logs)),
     )
 
 
@@ -96,13 +97,9 @@ def _git() -> Commit | None:
         return None
 
 
-def _seconds(benchmarks: Path) -> dict[str, float]:
-    """Wall-clock seconds of each job that was measured, from Snakemake's benchmark tables."""
-    seconds = {}
-    for path in sorted(benchmarks.rglob("*.tsv")):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if len(lines) < 2:
-            continue
-        first = lines[1]
-        seconds[str(path.relative_to(benchmarks).with_suffix(""))] = float(first.split("\t")[0])
-    return seconds
+def _seconds(logs: Path) -> dict[str, float]:
+    """Wall-clock seconds of each job, from what it has written beside its log."""
+    return {
+        str(path.relative_to(logs).with_suffix("")): float(path.read_text(encoding="ascii"))
+        for path in sorted(logs.rglob(f"*{SECONDS}"))
+    }
