@@ -6,6 +6,7 @@ import toymill
 from toymill.fitting import second_minima
 from toymill.fitting.conditional import fit_tests
 from toymill.fitting.problem import state_problem
+from toymill.fitting.results import rows_of
 from toymill.fitting.search import search
 from toymill.fitting.status import Status
 
@@ -98,3 +99,18 @@ def test_errors_can_be_left_out(hww):
     free, (held,) = fit_tests(hww, data, [{"mu": 0.0}])
     assert np.isnan(held.errors).all()
     np.testing.assert_allclose(free.errors, whole.errors, rtol=1e-6)
+
+
+def test_initial_values_that_lead_back_need_no_descent(root):
+    """Where they are said to lead back to a fit, no descent from them ends lower; and a toy is told the same alone."""
+    model = toymill.read_workspace(root / "tests/data/every-modifier.json")
+    data = toymill.throw(model, model.parameters.values({model.poi: 0.0}), 400, seed=5)
+    _, (fits,) = fit_tests(model, data, [{model.poi: 2.0}])
+    problem, starts = stated(model, data, {model.poi: 2.0})
+    back = second_minima._leads_back(problem, fits, starts)
+    assert 0.2 < back.mean() < 1
+    few = np.arange(130, 150)
+    alone = second_minima._leads_back(problem.of(few), rows_of(fits, few), starts[few])
+    np.testing.assert_array_equal(alone, back[few])
+    rows = np.flatnonzero(back)
+    assert not second_minima.propose_from(problem, fits, starts, rows).rows.size
