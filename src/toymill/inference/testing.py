@@ -34,7 +34,7 @@ class Ratios:
     Attributes:
         at: the values that are tested, by name.
         free: the fits in which everything is free.
-        conditional: the fits that hold what is tested.
+        conditional: the fits that hold what is tested; without errors, which ``fit`` has.
         background: the fits that hold it at 0, for ttilde_mu and qtilde_mu; None where it cannot be negative, in a joint
             test, and in a test of a negative value.
     """

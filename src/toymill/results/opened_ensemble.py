@@ -165,7 +165,10 @@ class OpenedEnsemble:
         return self._frame(list(self.tested), toys, self._t)
 
     def fits(self, toys: Toys = None) -> tuple[Fits, list[Fits]]:
-        """The free fits and those at each tested value, as ``toymill.q_mu`` and its like take them; of ``poi``, with it alone."""
+        """The free fits and those at each tested value, as ``toymill.q_mu`` and its like take them; of ``poi``, with it alone.
+
+        Only free fits have errors.
+        """
         self._require_fits()
         asked = self._asked(toys)
         width = 1 if self.keep == "poi" else len(self.names)
