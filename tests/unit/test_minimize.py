@@ -28,8 +28,9 @@ def kernel_of(nll, gradient, hessian, curvature=None):
             jnp.full(x.shape, jnp.inf),
             x,
             jnp.zeros((0, x.shape[1])),
-            jnp.zeros((0, *x.shape)),
+            jnp.zeros(x.shape, dtype=bool),
         ),
+        product=lambda _, x, *__: (jnp.full(x.shape[1], jnp.inf), x),
     )
 
 
