@@ -7,7 +7,7 @@ MOST_OF_BLOCK = 2**29
 """The largest temporaries of a block at all: of models so large that fewer than 16 toys fit in the cache."""
 
 HESSIANS = 2**16
-"""Exact Hessians that are computed at once: a part of a core's second-level cache."""
+"""Exact Hessians that are computed at once: with their temporaries, many times as large, they stay in that cache."""
 
 CERTIFIED_COVARIANCES = 2**27
 """Covariances that are made at once of exact Hessians, if a toy's is no larger."""

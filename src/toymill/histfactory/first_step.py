@@ -1,4 +1,4 @@
-"""Where the first step of Fisher scoring leads from a point: it is linear in the data. Needs no JAX.
+"""Where the first step of Fisher scoring leads from a point: it is linear in the data.
 
 At a point θ₀, with expectations ν₀ and a₀ of main and auxiliary data and J = ∂ν/∂θ, the gradient is linear in the data, and
 the Fisher information does not depend on them:
