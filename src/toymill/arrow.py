@@ -25,6 +25,7 @@ from toymill.linalg import (
     lower_inverse,
     outer,
     sum_of,
+    taken,
     total,
     weighted_total,
     with_diagonal,
@@ -76,14 +77,14 @@ def in_blocks(
     rows: Int[Array, "row block"], values: Shaped[Array, "own lane"], padding: float
 ) -> Shaped[Array, "row block lane"]:
     """Values of own rows, by block."""
-    return jnp.concatenate([values, jnp.full_like(values, padding, shape=(1, values.shape[1]))])[rows]
+    return taken(jnp.concatenate([values, jnp.full_like(values, padding, shape=(1, values.shape[1]))]), rows)
 
 
 def of_rows(
     rows: Int[Array, "row block"], values: Float[Array, "row block lane"], size: int
 ) -> Float[Array, "own lane"]:
     """The inverse of ``in_blocks``, to ``size`` own rows."""
-    return values.reshape(-1, values.shape[-1])[_places(rows, size)]
+    return taken(values.reshape(-1, values.shape[-1]), _places(rows, size))
 
 
 def _places(rows: Int[Array, "row block"], size: int) -> Int[Array, " own"]:

@@ -7,6 +7,8 @@ one for every row. docs/performance.md has the times.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
+from types import FunctionType
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, cast
 
 import jax
@@ -16,7 +18,7 @@ from jax import Array, lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int, Shaped
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -49,7 +51,8 @@ def apart(function: Callable[[*Arguments], Result], *arguments: *Arguments) -> R
 
     XLA merges loops for a CPU, and computes a cheap intermediate result anew for each of its uses: in a sum over
     pairs of parameters, once for each parameter. It does not merge what is called, if it is told not to inline the call.
-    What is called twice with the same shapes is compiled once.
+    What is called twice with the same shapes is compiled once, and a function of a module is traced once: so its constants
+    are among its arguments.
 
     Args:
         function: a pure function of pytrees of arrays.
@@ -57,13 +60,41 @@ def apart(function: Callable[[*Arguments], Result], *arguments: *Arguments) -> R
     """
     if jax.default_backend() != "cpu":
         return function(*arguments)
+    stays = isinstance(function, FunctionType) and "<locals>" not in function.__qualname__
+    called = _traced_once(function) if stays else _called(function)
+    with set_xla_metadata(inlineable="false"):  # type: ignore[no-untyped-call]
+        return cast("Result", called(*arguments))
+
+
+def _called(function: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
+    """A function that is not merged with what surrounds it, if its call is marked so."""
 
     def inside(*values: *Arguments) -> Result:
         with set_xla_metadata(inlineable=None):  # type: ignore[no-untyped-call]  # what it calls may be
             return function(*values)
 
-    with set_xla_metadata(inlineable="false"):  # type: ignore[no-untyped-call]
-        return cast("Result", jax.jit(inside)(*arguments))
+    return cast("Callable[[*Arguments], Result]", jax.jit(inside))
+
+
+_traced_once = cache(_called)
+
+
+def taken(values: Shaped[Array, "row ..."], index: Int[Array, " ..."]) -> Shaped[Array, " ..."]:
+    """``values[index]`` along the first axis, of indices that are known to be inside and not negative.
+
+    JAX's own indexing adds five operations that allow for negative ones, and takes many times as long to trace.
+    """
+    rest = values.ndim - 1
+    numbers = lax.GatherDimensionNumbers(
+        offset_dims=tuple(range(index.ndim, index.ndim + rest)), collapsed_slice_dims=(0,), start_index_map=(0,)
+    )
+    start = lax.expand_dims(index, (index.ndim,))
+    return lax.gather(values, start, numbers, (1, *values.shape[1:]), mode="promise_in_bounds")
+
+
+def each(values: Shaped[Array, " ..."], axis: int = 0) -> list[Shaped[Array, " ..."]]:
+    """The parts of an array along an axis, one by one: JAX's own indexing takes many times as long to trace."""
+    return [lax.index_in_dim(values, k, axis, keepdims=False) for k in range(values.shape[axis])]
 
 
 def sum_of(terms: Iterable[Array]) -> Array:
@@ -74,7 +105,7 @@ def sum_of(terms: Iterable[Array]) -> Array:
 def total(values: Float[Array, "term ... lane"]) -> Float[Array, "... lane"]:
     """The sum over the first axis, written out if it is short: XLA's own reductions over it are slow on a CPU."""
     count = values.shape[0]
-    return sum_of(values[i] for i in range(count)) if 0 < count <= TERMS else jnp.sum(values, axis=0)
+    return sum_of(each(values)) if 0 < count <= TERMS else jnp.sum(values, axis=0)
 
 
 def weighted_sum(
@@ -83,7 +114,7 @@ def weighted_sum(
     """Σ_b v_b w_b; long sums in two steps, of which the first is written out: a reduction makes the products first."""
     bins = values.shape[1]
     if bins <= TERMS:
-        return sum_of(values[:, b] * weights[None, b] for b in range(bins))
+        return sum_of(value * weight[None] for value, weight in zip(each(values, 1), each(weights), strict=True))
     size = bins // _PASSES
     whole = size * _PASSES
 
@@ -120,7 +151,7 @@ def outer(
     """Σ_b l_b r_bᵀ."""
     most = TERMS if left.shape[0] * right.shape[0] <= PAIRS else FEW_TERMS
     if left.shape[1] <= most:
-        return sum_of(left[:, None, b] * right[None, :, b] for b in range(left.shape[1]))
+        return sum_of(a[:, None] * b[None] for a, b in zip(each(left, 1), each(right, 1), strict=True))
     first, second = (jnp.moveaxis(item, -1, 0) for item in (left, right))
     return jnp.moveaxis(first @ jnp.swapaxes(second, 1, 2), 0, -1)
 
@@ -151,8 +182,13 @@ def substituted(
     size = right.shape[0]
     if size > TERMS:
         return jnp.einsum("tij,imt->jmt", factor, jnp.einsum("tij,jmt->imt", factor, right))
-    half = apart(lambda right: sum_of(factor[:, j, None] * right[None, j] for j in range(size)), right)
-    return apart(lambda half: sum_of(factor[i, :, None] * half[None, i] for i in range(size)), half)
+    half = apart(lambda right: _sum_of_products(each(factor, 1), right), right)
+    return apart(lambda half: _sum_of_products(each(factor), half), half)
+
+
+def _sum_of_products(columns: list[Array], right: Float[Array, "row column lane"]) -> Float[Array, "row column lane"]:
+    """Σ_j a_j b_jᵀ."""
+    return sum_of(column[:, None] * row[None] for column, row in zip(columns, each(right), strict=True))
 
 
 def cholesky_written_out(matrix: Float[Array, "row row lane"]) -> tuple[list[list[Array]], list[Array]]:

@@ -208,7 +208,7 @@ def _certified(
     covariance: bool,
 ) -> Ends:
     """The exact Hessian at x, its Newton step, and what it says; toys last, nll less its offset."""
-    nll, gradient, hessian, (beyond, near) = apart(partial(space.fast.hessian, space.arrays), x, toys)
+    nll, gradient, hessian, (beyond, near) = apart(space.fast.hessian, space.arrays, x, toys)
     free = space.movable(x, gradient)
     found = apart(partial(inverse, full=covariance), hessian, gradient, free, column, request.errors)
     edm = 0.5 * jnp.sum(jnp.where(free, gradient, 0.0) * found.newton, axis=0)

@@ -7,7 +7,6 @@ axis of every array, ``theta`` is in the order by kind, see ``arrays``.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
@@ -27,8 +26,9 @@ from toymill.histfactory.rates import (
     multiplying,
     over_interpolating,
     own_bin,
+    terms_of,
 )
-from toymill.linalg import TERMS, apart, sum_of, total, weighted_sum
+from toymill.linalg import TERMS, apart, each, sum_of, taken, total, weighted_sum
 from toymill.models.densities import (
     FLOOR,
     constraint_gradient,
@@ -99,9 +99,9 @@ def slopes_at(
     templates: Templates[Array], theta: Float[Array, "place lane"], data: Float[Array, "datum lane"]
 ) -> Slopes:
     """The nll, the Jacobian of the rates, and the gradient."""
-    cells, nll, safe, held, residual = apart(partial(_value, templates), theta, data)
-    jacobian, own = apart(partial(_jacobian, templates), cells, held)
-    main = jnp.concatenate([weighted_sum(jacobian, residual), own * residual[own_bin(templates)]])
+    cells, nll, safe, held, residual = apart(_value, templates, theta, data)
+    jacobian, own = apart(_jacobian, templates, cells, held)
+    main = jnp.concatenate([weighted_sum(jacobian, residual), own * taken(residual, own_bin(templates))])
     gradient = main + constraint_gradient(templates.constraints, theta, data)
     return Slopes(cells, nll, safe, residual, jacobian, own, gradient)
 
@@ -111,12 +111,15 @@ def _jacobian(
 ) -> tuple[Float[Array, "several bin lane"], Float[Array, "own lane"]]:
     kinds, factors = kinds_of(templates), templates.multipliers
     samples, _, lanes = cells.value.shape
-    interpolating = apart(partial(_by_interpolation, templates), cells)
+    interpolating = apart(_by_interpolation, templates, cells)
     multi_theta, single_theta = multiplying(kinds, cells.theta)
     multi = sum_of(factors.multi_present[:, s, :, None] * cells.value[None, s] for s in range(samples))
     multi = multi / multi_theta[:, None]
-    in_bin = sum_of(factors.single_present[:, s, None] * cells.value[s, factors.single_bin] for s in range(samples))
-    in_bin = jnp.where(held[factors.single_bin], 0.0, in_bin / single_theta)
+    in_bin = sum_of(
+        present[:, None] * taken(value, factors.single_bin)
+        for present, value in zip(each(factors.single_present, 1), each(cells.value), strict=True)
+    )
+    in_bin = jnp.where(taken(held, factors.single_bin), 0.0, in_bin / single_theta)
     idle = jnp.zeros((cells.theta.shape[0] - kinds.effective, lanes))
     jacobian = jnp.concatenate([interpolating, multi])
     return jnp.where(held[None], 0.0, jacobian), jnp.concatenate([in_bin, idle])
@@ -132,13 +135,13 @@ def _by_interpolation(templates: Templates[Array], cells: Cells) -> Float[Array,
         multiplier, slope = cells.multiplier.reshape(-1, lanes), cells.even.slope
         by_histosys = [
             sum_of(
-                multiplier[group.entry[:, k]] * (group.linear[:, k, None] + group.even[:, k, None] * slope[group.row])
-                for k in range(group.entry.shape[1])
+                taken(multiplier, entry) * (linear[:, None] + even[:, None] * taken(slope, group.row))
+                for entry, linear, even in terms_of(*group[:3])
             )
             for group in histosys.groups
         ]
         by_normsys = [
-            sum_of(rate[group.factor[:, k]] * value[group.cell[:, k]] for k in range(group.factor.shape[1]))
+            sum_of(taken(rate, factor) * taken(value, cell) for factor, cell in terms_of(*group))
             for group in normsys.groups
         ]
         return by_histosys, by_normsys
@@ -146,7 +149,7 @@ def _by_interpolation(templates: Templates[Array], cells: Cells) -> Float[Array,
     none = jnp.zeros((1, lanes))
     found = apart(sums, cells)
     hist, norm = apart(lambda found: [jnp.concatenate([*some, none]) for some in found], found)
-    return over_interpolating(kinds_of(templates), hist[histosys.position], norm[normsys.position])
+    return over_interpolating(kinds_of(templates), taken(hist, histosys.position), taken(norm, normsys.position))
 
 
 def gradient_at(
@@ -154,7 +157,7 @@ def gradient_at(
 ) -> tuple[Float[Array, " lane"], Float[Array, "place lane"]]:
     """The nll and its gradient, without the Jacobian; see ``Fast.gradient``."""
     kinds, factors = kinds_of(templates), templates.multipliers
-    cells, nll, _, _, residual = apart(partial(_value, templates), theta, data)
+    cells, nll, _, _, residual = apart(_value, templates, theta, data)
 
     def main(cells: Cells, residual: Array) -> Array:
         parts = (cells.multiplier, cells.value)
@@ -164,7 +167,8 @@ def gradient_at(
         multi_theta, single_theta = multiplying(kinds, cells.theta)
         multi = jnp.tensordot(factors.multi_present, value, 2) / multi_theta
         single = sum_of(
-            factors.single_present[:, s, None] * value[s, factors.single_bin] for s in range(value.shape[0])
+            present[:, None] * taken(of_sample, factors.single_bin)
+            for present, of_sample in zip(each(factors.single_present, 1), each(value), strict=True)
         )
         single = single / single_theta
         idle = jnp.zeros((len(theta) - kinds.effective, theta.shape[1]))
@@ -187,15 +191,15 @@ def _histosys_gradient(
     def sums(slope: Array, cells: Array) -> list[Array]:
         return [
             sum_of(
-                cells[group.entry[:, k]] * (group.linear[:, k, None] + group.even[:, k, None] * slope[group.row])
-                for k in range(group.entry.shape[1])
+                taken(cells, entry) * (linear[:, None] + even[:, None] * taken(slope, group.row))
+                for entry, linear, even in terms_of(*group[:3])
             )
             for group in histosys.groups
         ]
 
     found = apart(sums, slope, weights.reshape(-1, lanes))
     joined = apart(lambda found: jnp.concatenate([*found, jnp.zeros((1, lanes))]), found)
-    return joined[histosys.position]
+    return taken(joined, histosys.position)
 
 
 def _normsys_gradient(
@@ -208,14 +212,14 @@ def _normsys_gradient(
     def sums(slope: Array, cells: Array) -> list[Array]:
         rate = and_one_more(slope, 0.0)
         return [
-            sum_of(rate[group.factor[:, k]] * cells[group.cell[:, k]] for k in range(group.factor.shape[1]))
+            sum_of(taken(rate, factor) * taken(cells, cell) for factor, cell in terms_of(*group))
             if group.factor.shape[1] <= TERMS
-            else jnp.sum(rate[group.factor] * cells[group.cell], axis=1)
+            else jnp.sum(taken(rate, group.factor) * taken(cells, group.cell), axis=1)
             for group in normsys.groups
         ]
 
     found = [*apart(sums, slope, weights.reshape(-1, lanes)), jnp.zeros((1, lanes))]
-    return jnp.concatenate(found)[normsys.position]
+    return taken(jnp.concatenate(found), normsys.position)
 
 
 def over_cells(
@@ -244,7 +248,7 @@ def scoring_at(
     templates: Templates[Array], theta: Float[Array, "place lane"], data: Float[Array, "datum lane"]
 ) -> tuple[Float[Array, " lane"], Float[Array, "place lane"], Callable[[Bool[Array, "place lane"]], Solve]]:
     """nll, gradient, and the Fisher information H = Jᵀ W J + D, with W = 1/ν and D the constraints'; see ``Fast``."""
-    slopes = apart(partial(slopes_at, templates), theta, data)
+    slopes = apart(slopes_at, templates, theta, data)
     diagonal = constraint_information(templates.constraints, slopes.cells.theta)
 
     def matrix(free: Bool[Array, "place lane"]) -> Solve:

@@ -10,7 +10,6 @@ kinds. Toys are the last axis of every array, ``theta`` is in the order by kind,
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -43,7 +42,7 @@ def hessian_at(
 ) -> tuple[Float[Array, " lane"], Float[Array, "place lane"], Arrow, tuple[Bool[Array, " lane"], Bool[Array, " lane"]]]:
     """nll, gradient, exact Hessian, and ``Kernel.at_floor``; see ``Fast.hessian``."""
     kinds = kinds_of(templates)
-    slopes = apart(partial(slopes_at, templates), theta, data)
+    slopes = apart(slopes_at, templates, theta, data)
     weight = data[: slopes.rates.shape[0]] / slopes.rates**2
     weighted = apart(lambda jacobian: jacobian * weight[None], slopes.jacobian)
     first = apart(outer, weighted, slopes.jacobian)
@@ -65,9 +64,9 @@ def _second(
     Float[Array, "several several lane"], Float[Array, "several single lane"], Float[Array, "row row block lane"]
 ]:
     """Σ_b r_b ∂²ν_b/∂θ∂θ': of the several, between them and the single-bin factors, and of these by blocks."""
-    between = apart(partial(_interpolating, templates), cells, residual)
-    to_multi, to_single = apart(partial(_interpolating_factors, templates), cells, residual)
-    multi, multi_single, single = apart(partial(_factors, templates), cells, residual)
+    between = apart(_interpolating, templates, cells, residual)
+    to_multi, to_single = apart(_interpolating_factors, templates, cells, residual)
+    multi, multi_single, single = apart(_factors, templates, cells, residual)
     rows = [[between, to_multi], [jnp.swapaxes(to_multi, 0, 1), multi]]
     matrix = apart(lambda rows: jnp.concatenate([jnp.concatenate(row, axis=1) for row in rows]), rows)
     return matrix, jnp.concatenate([to_single, multi_single]), single
@@ -160,7 +159,7 @@ def _interpolating(
     """
     kinds = kinds_of(templates)
     before, lanes = kinds.interpolating - kinds.normsys, cells.value.shape[-1]
-    halves, slope, diagonal = apart(partial(_interpolating_parts, templates), cells, residual)
+    halves, slope, diagonal = apart(_interpolating_parts, templates, cells, residual)
     left = apart(outer, halves, slope)  # (interpolating, normsys, lane)
     products = jnp.concatenate([jnp.zeros((kinds.interpolating, before, lanes)), left], axis=1)
     products = apart(lambda products: products, products)

@@ -11,6 +11,7 @@ Here ``theta`` is in the order by kind, see ``arrays``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from jax import Array
 
 from toymill.histfactory.arrays import Normsys, ScaleGroup, ShiftGroup, ShiftSums, Templates
 from toymill.histfactory.codes import VANISHING
-from toymill.linalg import TERMS, apart, sum_of, total
+from toymill.linalg import TERMS, apart, each, sum_of, taken, total
 from toymill.models.densities import bins_nll, poisson_offset
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
 def by_kind(templates: Templates[Array], x: Shaped[Array, "parameter ..."]) -> Shaped[Array, "place ..."]:
     """Values of parameters in the order by kind: from ``x`` to ``theta``."""
-    return x[templates.order.parameters]
+    return taken(x, templates.order.parameters)
 
 
 def by_model(templates: Templates[Array], values: Float[Array, "place ..."]) -> Float[Array, "parameter ..."]:
     """Derivatives with respect to ``theta`` as those with respect to ``x``: of a parameter of two kinds their sum."""
     padded = jnp.concatenate([values, jnp.zeros_like(values[:1])])
-    return sum_of(padded[places] for places in templates.order.places)
+    return sum_of(taken(padded, places) for places in templates.order.places)
 
 
 class Kinds(NamedTuple):
@@ -134,7 +135,7 @@ def norm_factors(templates: Templates[Array], alpha: Float[Array, "normsys lane"
     normsys = templates.normsys
 
     def factors(alpha: Array) -> tuple[Array, Array]:
-        at = alpha[_rows(normsys)]
+        at = taken(alpha, _factors(normsys))
         value: Array | float = 0.0
         first: Array | float = 0.0
         for coefficient in _constants(normsys, normsys.polynomial)[::-1]:
@@ -149,23 +150,23 @@ def norm_factors(templates: Templates[Array], alpha: Float[Array, "normsys lane"
     def products(factor: Array) -> Array:
         every = and_one_more(factor, 1.0)
         found = [
-            cast("Array", math.prod(every[which[:, k]] for k in range(which.shape[1])))
-            if which.shape[1] <= TERMS
-            else jnp.prod(every[which], axis=1)
-            for which in normsys.products.groups
+            cast("Array", math.prod(taken(every, which) for which in each(group, 1)))
+            if group.shape[1] <= TERMS
+            else jnp.prod(taken(every, group), axis=1)
+            for group in normsys.products.groups
         ]
         return jnp.concatenate([*found, jnp.ones((1, factor.shape[1]))])
 
     factor, slope = apart(factors, alpha)
     product = apart(products, factor)
-    return NormFactors(factor, slope, product[normsys.products.position])
+    return NormFactors(factor, slope, taken(product, normsys.products.position))
 
 
 def norm_curvature(
     normsys: Normsys[Array], alpha: Float[Array, "normsys lane"], factor: Float[Array, "factor lane"]
 ) -> Float[Array, "factor lane"]:
     """f''/f of the normsys factors f."""
-    at = alpha[_rows(normsys)]
+    at = taken(alpha, _factors(normsys))
     polynomial = _constants(normsys, normsys.polynomial)
     second: Array | float = 0.0
     for power in range(6, 1, -1):
@@ -174,7 +175,7 @@ def norm_curvature(
     return jnp.where(inside, second / factor, rate * rate)
 
 
-def _rows(normsys: Normsys[Array]) -> Int[Array, " factor"]:
+def _factors(normsys: Normsys[Array]) -> Int[Array, " factor"]:
     """The parameter of each factor that there is, of those with a normsys."""
     return normsys.cell // (normsys.log_hi.shape[1] * normsys.log_hi.shape[2])
 
@@ -193,7 +194,7 @@ def _outside(
     """The rate at which a factor is exponential outside its polynomial, and whether α is inside."""
     high, low = (_constants(normsys, values) for values in (normsys.log_hi, normsys.log_lo))
     rate = jnp.where(at > 0, high, -low)
-    return rate, jnp.abs(at) < normsys.edge[_rows(normsys)][:, None]
+    return rate, jnp.abs(at) < taken(normsys.edge, _factors(normsys))[:, None]
 
 
 def and_one_more(values: Float[Array, "factor lane"], last: float) -> Float[Array, "one_more lane"]:
@@ -204,6 +205,11 @@ def and_one_more(values: Float[Array, "factor lane"], last: float) -> Float[Arra
 def few(groups: tuple[ShiftGroup[Array], ...] | tuple[ScaleGroup[Array], ...]) -> bool:
     """Whether sums have so few terms that they are written out."""
     return all(group[0].shape[1] <= TERMS for group in groups)
+
+
+def terms_of(*groups: Shaped[Array, "sum term"]) -> Iterator[tuple[Shaped[Array, " sum"], ...]]:
+    """The terms of sums one after the other: what each of several matrices says of them."""
+    return zip(*(each(group, 1) for group in groups), strict=True)
 
 
 class Cells(NamedTuple):
@@ -252,14 +258,14 @@ def _added(
     def groups(hist: Array, even: Array) -> list[Array]:
         return [
             sum_of(
-                group.linear[:, k, None] * hist[group.entry[:, k]] + group.even[:, k, None] * even[group.entry[:, k]]
-                for k in range(group.entry.shape[1])
+                linear[:, None] * taken(hist, entry) + bowed[:, None] * taken(even, entry)
+                for entry, linear, bowed in terms_of(*group[:3])
             )
             for group in sums.groups
         ]
 
     found = apart(groups, hist, even)
-    return jnp.concatenate([*found, jnp.zeros((1, hist.shape[1]))])[sums.position]
+    return taken(jnp.concatenate([*found, jnp.zeros((1, hist.shape[1]))]), sums.position)
 
 
 def _product(templates: Templates[Array], theta: Float[Array, "place lane"]) -> Float[Array, "sample bin lane"]:
@@ -267,7 +273,7 @@ def _product(templates: Templates[Array], theta: Float[Array, "place lane"]) -> 
     extended = jnp.concatenate([theta, jnp.ones_like(theta[:1])])
     product = jnp.ones((1, 1, theta.shape[1]))
     for which in templates.multipliers.places:
-        product = product * extended[which]
+        product = product * taken(extended, which)
     return product
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from toymill.linalg import taken
 from toymill.models.base import require_x64
 from toymill.parameters import Constraints
 
@@ -38,7 +39,7 @@ def by_parameter(
     """
     if not values.shape[0]:
         return jnp.zeros((position.shape[0], 1))
-    return jnp.concatenate([values, jnp.zeros_like(values[:1])])[position]
+    return taken(jnp.concatenate([values, jnp.zeros_like(values[:1])]), position)
 
 
 @jax.custom_jvp
@@ -158,28 +159,42 @@ def _floor(counts: Array) -> Array:
     return jnp.where(counts > 0, FLOOR, 0.0)
 
 
+def _away(constraints: Constraints[Array], x: Array, data: Array) -> Float[Array, "normal lane"]:
+    """θ - a of the normal constraints."""
+    return taken(x, constraints.normal_parameter) - taken(data, constraints.normal_datum)
+
+
+def _factors(constraints: Constraints[Array], x: Array) -> Float[Array, "poisson lane"]:
+    """γ of the Poisson constraints."""
+    return taken(x, constraints.poisson_parameter)
+
+
+def _counts(constraints: Constraints[Array], data: Array) -> Float[Array, "poisson lane"]:
+    """m, the auxiliary counts of the Poisson constraints."""
+    return taken(data, constraints.poisson_datum)
+
+
 def constraint_nll(
     constraints: Constraints[Array], x: Float[Array, "parameter lane"], data: Float[Array, "datum lane"]
 ) -> Float[Array, " lane"]:
     """The constraints' nll less ``constraint_offset``."""
-    pull = (data[constraints.normal_datum] - x[constraints.normal_parameter]) / constraints.normal_sigma[:, None]
-    rate = x[constraints.poisson_parameter] * constraints.poisson_tau[:, None]
-    poisson = poisson_nll(data[constraints.poisson_datum], rate)
+    pull = _away(constraints, x, data) / constraints.normal_sigma[:, None]
+    poisson = poisson_nll(_counts(constraints, data), _factors(constraints, x) * constraints.poisson_tau[:, None])
     return jnp.sum(0.5 * pull * pull, axis=0) + jnp.sum(poisson, axis=0)
 
 
 def constraint_offset(constraints: Constraints[Array], data: Float[Array, "datum lane"]) -> Float[Array, " lane"]:
     """What the constraints' nll has of the data alone."""
     normal = jnp.sum(jnp.log(constraints.normal_sigma) + 0.5 * jnp.log(2 * jnp.pi))
-    return normal + jnp.sum(poisson_offset(data[constraints.poisson_datum]), axis=0)
+    return normal + jnp.sum(poisson_offset(_counts(constraints, data)), axis=0)
 
 
 def constraint_gradient(
     constraints: Constraints[Array], x: Float[Array, "parameter lane"], data: Float[Array, "datum lane"]
 ) -> Float[Array, "parameter lane"]:
     """Gradient of ``constraint_nll``."""
-    pull = (x[constraints.normal_parameter] - data[constraints.normal_datum]) / constraints.normal_sigma[:, None] ** 2
-    poisson = constraints.poisson_tau[:, None] - data[constraints.poisson_datum] / x[constraints.poisson_parameter]
+    pull = _away(constraints, x, data) / constraints.normal_sigma[:, None] ** 2
+    poisson = constraints.poisson_tau[:, None] - _counts(constraints, data) / _factors(constraints, x)
     return by_parameter(pull, constraints.normal_of) + by_parameter(poisson, constraints.poisson_of)
 
 
@@ -187,7 +202,7 @@ def constraint_information(
     constraints: Constraints[Array], x: Float[Array, "parameter lane"]
 ) -> Float[Array, "parameter lane"]:
     """Expected information of the constraints, a diagonal: 1/σ² of a normal, τ/γ of a Poisson one."""
-    information = constraints.poisson_tau[:, None] / x[constraints.poisson_parameter]
+    information = constraints.poisson_tau[:, None] / _factors(constraints, x)
     return _normal_information(constraints, x) + by_parameter(information, constraints.poisson_of)
 
 
@@ -195,7 +210,7 @@ def constraint_curvature(
     constraints: Constraints[Array], x: Float[Array, "parameter lane"], data: Float[Array, "datum lane"]
 ) -> Float[Array, "parameter lane"]:
     """Second derivatives of ``constraint_nll``, a diagonal: 1/σ² of a normal, m/γ² of a Poisson one."""
-    curvature = data[constraints.poisson_datum] / x[constraints.poisson_parameter] ** 2
+    curvature = _counts(constraints, data) / _factors(constraints, x) ** 2
     return _normal_information(constraints, x) + by_parameter(curvature, constraints.poisson_of)
 
 
@@ -210,8 +225,8 @@ def expected_data(
     size = len(constraints.normal_datum) + len(constraints.poisson_datum)
     auxiliary = jnp.zeros((size, *x.shape[1:]))
     bins = rates.shape[0]
-    auxiliary = auxiliary.at[constraints.normal_datum - bins].set(x[constraints.normal_parameter])
+    auxiliary = auxiliary.at[constraints.normal_datum - bins].set(taken(x, constraints.normal_parameter))
     auxiliary = auxiliary.at[constraints.poisson_datum - bins].set(
-        x[constraints.poisson_parameter] * constraints.poisson_tau[:, None]
+        _factors(constraints, x) * constraints.poisson_tau[:, None]
     )
     return jnp.concatenate([rates, auxiliary])
