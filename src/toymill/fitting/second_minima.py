@@ -243,6 +243,7 @@ def _product(kernel: Kernel, arrays: PyTree, ended: Ended, domain: Domain, numbe
 def _of_each_block(ended: Ended, function: Callable[[Array, Array], tuple[Array, ...]]) -> tuple[Array, ...]:
     """A function of parameters and data, toys last, of one block after the other; (block, lane, …)."""
 
+    @partial(jax.jit, inline=True)  # traced once, for the shapes and for the loop
     def of(number: Int[Array, ""]) -> tuple[Array, ...]:
         found = function(ended.x[number].T, ended.data[number].T)
         return tuple(jnp.moveaxis(values, -1, 0) for values in found)

@@ -189,21 +189,19 @@ def product_minimum(
     factor = _factor(loose, slopes, near, weighed, theta, data, bounds)
     follow = _follow(templates, slopes, near, weighed)
 
-    def beginning(share: float) -> ProductMinimum:
+    def the_lower(best: ProductMinimum, share: Array) -> tuple[ProductMinimum, None]:
         product = _best_product(loose, near, factor, theta[loose.terms], follow[loose.terms], share)
         at = (theta + follow * (factor.sign * product.found)[None]).at[loose.terms].add(product.moved)
         at = jnp.where(near.variance > 0, jnp.clip(at, bounds[:, :1], bounds[:, 1:]), theta)
         unit = factor.sign * _of_cells(loose, cells_at(templates, at.at[loose.places].set(1.0)).value)
         gamma, _, change = factor.best(unit)
         gap = change + _cost(product.moved, near.variance[loose.terms])
-        return ProductMinimum(gap, at.at[loose.places].set(gamma))
+        at = jnp.where((gap < best.gap)[None], at.at[loose.places].set(gamma), best.theta)
+        return ProductMinimum(jnp.minimum(gap, best.gap), at), None
 
-    gap, at = beginning(_FIRST_YIELDS[0])
-    for share in _FIRST_YIELDS[1:]:
-        other = beginning(share)
-        at = jnp.where((other.gap < gap)[None], other.theta, at)
-        gap = jnp.minimum(gap, other.gap)
-    return ProductMinimum(gap - _UNSURE * factor.misfit(), at)
+    nothing = ProductMinimum(jnp.full(theta.shape[1], jnp.inf), theta)
+    best, _ = lax.scan(the_lower, nothing, jnp.asarray(_FIRST_YIELDS))  # written out, all would be compiled three times
+    return best._replace(gap=best.gap - _UNSURE * factor.misfit())
 
 
 def _of_cells(loose: Loose[Array], values: Float[Array, "sample bin lane"]) -> Float[Array, " lane"]:
@@ -258,7 +256,15 @@ class _Lines(NamedTuple):
     shift: Float[Array, "1 1 lane"]
 
     @classmethod
-    def of(cls, loose: Loose[Array], near: Near, factor: _Factor, here: Array, follow: Array, share: float) -> _Lines:
+    def of(
+        cls,
+        loose: Loose[Array],
+        near: Near,
+        factor: _Factor,
+        here: Array,
+        follow: Array,
+        share: Float[Array, ""] | float,
+    ) -> _Lines:
         """Those at a share of A/B; ``here`` are the parameters of the fit, ``follow`` how they follow a yield."""
         variance = jnp.where(near.constrained, near.variance, 0.0)[loose.terms]
         start = here + follow * (factor.sign * share * factor.strength / factor.stiffness)[None]
@@ -290,7 +296,7 @@ def _best_product(
     factor: _Factor,
     here: Float[Array, "term lane"],
     follow: Float[Array, "term lane"],
-    share: float,
+    share: Float[Array, ""],
 ) -> _Product:
     """The best product of a factor; ``here`` are the parameters of the fit, ``follow`` how they follow a yield."""
     lines = _Lines.of(loose, near, factor, here, follow, share)
