@@ -98,8 +98,11 @@ def minimise_at_zero(problem: FitProblem, fits: Fits) -> None:
     if kernel.rates is None or problem.fixed.all():
         return
     empty = np.any((problem.toys == 0) & (sampling.poisson & ~sampling.auxiliary), axis=1)
-    arrays = jax.tree.map(jnp.asarray, problem.model.arrays)
-    for row in np.flatnonzero(empty & np.isin(fits.status, (Status.AT_FLOOR, Status.NOT_CONVERGED))):
+    found = np.flatnonzero(empty & np.isin(fits.status, (Status.AT_FLOOR, Status.NOT_CONVERGED)))
+    if not len(found):
+        return
+    arrays = jax.device_put(problem.model.arrays)
+    for row in found:
         rows = np.array([row])
         again = _fitted(problem.of(rows), fits.parameters[row], arrays)
         if again is not None:

@@ -119,7 +119,7 @@ def _quantiles(values: Num[np.ndarray, " toy"]) -> Quantiles:
 def _values_of(model: Model, parameters: Float[np.ndarray, "toy parameter"], data: Toys) -> Float[np.ndarray, " toy"]:
     """The nll of each toy at parameters of its own, inside their bounds."""
     value, _ = nll_and_gradient(model.kernel)
-    arrays = jax.tree.map(jnp.asarray, model.arrays)
+    arrays = jax.device_put(model.arrays)
     inside = np.clip(parameters, *model.parameters.bounds.T)
     return np.array([float(value(x, arrays, row)) for x, row in zip(inside, data, strict=True)])
 
@@ -309,7 +309,7 @@ class _One(NamedTuple):
 
 def _one_by_one(model: Model, data: Toys, fit_one: Callable[[Value, Gradient], _One]) -> Outcome:
     """Each toy by a function of (nll, gradient): one after the other, as is done with such tools."""
-    arrays = jax.tree.map(jnp.asarray, model.arrays)
+    arrays = jax.device_put(model.arrays)
 
     def run(toys: Toys) -> list[_One]:
         value, gradient = nll_and_gradient(model.kernel)
