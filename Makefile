@@ -22,7 +22,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --du
 EXECUTOR := $(shell sed -n 's/^executor: *//p' workflow/profiles/$(PROFILE)/config.yaml)
 LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf.py docs/figures
 
-.PHONY: study test test-all test-slurm test-browser lint bench setup setup-dev lock schema format clean
+.PHONY: study test test-all test-slurm test-browser lint lint-code lint-pages bench setup setup-dev lock schema format clean
 
 study: setup $(EXECUTOR:%=$(VENV)/.%) $(CUDA:%=$(VENV)/.cuda%)
 	$(BIN)/toymill run $(or $(CONFIG),config/config.yaml) --workflow-profile $(PROFILE) $(if $(CORES),--cores $(CORES))
@@ -40,12 +40,16 @@ test-browser: setup-dev
 	tests/browser/chromium.sh install
 	$(BIN)/python -m pytest tests/browser
 
-lint: setup-dev
+lint: lint-code lint-pages
+
+lint-code: setup-dev
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
-	$(BIN)/mypy
-	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/codespell
+	$(BIN)/mypy
+
+lint-pages: setup-dev
+	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build
 
