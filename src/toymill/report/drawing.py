@@ -46,6 +46,6 @@ def plain_log(axis: Axis) -> None:
 
 def poisson_interval(counts: Int[np.ndarray, " bin"]) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, " bin"]]:
     """Central 68.27 % intervals for Poisson means (Garwood 1936)."""
-    tail = scipy.stats.norm.sf(1)
-    low = np.where(counts > 0, scipy.stats.gamma.ppf(tail, np.maximum(counts, 1)), 0.0)
-    return low, scipy.stats.gamma.isf(tail, counts + 1)
+    tail = scipy.special.ndtr(-1)
+    low = np.where(counts > 0, scipy.special.gammaincinv(np.maximum(counts, 1), tail), 0.0)
+    return low, scipy.special.gammainccinv(counts + 1, tail)

@@ -75,7 +75,7 @@ def _content(found: Explored) -> dict[str, Any]:
         "parameters": list(found.parameters),
         "free": found.free,
         "pullEdges": PULL_EDGES.tolist(),
-        "normal": np.diff(scipy.stats.norm.cdf(PULL_EDGES)).tolist(),
+        "normal": np.diff(scipy.special.ndtr(PULL_EDGES)).tolist(),
         "limit": _limit(summary.answers.limit) if summary.answers and summary.answers.limit else None,
         "ensembles": [_ensemble(found, item) for item in found.ensembles],
     }

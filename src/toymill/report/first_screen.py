@@ -339,7 +339,7 @@ def _line(found: _Measured, threshold: float, where: str = "") -> Line:
 
 def _farthest(poi: str, ensembles: Mapping[str, EnsembleSummary]) -> Iterator[Line]:
     """Of every number the truth point where it is farthest from what is expected, in errors."""
-    threshold = float(scipy.stats.norm.isf(scipy.stats.norm.sf(3.0) / len(ensembles)))
+    threshold = -float(scipy.special.ndtri(scipy.special.ndtr(-3.0) / len(ensembles)))
     rows = [(name, list(_measured(poi, item))) for name, item in ensembles.items()]
     for k in range(len(rows[0][1])):
         name, found = max(((name, items[k]) for name, items in rows), key=lambda pair: _distance(pair[1]))

@@ -88,7 +88,7 @@ def _pull(summary: Summary, ensemble: str) -> Figure:
     edges, counts = np.array(histogram.edges), np.array(histogram.counts)
     centres = (edges[:-1] + edges[1:]) / 2
     figure, axes = plt.subplots(figsize=(6.4, 4.8))
-    expected = counts.sum() * np.diff(scipy.stats.norm.cdf(edges))
+    expected = counts.sum() * np.diff(scipy.special.ndtr(edges))
     axes.stairs(expected, edges, color=ORANGE, linewidth=2, label="unit normal")
     low, high = poisson_interval(counts)
     seen = counts > 0
