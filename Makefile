@@ -18,6 +18,7 @@ PROFILE ?= default
 LONG ?=
 CUDA ?= $(if $(filter gpu,$(PROFILE)),12)
 WORKERS ?= 2
+PIP = --quiet --disable-pip-version-check --no-compile # Python compiles what it imports, a part of it
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 30
 EXECUTOR := $(shell sed -n 's/^executor: *//p' workflow/profiles/$(PROFILE)/config.yaml)
 LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf.py docs/figures
@@ -86,23 +87,23 @@ $(VENV)/.python $(PEERS)/.python:
 	touch $@
 
 $(VENV)/.run: envs/requirements.txt pyproject.toml | $(VENV)/.python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install $(PIP) --require-hashes -r envs/requirements.txt
+	$(BIN)/python -m pip install $(PIP) --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m compileall -q src
 	touch $@
 
 $(VENV)/.dev: envs/requirements-dev.txt $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-dev.txt
+	$(BIN)/python -m pip install $(PIP) --require-hashes -r envs/requirements-dev.txt
 	touch $@
 
 # What a profile needs besides: the plugin of its executor, or CUDA.
 $(VENV)/.slurm $(VENV)/.htcondor $(VENV)/.cluster-generic $(VENV)/.cuda12 $(VENV)/.cuda13: $(VENV)/.%: envs/requirements-%.txt $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(BIN)/python -m pip install $(PIP) --require-hashes -r $<
 	touch $@
 
 $(PEERS)/.run: envs/requirements-peers.txt envs/requirements-dev.txt pyproject.toml | $(PEERS)/.python
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-peers.txt || \
+	$(PEERS)/bin/python -m pip install $(PIP) --require-hashes -r envs/requirements-peers.txt || \
 	  { echo "Not all peers can be installed here: going on without ROOT and NextStat." >&2; \
-	    $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-dev.txt; }
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	    $(PEERS)/bin/python -m pip install $(PIP) --require-hashes -r envs/requirements-dev.txt; }
+	$(PEERS)/bin/python -m pip install $(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
