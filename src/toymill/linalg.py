@@ -151,9 +151,14 @@ def outer(
     """Σ_b l_b r_bᵀ."""
     most = TERMS if left.shape[0] * right.shape[0] <= PAIRS else FEW_TERMS
     if left.shape[1] <= most:
-        return sum_of(a[:, None] * b[None] for a, b in zip(each(left, 1), each(right, 1), strict=True))
+        return _sum_of_products(each(left, 1), each(right, 1))
     first, second = (jnp.moveaxis(item, -1, 0) for item in (left, right))
     return jnp.moveaxis(first @ jnp.swapaxes(second, 1, 2), 0, -1)
+
+
+def _sum_of_products(left: list[Array], right: list[Array]) -> Float[Array, "row column lane"]:
+    """Σ_b l_b r_bᵀ of columns l_b and r_b, written out."""
+    return sum_of(a[:, None] * b[None] for a, b in zip(left, right, strict=True))
 
 
 def with_diagonal(
@@ -182,13 +187,8 @@ def substituted(
     size = right.shape[0]
     if size > TERMS:
         return jnp.einsum("tij,imt->jmt", factor, jnp.einsum("tij,jmt->imt", factor, right))
-    half = apart(lambda right: _sum_of_products(each(factor, 1), right), right)
-    return apart(lambda half: _sum_of_products(each(factor), half), half)
-
-
-def _sum_of_products(columns: list[Array], right: Float[Array, "row column lane"]) -> Float[Array, "row column lane"]:
-    """Σ_j a_j b_jᵀ."""
-    return sum_of(column[:, None] * row[None] for column, row in zip(columns, each(right), strict=True))
+    half = apart(lambda right: _sum_of_products(each(factor, 1), each(right)), right)
+    return apart(lambda half: _sum_of_products(each(factor), each(half)), half)
 
 
 def cholesky_written_out(matrix: Float[Array, "row row lane"]) -> tuple[list[list[Array]], list[Array]]:

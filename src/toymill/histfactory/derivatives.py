@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from toymill.histfactory.arrays import Templates
+from toymill.histfactory.arrays import Multipliers, Templates
 from toymill.histfactory.fisher import Information, scoring_matrix
 from toymill.histfactory.rates import (
     Cells,
@@ -115,14 +115,18 @@ def _jacobian(
     multi_theta, single_theta = multiplying(kinds, cells.theta)
     multi = sum_of(factors.multi_present[:, s, :, None] * cells.value[None, s] for s in range(samples))
     multi = multi / multi_theta[:, None]
-    in_bin = sum_of(
-        present[:, None] * taken(value, factors.single_bin)
-        for present, value in zip(each(factors.single_present, 1), each(cells.value), strict=True)
-    )
-    in_bin = jnp.where(taken(held, factors.single_bin), 0.0, in_bin / single_theta)
+    in_bin = jnp.where(taken(held, factors.single_bin), 0.0, _in_own_bins(factors, cells.value) / single_theta)
     idle = jnp.zeros((cells.theta.shape[0] - kinds.effective, lanes))
     jacobian = jnp.concatenate([interpolating, multi])
     return jnp.where(held[None], 0.0, jacobian), jnp.concatenate([in_bin, idle])
+
+
+def _in_own_bins(factors: Multipliers[Array], values: Float[Array, "sample bin lane"]) -> Float[Array, "single lane"]:
+    """Sums over the samples that each single-bin factor multiplies, in its bin."""
+    return sum_of(
+        present[:, None] * taken(value, factors.single_bin)
+        for present, value in zip(each(factors.single_present, 1), each(values), strict=True)
+    )
 
 
 def _by_interpolation(templates: Templates[Array], cells: Cells) -> Float[Array, "interpolating bin lane"]:
@@ -166,11 +170,7 @@ def gradient_at(
         norm = _normsys_gradient(templates, cells.norm.slope, by_channel(templates, value))
         multi_theta, single_theta = multiplying(kinds, cells.theta)
         multi = jnp.tensordot(factors.multi_present, value, 2) / multi_theta
-        single = sum_of(
-            present[:, None] * taken(of_sample, factors.single_bin)
-            for present, of_sample in zip(each(factors.single_present, 1), each(value), strict=True)
-        )
-        single = single / single_theta
+        single = _in_own_bins(factors, value) / single_theta
         idle = jnp.zeros((len(theta) - kinds.effective, theta.shape[1]))
         return jnp.concatenate([over_interpolating(kinds, hist, norm), multi, single, idle])
 

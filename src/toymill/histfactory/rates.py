@@ -135,7 +135,7 @@ def norm_factors(templates: Templates[Array], alpha: Float[Array, "normsys lane"
     normsys = templates.normsys
 
     def factors(alpha: Array) -> tuple[Array, Array]:
-        at = taken(alpha, _factors(normsys))
+        at = taken(alpha, _rows(normsys))
         value: Array | float = 0.0
         first: Array | float = 0.0
         for coefficient in _constants(normsys, normsys.polynomial)[::-1]:
@@ -166,7 +166,7 @@ def norm_curvature(
     normsys: Normsys[Array], alpha: Float[Array, "normsys lane"], factor: Float[Array, "factor lane"]
 ) -> Float[Array, "factor lane"]:
     """f''/f of the normsys factors f."""
-    at = taken(alpha, _factors(normsys))
+    at = taken(alpha, _rows(normsys))
     polynomial = _constants(normsys, normsys.polynomial)
     second: Array | float = 0.0
     for power in range(6, 1, -1):
@@ -175,7 +175,7 @@ def norm_curvature(
     return jnp.where(inside, second / factor, rate * rate)
 
 
-def _factors(normsys: Normsys[Array]) -> Int[Array, " factor"]:
+def _rows(normsys: Normsys[Array]) -> Int[Array, " factor"]:
     """The parameter of each factor that there is, of those with a normsys."""
     return normsys.cell // (normsys.log_hi.shape[1] * normsys.log_hi.shape[2])
 
@@ -194,7 +194,7 @@ def _outside(
     """The rate at which a factor is exponential outside its polynomial, and whether α is inside."""
     high, low = (_constants(normsys, values) for values in (normsys.log_hi, normsys.log_lo))
     rate = jnp.where(at > 0, high, -low)
-    return rate, jnp.abs(at) < taken(normsys.edge, _factors(normsys))[:, None]
+    return rate, jnp.abs(at) < taken(normsys.edge, _rows(normsys))[:, None]
 
 
 def and_one_more(values: Float[Array, "factor lane"], last: float) -> Float[Array, "one_more lane"]:
