@@ -131,21 +131,17 @@ class _Roots(NamedTuple):
     several: Float[Array, " ..."]
     positive: Bool[Array, " lane"]
 
-    def _times(self, columns: Float[Array, "several lane"], *, turned: bool) -> Float[Array, "several lane"]:
-        """L_S⁻¹ or its transpose times a column."""
-        if len(columns) > UNROLLED:
-            return jnp.einsum("tij,it->jt" if turned else "tij,jt->it", self.several, columns)
-        if turned:
-            return jnp.sum(self.several * columns[:, None], axis=0)
-        return jnp.sum(self.several * columns[None], axis=1)
-
     def solved(
         self, rows: Int[Array, "row block"], size: int, right: Float[Array, "parameter lane"]
     ) -> Float[Array, "parameter lane"]:
         """H⁻¹ b, with ``size`` own rows."""
 
         def times(first: Float[Array, "several lane"]) -> Float[Array, "several lane"]:
-            return self._times(self._times(first, turned=False), turned=True)
+            """L_S⁻ᵀ L_S⁻¹ b."""
+            if len(first) > UNROLLED:
+                return jnp.einsum("tij,it->jt", self.several, jnp.einsum("tij,jt->it", self.several, first))
+            half = apart(lambda root, first: total(root * first[None], 1), self.several, first)
+            return apart(lambda root, half: total(root * half[:, None]), self.several, half)
 
         return _solved(self.own, self.border, rows, size, right, times)
 
@@ -161,11 +157,11 @@ def _solved(
     """H⁻¹ b from L_D⁻¹, U, and what multiplies by S⁻¹."""
     several, depth, blocks, lanes = border.shape
     first, last = right[:several], in_blocks(rows, right[several:], 0.0)
-    half = jnp.sum(own * last[None], axis=1)  # L_D⁻¹ b, by blocks
+    half = total(own * last[None], 1)  # L_D⁻¹ b, by blocks
     first = times(first - jnp.sum(border * half[None], axis=(1, 2)))
     flat = border.reshape(several, depth * blocks, lanes)
-    half = half - weighted_total(flat, first).reshape(half.shape)
-    return jnp.concatenate([first, of_rows(rows, jnp.sum(own * half[:, None], axis=0), size)])
+    half = apart(lambda half, first: half - weighted_total(flat, first).reshape(half.shape), half, first)
+    return jnp.concatenate([first, of_rows(rows, total(own * half[:, None]), size)])
 
 
 def inverse(
@@ -212,8 +208,8 @@ def inverse(
             apart(lambda right: unit * roots.solved(scaled.rows, size, right), right) for right in (right, one)
         )
         across = _across(roots)
-        own = jnp.sum(roots.own**2, axis=0) + total(across**2)
-        first = jnp.sum(roots.several**2, axis=1).T if by_lapack else jnp.sum(roots.several**2, axis=0)
+        own = total(roots.own**2) + total(across**2)
+        first = jnp.sum(roots.several**2, axis=1).T if by_lapack else total(roots.several**2)
         variances = jnp.concatenate([first, of_rows(scaled.rows, own, size)]) * unit * unit
         newton, variances, column = (
             jnp.where(roots.positive[None], item, jnp.nan) for item in (newton, variances, column)

@@ -102,10 +102,9 @@ def sum_of(terms: Iterable[Array]) -> Array:
     return cast("Array", sum(terms))
 
 
-def total(values: Float[Array, "term ... lane"]) -> Float[Array, "... lane"]:
-    """The sum over the first axis, written out if it is short: XLA's own reductions over it are slow on a CPU."""
-    count = values.shape[0]
-    return sum_of(each(values)) if 0 < count <= TERMS else jnp.sum(values, axis=0)
+def total(values: Float[Array, "... lane"], axis: int = 0) -> Float[Array, "... lane"]:
+    """The sum over an axis, written out if it is short: XLA's own reductions over any but the last are slow on a CPU."""
+    return sum_of(each(values, axis)) if 0 < values.shape[axis] <= TERMS else jnp.sum(values, axis=axis)
 
 
 def weighted_sum(

@@ -101,7 +101,7 @@ def slopes_at(
     """The nll, the Jacobian of the rates, and the gradient."""
     cells, nll, safe, held, residual = apart(_value, templates, theta, data)
     jacobian, own = apart(_jacobian, templates, cells, held)
-    main = jnp.concatenate([weighted_sum(jacobian, residual), own * taken(residual, own_bin(templates))])
+    main = jnp.concatenate([apart(weighted_sum, jacobian, residual), own * taken(residual, own_bin(templates))])
     gradient = main + constraint_gradient(templates.constraints, theta, data)
     return Slopes(cells, nll, safe, residual, jacobian, own, gradient)
 

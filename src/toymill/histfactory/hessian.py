@@ -10,6 +10,7 @@ kinds. Toys are the last axis of every array, ``theta`` is in the order by kind,
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ from toymill.histfactory.rates import (
     over_interpolating,
     own_bin,
 )
-from toymill.linalg import apart, outer, sum_of, total, with_diagonal
+from toymill.linalg import PAIRS, TERMS, apart, each, outer, sum_of, total, with_diagonal
 from toymill.models.densities import at_floor, constraint_curvature
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ def _interpolating_factors(
         present = jnp.moveaxis(factors.multi_present, 0, 2)[..., None]  # (sample, bin, multi, 1)
         linear, bowed = over_cells(templates, present * added[:, :, None])  # (histosys, multi, lane)
         # (multi, sample, channel, lane)
-        summed = by_channel(templates, jnp.moveaxis(present * value[:, :, None], 2, 0))
-        norm = jnp.stack([jnp.sum(slope * one[None], axis=(1, 2)) for one in summed], axis=1)  # (normsys, multi, lane)
+        summed = apart(lambda value: by_channel(templates, jnp.moveaxis(present * value[:, :, None], 2, 0)), value)
+        norm = jnp.stack([total(total(slope * one[None], 1), 1) for one in summed], axis=1)  # (normsys, multi, lane)
         to_multi = over_interpolating(kinds, linear + bowed * even, norm)
     at = factors.single_bin
     added, value = added[:, at], value[:, at]  # (sample, single, lane)
@@ -181,11 +182,11 @@ def _interpolating_parts(
         return values.reshape(values.shape[0], samples * values.shape[2], lanes) if values.ndim == 4 else values
 
     slope, even = _everywhere(templates, cells.norm.slope), cells.even.slope[:, None]
-    summed = by_channel(templates, residual[None] * cells.value)  # (sample, channel, lane)
+    summed = apart(partial(by_channel, templates), residual[None] * cells.value)  # (sample, channel, lane)
     added = residual[None] * cells.multiplier  # (sample, bin, lane)
     if summed.shape[1] == 1:
-        linear, bowed = (jnp.einsum("hsb,sbt->hst", item, added) for item in (histosys.linear, histosys.even))
-        shifted, bowed = linear + bowed * even, jnp.sum(bowed, axis=1)
+        linear, bowed = (apart(_over_bins, item, added) for item in (histosys.linear, histosys.even))
+        shifted, bowed = linear + bowed * even, total(bowed, 1)
     else:
         # (histosys, sample, bin, lane)
         moved = histosys.linear[..., None] + histosys.even[..., None] * even[:, :, None]
@@ -195,10 +196,22 @@ def _interpolating_parts(
     alpha = cells.theta[kinds.interpolating - kinds.normsys : kinds.interpolating]
     bend = _everywhere(templates, norm_curvature(templates.normsys, alpha, cells.norm.factor))
     curved = bowed * even_curvature(histosys.shape, cells.theta[: kinds.histosys])
-    alone = jnp.sum(flat(summed[None] * bend), axis=1)
-    mixed = 2 * jnp.sum(shifted[kinds.histosys - kinds.both :] * flat(slope)[: kinds.both], axis=1)
+    alone = total(flat(summed[None] * bend), 1)
+    mixed = 2 * total(shifted[kinds.histosys - kinds.both :] * flat(slope)[: kinds.both], 1)
     alone = jnp.concatenate([alone[: kinds.both] + mixed, alone[kinds.both :]])
     return halves, flat(slope), over_interpolating(kinds, curved, alone)
+
+
+def _over_bins(
+    shifts: Float[Array, "histosys sample bin"], weights: Float[Array, "sample bin lane"]
+) -> Float[Array, "histosys sample lane"]:
+    """Σ_b of what histosys add, times weights."""
+    histosys, samples, bins = shifts.shape
+    if bins > TERMS or histosys * samples > PAIRS:
+        return jnp.einsum("hsb,sbt->hst", shifts, weights)
+    return sum_of(
+        shift[..., None] * weight[None] for shift, weight in zip(each(shifts, 2), each(weights, 1), strict=True)
+    )
 
 
 def _off_diagonal(matrix: Float[Array, "row row lane"]) -> Float[Array, "row row lane"]:

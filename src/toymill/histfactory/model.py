@@ -113,7 +113,8 @@ def read_workspace(
 def tuning_of(templates: Templates[np.ndarray], *, fast: bool) -> Tuning:
     """What batches of fits are shaped by; small systems of equations are written out, and cost little.
 
-    A matrix of Fisher scoring costs less than a gradient where there are few bins.
+    A matrix of Fisher scoring costs less than a gradient where there are few bins. Else it serves for the next three steps:
+    most fits take no more. Of these, those of many parameters and bins gain by a second change of the gradient.
     """
     bins, parameters = templates.nominal.shape[1], len(templates.order.places[0])
     several = len(templates.order.interpolating) + len(templates.multipliers.multi_present)
@@ -123,8 +124,8 @@ def tuning_of(templates: Templates[np.ndarray], *, fast: bool) -> Tuning:
         matrix=rows * max(rows, parameters),
         scanned=len(SCANNED),
         hessian_is_cheap=parameters <= UNROLLED,
-        matrix_reuse=2 if bins > UNROLLED else 0,
-        remembered=3 if parameters > UNROLLED else 1,
+        matrix_reuse=3 if bins > UNROLLED else 0,
+        remembered=2 if several > UNROLLED else 1,
     )
 
 

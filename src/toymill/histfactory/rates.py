@@ -286,7 +286,7 @@ def by_channel(templates: Templates[Array], values: Float[Array, "... bin lane"]
     """Sums over the bins of each channel."""
     channels = templates.normsys.log_hi.shape[2]
     if channels == 1:
-        return jnp.sum(values, axis=-2, keepdims=True)
+        return jnp.expand_dims(total(values, -2), -2)
     inside = templates.bin_channel[None] == jnp.arange(channels)[:, None]
     return (
         values if channels == values.shape[-2] else jnp.einsum("cb,...bt->...ct", inside.astype(values.dtype), values)
