@@ -153,12 +153,30 @@ def test_a_free_fit_that_stays_above_is_no_minimum(monkeypatch):
 MISSED = [58, 1889, 1968, 2106]
 
 
-def test_toys_whose_separate_fits_disagree(root):
-    """The published ATLAS likelihood: t is not negative, and no fit lies above those that are made one by one."""
+# The same of another seed whose free fit ended there until mu_SIG, at its bound, no longer took up what they have too much.
+HIDDEN = [17, 330, 647, 1413]
+
+
+def atlas_toys(root, seed, toys):
+    """The published ATLAS likelihood, and some toys at μ = 0."""
     folder = root / "config/workspaces/atlas-3l-erjr"
     model = toymill.read_workspace(folder / "BkgOnly.json", patches=[folder / "patch.ERJR_100p0_20p0.json"])
     truth = model.parameters.values({"mu_SIG": 0.0})
-    data = np.concatenate([toymill.throw(model, truth, 1, seed=2, first=toy) for toy in MISSED])
+    return model, np.concatenate([toymill.throw(model, truth, 1, seed=seed, first=toy) for toy in toys])
+
+
+def test_a_parameter_of_interest_at_its_bound_hides_no_minimum(root):
+    """The lower minimum has mu_SIG at 0 as well: a fit at 0 finds it, and so does a free fit by itself."""
+    model, data = atlas_toys(root, 7, HIDDEN)
+    alone = toymill.fit(model, data, covariance=False)
+    held = toymill.fit(model, data, {"mu_SIG": 0.0}, covariance=False)
+    np.testing.assert_allclose(held.parameters[:, model.poi_index], 0.0)
+    np.testing.assert_allclose(alone.nll, held.nll, atol=1e-6)
+
+
+def test_toys_whose_separate_fits_disagree(root):
+    """The published ATLAS likelihood: t is not negative, and no fit lies above those that are made one by one."""
+    model, data = atlas_toys(root, 2, MISSED)
     for value in (0.0, 1.0):
         with warnings.catch_warnings():
             warnings.simplefilter("error")

@@ -74,8 +74,8 @@ def _stages(model: Model) -> list[_Stage]:
     plain = [_Stage(limit, in_lanes=False, afresh=limit == STAGES[-1]) for limit in STAGES]
     if not is_fast(model):
         return plain
-    *first, last = _FAST_STEPS[model.tuning.hessian_is_cheap]
-    return [*(_Stage(limit, in_lanes=True) for limit in first), _Stage(last, in_lanes=True, off_saddles=True), *plain]
+    first, *more = _FAST_STEPS[model.tuning.hessian_is_cheap]
+    return [_Stage(first, in_lanes=True), *(_Stage(limit, in_lanes=True, off_saddles=True) for limit in more), *plain]
 
 
 def _restarts(

@@ -73,15 +73,13 @@ def profiled_minima(
 ) -> ProfiledMinima:
     """Second minima along the parameters of ``Scan.places``, of fits that ended at ``theta``; see the module."""
     scan = templates.scan
-    low, high = bounds[:, :1], bounds[:, 1:]
-    held = (theta <= low) & (slopes.gradient > 0) | (theta >= high) & (slopes.gradient < 0)
-    near = _near(templates, slopes, theta, data, fixed[:, None] | held)
+    near = _near(templates, slopes, theta, data, fixed[:, None] | _held(slopes, theta, bounds))
     profiles = _profiles(templates, slopes, near, theta)
     gap, value = _lower(templates, near, theta, bounds, profiles)
     usable = (near.variance > 0)[scan.places] & jnp.isfinite(gap)
     gaps = _of_parameters(templates, scan.places, jnp.where(usable, gap, jnp.inf), jnp.inf)
     values = _of_parameters(templates, scan.places, value, 0.0)
-    freed = _near(templates, slopes, theta, data, jnp.broadcast_to(fixed[:, None], theta.shape))
+    freed = _near(templates, slopes, theta, data, _held_in_products(templates, slopes, theta, fixed, bounds))
     products = foreseen_products(templates, slopes, freed, theta, data, bounds)
     undone = _of_parameters(templates, templates.scan.loose.places, products.undone, False)
     return ProfiledMinima(jnp.min(gaps, axis=0), jnp.sum(values, axis=0), products.gap, jnp.any(undone, axis=0))
@@ -96,9 +94,25 @@ def profiled_product(
     bounds: Float[Array, "place 2"],
     number: Int[Array, ""],
 ) -> ProductMinimum:
-    """The likeliest second minimum of the product of one loose factor; parameters at a bound may leave it."""
-    near = _near(templates, slopes, theta, data, jnp.broadcast_to(fixed[:, None], theta.shape))
+    """The likeliest second minimum of the product of one loose factor."""
+    near = _near(templates, slopes, theta, data, _held_in_products(templates, slopes, theta, fixed, bounds))
     return product_minimum(templates, slopes, near, theta, data, bounds, number)
+
+
+def _held(slopes: Slopes, theta: Array, bounds: Array) -> Bool[Array, "place lane"]:
+    """Parameters that their gradient holds at a bound."""
+    return (theta <= bounds[:, :1]) & (slopes.gradient > 0) | (theta >= bounds[:, 1:]) & (slopes.gradient < 0)
+
+
+def _held_in_products(
+    templates: Templates[Array], slopes: Slopes, theta: Array, fixed: Array, bounds: Array
+) -> Bool[Array, "place lane"]:
+    """Parameters that do not move with a product: constrained ones at a bound may leave it.
+
+    Without a constraint one at its bound would take up any misfit beyond it, and leave nothing to the product.
+    """
+    constrained = constraint_information(templates.constraints, theta) > 0
+    return fixed[:, None] | (_held(slopes, theta, bounds) & ~constrained)
 
 
 def _of_parameters(
