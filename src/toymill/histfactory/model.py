@@ -114,7 +114,7 @@ def tuning_of(templates: Templates[np.ndarray], *, fast: bool) -> Tuning:
     """What batches of fits are shaped by; small systems of equations are written out, and cost little.
 
     A matrix of Fisher scoring costs less than a gradient where there are few bins. Else it serves for the next three steps:
-    most fits take no more. Of these, those of many parameters and bins gain by a second change of the gradient.
+    most fits take no more. A second remembered change of the gradient helps where many parameters change several bins.
     """
     bins, parameters = templates.nominal.shape[1], len(templates.order.places[0])
     several = len(templates.order.interpolating) + len(templates.multipliers.multi_present)
