@@ -1,8 +1,5 @@
 """Studies with sections, from their design to their summary without a workflow."""
 
-from unittest import mock
-
-import toymill.study.model
 from toymill.config.designed import designed
 from toymill.config.sections import region_ensembles, rounds
 from toymill.config.study import read_study, shard_named, shard_of
@@ -20,23 +17,7 @@ def stated(root, **changes):
 
 
 def finish(before, folder):
-    """A study from its design to its summary; with toys that are added, if a precision is asked for.
-
-    A model is opened once, not for each of the study's jobs: its programs would be traced anew every time.
-    """
-    opened, open_model = {}, toymill.study.model.open_model
-
-    def once(section):
-        key = section.model_dump_json()
-        if key not in opened:
-            opened[key] = open_model(section)
-        return opened[key]
-
-    with mock.patch.object(toymill.study.model, "open_model", once):
-        return _finished(before, folder)
-
-
-def _finished(before, folder):
+    """A study from its design to its summary; with toys that are added, if a precision is asked for."""
     design, files, held = design_study(before), {}, {}
     for number in (*rounds(before), None):
         study = designed(before, design)

@@ -24,6 +24,7 @@ from toymill.linalg import (
     inverse_written_out,
     lower_inverse,
     outer,
+    substituted,
     sum_of,
     taken,
     total,
@@ -140,8 +141,7 @@ class _Roots(NamedTuple):
             """L_S⁻ᵀ L_S⁻¹ b."""
             if len(first) > UNROLLED:
                 return jnp.einsum("tij,it->jt", self.several, jnp.einsum("tij,jt->it", self.several, first))
-            half = apart(lambda root, first: total(root * first[None], 1), self.several, first)
-            return apart(lambda root, half: total(root * half[:, None]), self.several, half)
+            return substituted(self.several, first[:, None])[:, 0] if len(first) else first
 
         return _solved(self.own, self.border, rows, size, right, times)
 

@@ -34,7 +34,7 @@ def checked_model(study: Study) -> Model:
     Raises:
         ToymillError: a model that cannot be used, a study that does not fit it.
     """
-    model = open_model(study.model)
+    model = _opened(study.model)
     check_study(study, facts_of_model(model))
     return model
 
@@ -99,8 +99,7 @@ def truth_of(study: Study, model: Model, ensemble: str) -> Truth:
     if settings.thrown_from is None:
         at = _values(ensemble, settings, model)
         return Truth(model, at, at)
-    key = json.dumps([settings.thrown_from.model_dump(mode="json"), settings.thrown_from.contents])
-    source = _opened(key)
+    source = _opened(settings.thrown_from)
     facts = facts_of_model(model), facts_of_model(source)
     check_thrown(ensemble, study.model, settings, *facts)
     check_ensemble(ensemble, settings, *facts)
@@ -112,9 +111,14 @@ def truth_of(study: Study, model: Model, ensemble: str) -> Truth:
     return Truth(thrown_from(source, model), at, point, source.digest)
 
 
+def _opened(section: ModelConfig) -> Model:
+    """The model of a section, opened once in a process: every other time its programs would be traced anew."""
+    return _opened_once(json.dumps([section.model_dump(mode="json"), section.contents]))
+
+
 @lru_cache(maxsize=4)
-def _opened(key: str) -> Model:
-    """A model to throw from, by its section and what tells the content of its files: opened once in a job."""
+def _opened_once(key: str) -> Model:
+    """The same by the section and what tells the content of its files."""
     return open_model(TypeAdapter[ModelConfig](ModelConfig).validate_python(json.loads(key)[0]))
 
 
@@ -185,7 +189,7 @@ def measures_of(model: Model) -> Measures:
 
 def measures_of_study(study: Study) -> Measures:
     """The same for a study's model."""
-    return measures_of(open_model(study.model))
+    return measures_of(_opened(study.model))
 
 
 @cache
