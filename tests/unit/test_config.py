@@ -234,6 +234,18 @@ def test_refusals(changes, words):
         assert word in message
 
 
+def test_a_model_in_python_is_refused_in_its_own_words_alone(monkeypatch, tmp_path, root):
+    """Whatever else its check says: a variable that jobs ignore, and what the model prints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    source = (root / "config/models/lifetime.py").read_text()
+    (tmp_path / "mine.py").write_text("import sys\nsys.stderr.write('toymill: read\\n')\n" + source)
+    model = {"kind": "python", "path": "mine.py", "options": {"decay": 30}}
+    told = "model: mine.py: the options do not fit build: got an unexpected keyword argument 'decay'. Its options: "
+    for _ in range(2):  # a refusal is not kept
+        assert refusal(model=model).startswith(told)
+
+
 def test_home_is_written_out(monkeypatch, tmp_path, root):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "a.json").write_bytes((root / "config/workspaces/hww.json").read_bytes())

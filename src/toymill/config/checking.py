@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from toymill.config.inspection import REFUSED
 from toymill.config.model import ModelConfig, StatedConfig
 from toymill.errors import ToymillError
 from toymill.job import prepare, reported
@@ -47,35 +48,47 @@ def _require_named(section: StatedConfig, opened: set[str]) -> None:
 
 
 def main() -> None:
-    """Read a model's section from standard input; write the facts, or tell what is wrong with the model."""
+    """Read a model's section from standard input; write the facts, or what is wrong with the model, to its output."""
     prepare()
+    request: dict[str, Any] = json.load(sys.stdin)
+    with reported([]):
+        try:
+            found = _facts(request["section"])
+        except ToymillError as error:
+            found = {REFUSED: str(error)}
+        write_json(request["output"], found)
+
+
+def _facts(stated: dict[str, Any]) -> dict[str, Any]:
+    """What a study is checked against, of the model of a section.
+
+    Raises:
+        ToymillError: a model that cannot be used.
+    """
     from pydantic import TypeAdapter
 
     from toymill.config.opening import open_model
     from toymill.models.check import check_model
     from toymill.models.user import UserModel
 
-    request: dict[str, Any] = json.load(sys.stdin)
-    with reported([]):
-        section = TypeAdapter(ModelConfig).validate_python(request["section"])
-        read = _reading()
-        model = open_model(section)
-        assert isinstance(section, StatedConfig)
-        assert isinstance(model, UserModel)
-        _require_named(section, read)
-        check_model(model)
-        parameters = model.parameters
-        facts = {
-            "names": list(parameters.names),
-            "init": parameters.init.tolist(),
-            "bounds": [[float(x) if np.isfinite(x) else None for x in pair] for pair in parameters.bounds],
-            "fixed": parameters.fixed.tolist(),
-            "constraint": list(parameters.constraint),
-            "poi": model.poi,
-            "observed": model.observed is not None,
-            "main": [model.data_names.main],
-        }
-        write_json(request["output"], facts)
+    section = TypeAdapter(ModelConfig).validate_python(stated)
+    read = _reading()
+    model = open_model(section)
+    assert isinstance(section, StatedConfig)
+    assert isinstance(model, UserModel)
+    _require_named(section, read)
+    check_model(model)
+    parameters = model.parameters
+    return {
+        "names": list(parameters.names),
+        "init": parameters.init.tolist(),
+        "bounds": [[float(x) if np.isfinite(x) else None for x in pair] for pair in parameters.bounds],
+        "fixed": parameters.fixed.tolist(),
+        "constraint": list(parameters.constraint),
+        "poi": model.poi,
+        "observed": model.observed is not None,
+        "main": [model.data_names.main],
+    }
 
 
 if __name__ == "__main__":

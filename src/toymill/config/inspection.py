@@ -28,6 +28,9 @@ from toymill.parameters import Parameters
 INSPECTED = Path(".snakemake/toymill/inspected")
 """Where the facts of checked models are kept, by digest."""
 
+REFUSED = "refused"
+"""Where a check that fails leaves its message, in place of the facts."""
+
 _CHILD = "toymill.config.checking"  # a program of its own, which imports the model and JAX
 
 
@@ -125,10 +128,13 @@ def _inspected(model: StatedConfig, key: str) -> Facts:
             check=False,
         )
         if done.returncode or not kept.exists():
-            told = done.stderr.partition("toymill: ")[2].strip()
-            msg = f"{key}: {told}" if told else f"{key}: the check of the model broke off:\n{done.stderr.strip()}"
+            msg = f"{key}: the check of the model broke off:\n{done.stderr.strip()}"
             raise ToymillError(msg)
     found = json.loads(kept.read_text(encoding="utf-8"))
+    if REFUSED in found:
+        kept.unlink()  # to be checked again: what it needs may be installed by then
+        msg = f"{key}: {found[REFUSED]}"
+        raise ToymillError(msg)
     bounds = [[_number(bound, sign) for bound, sign in zip(pair, (-1, 1), strict=True)] for pair in found["bounds"]]
     parameters = Parameters(
         names=tuple(found["names"]),
