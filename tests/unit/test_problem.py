@@ -11,16 +11,11 @@ from toymill.fitting.search import search
 from toymill.fitting.status import Status
 
 
-def stated(model, data, fixed=None, **settings):
-    given = {"start": None, "index": None, "tolerance": 1e-8, "covariance": False, "along": None} | settings
-    return state_problem(model, data, fixed, **given)
-
-
 def test_a_problem_of_some_toys(onoff):
     """Rows of a problem take their toys, indices and held values along."""
     data = toymill.throw(onoff, onoff.parameters.init, 5, seed=1)
     values = np.linspace(0.5, 1.5, 5)
-    problem, starts = stated(onoff, data, {"mu": values}, index=10 + np.arange(5))
+    problem, starts = state_problem(onoff, data, {"mu": values}, index=10 + np.arange(5))
     assert len(problem) == 5
     assert problem.fixed.tolist() == [name == "mu" for name in onoff.parameters.names]
     np.testing.assert_array_equal(starts[:, onoff.poi_index], values)
@@ -33,7 +28,7 @@ def test_a_problem_of_some_toys(onoff):
 
 def test_a_number_is_held_for_every_toy(onoff):
     data = toymill.throw(onoff, onoff.parameters.init, 3, seed=1)
-    problem, starts = stated(onoff, data, {"mu": 0.5})
+    problem, starts = state_problem(onoff, data, {"mu": 0.5})
     assert problem.of(np.array([2])).held == {"mu": 0.5}
     assert (starts[:, onoff.poi_index] == 0.5).all()
 
@@ -41,7 +36,7 @@ def test_a_number_is_held_for_every_toy(onoff):
 def test_unfitted_says_so(onoff):
     """What is wanted of the fits has its place; nothing looks like a result."""
     data = toymill.throw(onoff, onoff.parameters.init, 3, seed=1)
-    problem, _ = stated(onoff, data, covariance=True, along="mu")
+    problem, _ = state_problem(onoff, data, covariance=True, along="mu")
     fits = problem.unfitted()
     assert fits.covariance.shape == (3, 2, 2)
     assert fits.column.shape == (3, 2)
@@ -69,7 +64,7 @@ def test_a_fit_in_a_higher_minimum_is_proposed_a_lower_start():
         }
     )
     data = np.array([[153.0, 61.0, 0.17460858]])
-    problem, starts = stated(model, data, {"mu": 1.0})
+    problem, starts = state_problem(model, data, {"mu": 1.0})
     assert second_minima.may_have_second_minima(problem)
     best = toymill.fit(model, data, {"mu": 1.0})
     a = model.parameters.index("a")
@@ -77,11 +72,12 @@ def test_a_fit_in_a_higher_minimum_is_proposed_a_lower_start():
         starts[:, a] = begin
         fits = search(problem, starts)
         before = fits.nll.copy()
-        proposals = second_minima.propose(problem, fits, np.arange(1))
+        proposals, spare = second_minima.propose(problem, fits, np.arange(1))
         np.testing.assert_array_equal(fits.nll, before)
         higher = fits.nll[0] > best.nll[0] + 1e-6
         assert proposals.rows.tolist() == ([0] if higher else [])
         if higher:
+            assert spare[0] == -np.inf
             np.testing.assert_allclose(proposals.starts[0], best.parameters[0], atol=0.05)
             break
     else:
@@ -106,7 +102,7 @@ def test_initial_values_that_lead_back_need_no_descent(root):
     model = toymill.read_workspace(root / "tests/data/every-modifier.json")
     data = toymill.throw(model, model.parameters.values({model.poi: 0.0}), 400, seed=5)
     _, (fits,) = fit_tests(model, data, [{model.poi: 2.0}])
-    problem, starts = stated(model, data, {model.poi: 2.0})
+    problem, starts = state_problem(model, data, {model.poi: 2.0})
     back = second_minima._leads_back(problem, fits, starts)
     assert 0.2 < back.mean() < 1
     few = np.arange(130, 150)

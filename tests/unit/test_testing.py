@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import toymill
+from toymill.fitting import fit as fitting
 from toymill.fitting.status import Status
 from toymill.inference import testing
 from toymill.models.poisson import build_on_off
@@ -172,6 +173,30 @@ def test_a_parameter_of_interest_at_its_bound_hides_no_minimum(root):
     held = toymill.fit(model, data, {"mu_SIG": 0.0}, covariance=False)
     np.testing.assert_allclose(held.parameters[:, model.poi_index], 0.0)
     np.testing.assert_allclose(alone.nll, held.nll, atol=1e-6)
+
+
+def test_conditional_fits_near_the_free_ones_are_spared_a_search(root, monkeypatch):
+    """About a third of them at the truth, and few elsewhere. None has another minimum than one that is searched."""
+    folder = root / "config/workspaces/atlas-3l-erjr"
+    model = toymill.read_workspace(folder / "BkgOnly.json", patches=[folder / "patch.ERJR_100p0_20p0.json"])
+    data = toymill.throw(model, model.parameters.values({"mu_SIG": 1.0}), 256, seed=11)
+    tests = [{"mu_SIG": 0.0}, {"mu_SIG": 1.0}]
+    shares, near_free = [], fitting.near_free
+
+    def counted(*arguments):
+        near = near_free(*arguments)
+        shares.append(near.mean())
+        return near
+
+    monkeypatch.setattr(fitting, "near_free", counted)
+    _, spared = toymill.fit_tests(model, data, tests)
+    monkeypatch.setattr(fitting, "near_free", lambda fits, *_: np.zeros(len(fits.nll), dtype=bool))
+    _, searched = toymill.fit_tests(model, data, tests)
+    initial_at_0, at_0, initial_at_1, at_1 = shares
+    assert 0 < at_0 <= initial_at_0 < 0.25 < at_1 < initial_at_1 < 0.7
+    for some, every in zip(spared, searched, strict=True):
+        np.testing.assert_array_equal(some.status, every.status)
+        np.testing.assert_allclose(some.nll, every.nll, atol=1e-6)
 
 
 def test_toys_whose_separate_fits_disagree(root):

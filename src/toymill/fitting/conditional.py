@@ -11,14 +11,16 @@ import numpy as np
 from toymill import budget
 from toymill.errors import ToymillError
 from toymill.fitting.batching import block_size
-from toymill.fitting.fit import fit
-from toymill.fitting.problem import as_rows
+from toymill.fitting.fit import fit, fit_problem
+from toymill.fitting.problem import as_rows, state_problem
 from toymill.fitting.results import EDM_TOLERANCE, REPAIR, Fits, concatenate, keep_lower, profile_direction
 from toymill.models.base import Model
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from numpy.typing import ArrayLike
+
+    from toymill.fitting.second_minima import Searched
 
 
 def fit_tests(
@@ -60,8 +62,11 @@ def fit_tests(
     for begin in range(0, max(len(toys), 1), size):  # of no toys, for fit to refuse
         chunk = toys[begin : begin + size]
         index = first + begin + np.arange(len(chunk))
-        unconditional = fit(model, chunk, index=index, tolerance=tolerance, covariance=bool(names), along=along)
-        fits = _conditional_fits(model, chunk, tests, unconditional, [], index, tolerance)
+        problem, starts = state_problem(
+            model, chunk, None, index=index, tolerance=tolerance, covariance=bool(names), along=along
+        )
+        unconditional, searched = fit_problem(problem, starts, given=False)
+        fits = _conditional_fits(model, chunk, tests, unconditional, [], index, tolerance, searched)
         for parts, found in zip(conditional, fits, strict=True):
             parts.append(found)
         free.append(_repair(model, chunk, index, replace(unconditional, covariance=None, column=None), fits, tolerance))
@@ -122,16 +127,21 @@ def _conditional_fits(
     known: Sequence[Fits],
     index: Int[np.ndarray, " toy"],
     tolerance: float,
+    searched: Searched | None = None,
 ) -> list[Fits]:
-    """The conditional fits at every test point: of one parameter in the order of its values, so that one leads to the next."""
+    """The conditional fits at every test point: of one parameter in the order of its values, so that one leads to the next.
+
+    ``searched`` is what the search for second minima says of the free fits, if they were made just now.
+    """
     found: dict[int, Fits] = {}
     of_one = len({name for test in tests for name in test}) == 1
     for k in sorted(range(len(tests)), key=lambda k: [*tests[k].values()]) if of_one else range(len(tests)):
         before = [*known, *found.values()] if of_one else []
         start = _started(model, free, before, tests[k])
-        found[k] = fit(
-            model, toys, tests[k], start=start, index=index, tolerance=tolerance, covariance=False, errors=False
+        problem, starts = state_problem(
+            model, toys, tests[k], start=start, index=index, tolerance=tolerance, errors=False
         )
+        found[k], _ = fit_problem(problem, starts, given=True, free=searched)
     return [found[k] for k in range(len(tests))]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +13,22 @@ from toymill.fitting.minuit import minuit_fit
 from toymill.fitting.problem import FitProblem, state_problem
 from toymill.fitting.results import EDM_TOLERANCE, REPAIR, Fits, keep_lower, replace_rows
 from toymill.fitting.search import search
-from toymill.fitting.second_minima import Proposals, may_have_second_minima, propose, propose_from, propose_from_initial
+from toymill.fitting.second_minima import (
+    NEAR_FREE,
+    SAME_BASIN,
+    Proposals,
+    Searched,
+    may_have_second_minima,
+    near_free,
+    propose,
+    propose_from,
+    propose_from_initial,
+)
 from toymill.fitting.status import Status
 from toymill.models.base import Model
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Int
     from numpy.typing import ArrayLike
 
     from toymill.fitting.results import Held
@@ -73,23 +83,47 @@ def fit(
         (1.0, 1)
     """
     problem, starts = state_problem(
-        model, data, fixed, start=start, index=index, tolerance=tolerance, covariance=covariance, along=along
+        model,
+        data,
+        fixed,
+        start=start,
+        index=index,
+        tolerance=tolerance,
+        covariance=covariance,
+        along=along,
+        errors=errors,
     )
-    problem = replace(problem, errors=errors or covariance or along is not None)
-    fits = search(problem, starts, from_init=start is None and not problem.held)
+    return fit_problem(problem, starts, given=start is not None)[0]
+
+
+def fit_problem(
+    problem: FitProblem, starts: Float[np.ndarray, "toy parameter"], *, given: bool, free: Searched | None = None
+) -> tuple[Fits, Searched]:
+    """The fits of a problem from ``starts``, and what the search for their second minima says.
+
+    Args:
+        problem: the problem.
+        starts: where each toy's fit starts, (n, P).
+        given: whether these are starts of their own, not the model's initial values.
+        free: of conditional fits, what the search says of the free ones: it spares them a search of their own near these.
+    """
+    fits = search(problem, starts, from_init=not given and not problem.held)
     _leave_floor(problem, fits)
+    began, spare = fits.nll.copy(), np.full(len(problem), -np.inf)
     if may_have_second_minima(problem):
-        if start is not None:
-            own = np.where(problem.fixed, starts, model.parameters.init)
-            _follow(problem, fits, propose_from_initial(problem, fits, own))
-        _improve(problem, fits)
-    for other in model.starts:
-        _follow(problem, fits, propose_from(problem, fits, np.where(problem.fixed, starts, other)))
+        if given:
+            own = np.where(problem.fixed, starts, problem.model.parameters.init)
+            _follow(problem, fits, propose_from_initial(problem, fits, own, _doubtful(fits, free, SAME_BASIN)))
+        spare = _improve(problem, fits, _doubtful(fits, free, NEAR_FREE))
+    for other in problem.model.starts:
+        every = np.arange(len(problem))
+        _follow(problem, fits, propose_from(problem, fits, np.where(problem.fixed, starts, other), every))
     minimise_at_zero(problem, fits)
     _rescue(problem, fits)
     if not problem.errors:
         fits.errors[:] = np.nan
-    return fits
+    moved = ~(fits.nll >= began - REPAIR)
+    return fits, Searched(fits.nll, np.where(fits.ok & ~moved, spare, -np.inf))
 
 
 def _leave_floor(problem: FitProblem, fits: Fits) -> None:
@@ -105,16 +139,22 @@ def _leave_floor(problem: FitProblem, fits: Fits) -> None:
         fits.iterations[rows] += again.iterations
 
 
-def _improve(problem: FitProblem, fits: Fits) -> None:
-    """Search from where fits may have a lower minimum, again as long as it helps."""
-    rows = np.arange(len(problem))
+def _doubtful(fits: Fits, free: Searched | None, most: float) -> Int[np.ndarray, " some"]:
+    """Fits that have to be searched for lower minima."""
+    return np.arange(len(fits.nll)) if free is None else np.flatnonzero(~near_free(fits, free, most))
+
+
+def _improve(problem: FitProblem, fits: Fits, rows: Int[np.ndarray, " some"]) -> Float[np.ndarray, " toy"]:
+    """Search from where some fits may have a lower minimum, again as long as it helps; ``Searched.spare`` of all."""
+    spare = np.full(len(problem), -np.inf)
     for _ in range(_ROUNDS):
-        proposals = propose(problem, fits, rows)
+        if not rows.size:
+            break
+        proposals, spare[rows] = propose(problem, fits, rows)
         before = fits.nll[proposals.rows].copy()
         _follow(problem, fits, proposals)
         rows = proposals.rows[~(fits.nll[proposals.rows] >= before - REPAIR)]
-        if not rows.size:
-            return
+    return spare
 
 
 def _follow(problem: FitProblem, fits: Fits, proposals: Proposals) -> None:

@@ -79,13 +79,14 @@ class FitProblem:
 def state_problem(
     model: Model,
     data: ArrayLike,
-    fixed: Mapping[str, Held] | None,
+    fixed: Mapping[str, Held] | None = None,
     *,
-    start: ArrayLike | None,
-    index: ArrayLike | None,
-    tolerance: float,
-    covariance: bool,
-    along: str | None,
+    start: ArrayLike | None = None,
+    index: ArrayLike | None = None,
+    tolerance: float = EDM_TOLERANCE,
+    covariance: bool = False,
+    along: str | None = None,
+    errors: bool = True,
 ) -> tuple[FitProblem, Float[np.ndarray, "toy parameter"]]:
     """The problem that the arguments of ``fit`` state, and where each toy's fit starts, (n, P).
 
@@ -109,7 +110,8 @@ def state_problem(
     indices = np.arange(len(toys)) if index is None else np.asarray(index)
     _require_counts(model, toys, indices)
     column = None if along is None else parameters.index(along)
-    return FitProblem(model, toys, indices, held, mask, tolerance, covariance, column), starts
+    errors = errors or covariance or along is not None
+    return FitProblem(model, toys, indices, held, mask, tolerance, covariance, column, errors), starts
 
 
 def as_rows(values: ArrayLike, length: int, name: str) -> Float[np.ndarray, "row length"]:

@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 WORTH = 1e-6
 """A descent that ends lower than a fit by this is followed to its minimum."""
 
+NEAR_FREE = 0.25
+"""A conditional fit less than this above the free one may be spared a search of its own."""
+
+SAME_BASIN = 1.0
+"""The same for the descent from the initial values, from which the free fit began."""
+
 _LEADS_BACK = 0.04  # a first step that ends within so much of a fit, in units of the nll, leads there
 _SAME_FACTOR = 0.15  # and no factor with a Poisson constraint may be off by so much of its initial value
 _PASSES = 64  # over parameters and data there: as few toys at once as stay in cache
@@ -56,17 +62,43 @@ class _Trials(NamedTuple):
     start: Float[np.ndarray, "trial parameter"]
 
 
+class Searched(NamedTuple):
+    """What a search for second minima says of fits.
+
+    Attributes:
+        nll: of the fits, (n,).
+        spare: by how much the likeliest second minimum is foreseen to lie above those that are tried, (n,); -∞ where one was
+            found, and where nothing was searched.
+    """
+
+    nll: Float[np.ndarray, " toy"]
+    spare: Float[np.ndarray, " toy"]
+
+
 def may_have_second_minima(problem: FitProblem) -> bool:
     """Whether any parameter that moves may have two minima."""
     return bool((problem.model.two_minima & ~problem.fixed).any())
 
 
-def propose(problem: FitProblem, fits: Fits, rows: Int[np.ndarray, " some"]) -> Proposals:
-    """Where some rows of the fits may have a lower minimum along some parameter.
+def near_free(fits: Fits, free: Searched, most: float) -> Bool[np.ndarray, " toy"]:
+    """Conditional fits so near to the free ones, less than ``most`` above, that no other minimum is expected to be lower.
+
+    Another minimum is no lower in a conditional fit than in the free one. It may be lower than a conditional fit only if it
+    lies less than t_μ/2 above the free fit.
+    """
+    above = fits.nll - free.nll
+    near: np.ndarray = fits.ok & (above > -WORTH) & (above < np.minimum(free.spare, most))
+    return near
+
+
+def propose(
+    problem: FitProblem, fits: Fits, rows: Int[np.ndarray, " some"]
+) -> tuple[Proposals, Float[np.ndarray, " some"]]:
+    """Where some rows of the fits may have a lower minimum along some parameter, and their ``Searched.spare``.
 
     A parameter is first held at its place there, until the others have followed: they may lead back otherwise.
     """
-    trials = _trials(problem.of(rows), finite_or(fits.parameters[rows], problem.model.parameters.init))
+    trials, spare = _trials(problem.of(rows), finite_or(fits.parameters[rows], problem.model.parameters.init))
     row = rows[trials.row]
     known = np.where(fits.ok, fits.nll, np.inf)[row]
     x, nll = descend_beside(problem.of(row), trials.start, trials.hold, known)
@@ -74,22 +106,23 @@ def propose(problem: FitProblem, fits: Fits, rows: Int[np.ndarray, " some"]) -> 
     rows, lowest = np.unique(row[order], return_index=True)
     best = order[lowest]
     worth = _is_worth(fits, rows, nll[best])
-    return Proposals(rows[worth], x[best[worth]])
+    return Proposals(rows[worth], x[best[worth]]), spare
 
 
-def propose_from_initial(problem: FitProblem, fits: Fits, starts: Float[np.ndarray, "toy parameter"]) -> Proposals:
-    """The same as ``propose_from`` of initial values, of fits to which these do not obviously lead."""
-    return propose_from(problem, fits, starts, np.flatnonzero(~_leads_back(problem, fits, starts)))
+def propose_from_initial(
+    problem: FitProblem, fits: Fits, starts: Float[np.ndarray, "toy parameter"], rows: Int[np.ndarray, " some"]
+) -> Proposals:
+    """The same as ``propose_from`` of initial values, of those fits to which these do not obviously lead."""
+    return propose_from(problem, fits, starts, rows[~_leads_back(problem, fits, starts)[rows]])
 
 
 def propose_from(
     problem: FitProblem,
     fits: Fits,
     starts: Float[np.ndarray, "toy parameter"],
-    rows: Int[np.ndarray, " some"] | None = None,
+    rows: Int[np.ndarray, " some"],
 ) -> Proposals:
-    """Where some or all fits may have a lower minimum: at the end of a descent from a start of its own."""
-    rows = np.arange(len(problem)) if rows is None else rows
+    """Where some fits may have a lower minimum: at the end of a descent from a start of its own."""
     x, nll = descend(problem.of(rows), starts[rows])
     worth = _is_worth(fits, rows, nll)
     return Proposals(rows[worth], x[worth])
@@ -129,21 +162,32 @@ def _is_worth(fits: Fits, rows: Int[np.ndarray, " some"], nll: Float[np.ndarray,
     return worth
 
 
-def _trials(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> _Trials:
-    """What the kernel's ``second_minima`` names, one at a time and all together, and where parameters move together."""
-    found = [_back_to_constraints(problem, x)]
+def _trials(problem: FitProblem, x: Float[np.ndarray, "toy parameter"]) -> tuple[_Trials, Float[np.ndarray, " toy"]]:
+    """What the kernel's ``second_minima`` names, one at a time and all together, and where parameters move together.
+
+    And how far above what is tried the likeliest is that is not; -∞ where any is.
+    """
+    found, spare = [_back_to_constraints(problem, x)], np.full(len(problem), np.inf)
     likely: list[list[np.ndarray]] = []
     for rows, (gap, value, products, undone) in _in_blocks(problem, x, np.arange(len(problem)), _second_minima):
         few = np.flatnonzero((gap < _LIKELY).any(axis=1))
         found += _trials_of(rows[few], x[rows[few]], gap[few], value[few])
         found.append(_undone(problem, x, rows, undone))
         likely.append([rows[foreseen < _LIKELY_PRODUCT] for foreseen in products.T])
+        spare[rows] = np.minimum(_least(gap) - _LIKELY, _least(products) - _LIKELY_PRODUCT)
     for number, parts in enumerate(zip(*likely, strict=True)):
         one = partial(_product, number=number)
         for rows, (gap, start) in _in_blocks(problem, x, np.sort(np.concatenate(parts)), one):
             few = np.flatnonzero(gap < _LIKELY_PRODUCT)
             found.append(_Trials(rows[few], np.full(len(few), -1), start[few]))
-    return _Trials(*(np.concatenate(part) for part in zip(*found, strict=True)))
+    trials = _Trials(*(np.concatenate(part) for part in zip(*found, strict=True)))
+    spare[trials.row] = -np.inf
+    return trials, spare
+
+
+def _least(gaps: Float[np.ndarray, "some place"]) -> Float[np.ndarray, " some"]:
+    least: np.ndarray = np.min(gaps, axis=1, initial=np.inf)
+    return least
 
 
 def _undone(
