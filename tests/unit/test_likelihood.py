@@ -111,13 +111,13 @@ def test_conditional_fits_lead_to_each_other(hww, monkeypatch):
     """Whatever the order of the tests, fits have the same bits; they start nearer to the minimum and end in it."""
     toys = toymill.throw(hww, hww.parameters.values({"mu": 0.0}), 100, seed=2)
     tests = [{"mu": value} for value in (0.0, 1.0, 2.0, 4.0)]
-    starts = []
+    starts, fit_problem = [], together.fit_problem
 
-    def recorded(*args, start=None, **settings):
+    def recorded(problem, start, **settings):
         starts.append(start)
-        return toymill.fit(*args, start=start, **settings)
+        return fit_problem(problem, start, **settings)
 
-    monkeypatch.setattr(together, "fit", recorded)
+    monkeypatch.setattr(together, "fit_problem", recorded)
     _, conditional = toymill.fit_tests(hww, toys, tests)
     led = starts[-1]
     _, (alone,) = toymill.fit_tests(hww, toys, tests[-1:])
