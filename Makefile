@@ -18,7 +18,8 @@ PROFILE ?= default
 LONG ?=
 CUDA ?= $(if $(filter gpu,$(PROFILE)),12)
 WORKERS ?= 2
-PIP = --quiet --disable-pip-version-check --no-compile # Python compiles what it imports, a part of it
+# Python compiles what it imports, a part of it, once; where it may not write that down, all has to be compiled here.
+PIP = --quiet --disable-pip-version-check $(if $(PYTHONDONTWRITEBYTECODE),--compile,--no-compile)
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 30
 EXECUTOR := $(shell sed -n 's/^executor: *//p' workflow/profiles/$(PROFILE)/config.yaml)
 LINTED := src scripts tests benchmarks config/workspaces config/models docs/conf.py docs/figures
