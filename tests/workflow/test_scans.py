@@ -34,10 +34,16 @@ def points_of(folder):
     return {path.parent.name: path.read_bytes() for path in folder.glob("results/bumps/scan/*/*.h5")}
 
 
-def test_a_killed_scan_is_completed_and_more_points_are_added(root, tmp_path):
-    """Files that are there stay; one that is made anew has the same bytes; the answer is of all points."""
-    content = write_scan(tmp_path, masses=(2, 4, 6), points=["m2", "m6"], toys=200, signal_toys=100, tilted_toys=200)
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+def bumps(folder):
+    """A scan of two points of three, with toys of their signals and tilted ones; it is written into the folder."""
+    content = write_scan(folder, masses=(2, 4, 6), points=["m2", "m6"], toys=200, signal_toys=100, tilted_toys=200)
+    (folder / "study.yaml").write_text(yaml.safe_dump(content))
+    return content
+
+
+def test_a_killed_scan_is_completed(root, tmp_path):
+    """Files that are there stay; the answer is of all points."""
+    bumps(tmp_path)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command(root, tmp_path), **quiet, start_new_session=True)
     deadline = time.monotonic() + SECONDS
@@ -58,11 +64,16 @@ def test_a_killed_scan_is_completed_and_more_points_are_added(root, tmp_path):
     assert [(audit["ensemble"], audit["summary"]["missed"]) for audit in audits] == [("scan/m2", 0), ("scan/m6", 0)]
     assert before.items() <= points_of(tmp_path).items()
     assert "Nothing to be done" in run(root, tmp_path).stderr
-
     largest = json.loads((results / "summary.json").read_text())["answers"]["scan"]["largest"]
     assert largest["weighted"]["tilted"] == 200
     assert largest["weighted"]["p_value"]["toys"] == 400
 
+
+@pytest.mark.long  # goes on from a study like the one above
+def test_points_are_added_to_a_scan(root, tmp_path):
+    """Files that are there stay; one that is made anew has the same bytes; the answer is of all points."""
+    content, results = bumps(tmp_path), tmp_path / "results/bumps"
+    assert run(root, tmp_path, "results/bumps/summary.json").returncode == 0
     two = points_of(tmp_path)
     next((results / "scan/m2").glob("*.h5")).unlink()
     (results / "scan/m6/000000000-000000149.h5").write_bytes(b"of other shards")

@@ -389,19 +389,24 @@ def test_two_signals_at_once_are_told_before_any_job(run, root, tmp_path):
     assert "toymill: warning: model.patches: mu scales samples of 2 patches" in done.stderr
 
 
-def test_a_model_in_python_leaves_what_a_workspace_does(run, root, tmp_path):
-    """The example of docs/python-models.md: the same files and figures; a changed model may overwrite them."""
+@pytest.fixture
+def lifetimes(root, tmp_path):
+    """A study of the example of docs/python-models.md, which is copied into its folder."""
     (tmp_path / "mine.py").write_text((root / "config/models/lifetime.py").read_text())
-    content = {
+    return {
         "study": "small",
         "model": {"kind": "python", "path": "mine.py", "options": {"decays": 30}},
         "ensembles": {"one": {"truth": {"tau": 1.0}, "toys": 300, "tests": [1.5]}},
-        "shard": 150,
+        "shard": 300,
         "fit": {"audit": 2},
     }
-    done = run(content)
+
+
+def test_a_model_in_python_leaves_what_a_workspace_does(run, lifetimes, tmp_path):
+    """The same files and figures."""
+    done = run(lifetimes)
     assert done.returncode == 0, done.stderr
-    expected = [f"fits/one/{name}.h5" for name in ("000000000-000000149", "000000150-000000299")] + contract("one")
+    expected = ["fits/one/000000000-000000299.h5", *contract("one")]
     assert files(tmp_path / "results") == sorted(f"small/{name}" for name in expected)
     one = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
     assert one["certified"] == one["toys"] == 300
@@ -409,16 +414,25 @@ def test_a_model_in_python_leaves_what_a_workspace_does(run, root, tmp_path):
     audit = json.loads((tmp_path / "results/small/audit/one.json").read_text())
     assert audit["summary"]["ours_higher_by"] < 1e-6
     assert all(test["histogram"]["asymptotic"] for test in one["tests"])
-    again = run(content)
+
+
+@pytest.mark.long  # as of a workspace, of which a test above has it
+def test_a_changed_model_in_python_is_noticed(run, lifetimes, tmp_path):
+    """And may overwrite what was made of it."""
+    done = run(lifetimes, "aggregate")
+    assert done.returncode == 0, done.stderr
+    again = run(lifetimes, "aggregate")
     assert "Nothing to be done" in again.stderr + again.stdout
+    summary = tmp_path / "results/small/summary.json"
+    one = json.loads(summary.read_text())["ensembles"]["one"]
     source = (tmp_path / "mine.py").read_text()
     (tmp_path / "mine.py").write_text(source.replace("jnp.sum(", "0.5 * jnp.sum("))
-    refused = run(content, "aggregate")
+    refused = run(lifetimes, "aggregate")
     assert refused.returncode != 0
     assert "ensembles.one: inputs was" in refused.stderr
-    done = run(content | {"overwrite": True}, "aggregate")
+    done = run(lifetimes | {"overwrite": True}, "aggregate")
     assert done.returncode == 0, done.stderr
-    other = json.loads((tmp_path / "results/small/summary.json").read_text())["ensembles"]["one"]
+    other = json.loads(summary.read_text())["ensembles"]["one"]
     assert other["digest"] != one["digest"]
     assert other["parameters"]["tau"]["pull_width"] < one["parameters"]["tau"]["pull_width"] / 1.2
 
@@ -465,15 +479,27 @@ def test_default_study_is_found_without_a_configfile(root):
     assert "plot_ensemble" in done.stdout + done.stderr
 
 
-def test_questions_are_answered_and_more_are_added(run, root, tmp_path):
-    """Sections leave answers and figures. One that is added runs what is new only, and ends as a study that began with it.
+ASKED = {"impacts": {"toys": 300}, "goodness_of_fit": {"toys": 300}}
+LIMIT = {"limit": {"values": [0.6, 1.0], "toys": 200, "background_toys": 300}}
 
-    So does another tested value: the toys there, and the fits at it of toys without a signal. Audits and figures of sections that are taken away are removed; their fits are not.
-    """
-    asked = {"impacts": {"toys": 300}, "goodness_of_fit": {"toys": 300}}
-    content = study(root, shard="auto", ensembles={"one": {"truth": {"mu": 1.0}, "toys": 200, "tests": [0.0]}})
-    done = run(content | asked)
-    assert done.returncode == 0, done.stderr
+
+def asking(root, **sections):
+    ensembles = {"one": {"truth": {"mu": 1.0}, "toys": 200, "tests": [0.0]}}
+    return study(root, shard="auto", ensembles=ensembles) | sections
+
+
+@pytest.fixture(scope="module")
+def asked(root, tmp_path_factory):
+    """The folder of a study with two sections, finished."""
+    folder = tmp_path_factory.mktemp("asked")
+    (folder / "study.yaml").write_text(yaml.safe_dump(asking(root, **ASKED)))
+    subprocess.run(command(root, folder), check=True, capture_output=True, timeout=SECONDS)
+    return folder
+
+
+def test_questions_are_answered_and_more_are_added(run, root, asked, tmp_path):
+    """Sections leave answers and figures. One that is added runs what is new only."""
+    shutil.copytree(asked, tmp_path, dirs_exist_ok=True)
     results = tmp_path / "results/small"
     answers = json.loads((results / "summary.json").read_text())["answers"]
     assert answers["impacts"]["decomposition"]["toys"] == 300
@@ -483,8 +509,8 @@ def test_questions_are_answered_and_more_are_added(run, root, tmp_path):
     written = contents(results, "fits/*/*.h5", "audit/*.json")
     assert {name.split("/")[1] for name in written} == {"one", "best-fit", "one.json", "best-fit.json"}
     plan = json.loads((results / "plan.json").read_text())["ensembles"]
-    limit = {"limit": {"values": [0.6, 1.0], "toys": 200, "background_toys": 300}}
-    more = run(content | asked | limit)
+    wanted = asking(root, **ASKED, **LIMIT)
+    more = run(wanted)
     assert more.returncode == 0, more.stderr
     new = {"background", "signal-01", "signal-02"}
     assert sorted(jobs(more, "fit")) == sorted(new)
@@ -493,19 +519,31 @@ def test_questions_are_answered_and_more_are_added(run, root, tmp_path):
     assert [point["poi"] for point in answers["limit"]["toys"]["points"]] == [0.6, 1.0]
     assert contents(results, *written) == written
     assert plan.items() <= json.loads((results / "plan.json").read_text())["ensembles"].items()
-    again = run(content | asked | limit)
+    again = run(wanted)
     assert "Nothing to be done" in again.stderr + again.stdout
+
+
+@pytest.mark.long  # goes on from the study above
+def test_a_study_ends_as_one_that_began_with_its_questions(run, root, asked, tmp_path):
+    """So does another tested value: the toys there, and the fits at it of toys without a signal.
+
+    Audits and figures of sections that are taken away are removed; their fits are not.
+    """
+    shutil.copytree(asked, tmp_path, dirs_exist_ok=True)
+    results = tmp_path / "results/small"
+    wanted = asking(root, **ASKED, **LIMIT)
+    assert run(wanted).returncode == 0
     other = tmp_path / "other"
     other.mkdir()
-    assert run(content | asked | limit, "aggregate", folder=other).returncode == 0
+    assert run(wanted, "aggregate", folder=other).returncode == 0
     for pattern in ("fits/*/*.h5", "design.json", "summary.json"):
         begun = {name: content for name, (content, _) in contents(other / "results/small", pattern).items()}
         assert {name: content for name, (content, _) in contents(results, pattern).items()} == begun
-    moved = run(content | asked | {"limit": limit["limit"] | {"values": [0.6, 1.1]}}, "aggregate")
+    moved = run(wanted | {"limit": LIMIT["limit"] | {"values": [0.6, 1.1]}}, "aggregate")
     assert moved.returncode == 0, moved.stderr
     assert sorted(jobs(moved, "fit")) == ["background", "signal-02"]
     assert "background: stored fits of 300 of 300 toys were used" in moved.stderr
-    less = run(content)
+    less = run(asking(root))
     assert less.returncode == 0, less.stderr
     assert not jobs(less, "fit")
     assert files(results / "audit") == ["one.json"]
@@ -529,8 +567,9 @@ def jobs(done, rule):
     )
 
 
-def test_toys_are_added_for_a_precision(run, root, tmp_path):
-    """Rounds add toys to the shards that are there; a run that was interrupted between them ends with the same files."""
+@pytest.fixture(scope="module")
+def precise(root, tmp_path_factory):
+    """What states a study whose limit and interval are asked for with a precision, and its folder, finished."""
     values = [0.3, 0.8, 1.5, 2.4]
     asked = {
         "fit": {"audit": 0},
@@ -538,8 +577,16 @@ def test_toys_are_added_for_a_precision(run, root, tmp_path):
         "interval": {"values": values, "toys": 200, "levels": [0.6827], "precision": 0.25},
     }
     content = {name: value for name, value in study(root, shard=2000).items() if name != "ensembles"} | asked
-    done = run(content)
-    assert done.returncode == 0, done.stderr
+    folder = tmp_path_factory.mktemp("precise")
+    (folder / "study.yaml").write_text(yaml.safe_dump(content))
+    subprocess.run(command(root, folder), check=True, capture_output=True, timeout=SECONDS)
+    return content, folder
+
+
+def test_toys_are_added_for_a_precision(run, precise, tmp_path):
+    """Rounds add toys to the shards that are there, until it is reached."""
+    content, folder = precise
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     results = tmp_path / "results/small"
     answers = json.loads((results / "summary.json").read_text())["answers"]
     assert answers["interval"]["precision"]["reached"]
@@ -549,11 +596,18 @@ def test_toys_are_added_for_a_precision(run, root, tmp_path):
     assert design["limit"]["rounds"] == found["rounds"]
     assert found["rounds"][0]["toys"] == 1100
     assert found["rounds"][0]["added"] > 0
-    shards = {path.relative_to(results): path.read_bytes() for path in results.glob("fits/*/*.h5")}
-    toys = sum(int(path.stem[10:]) - int(path.stem[:9]) + 1 for path in shards)
+    toys = sum(int(path.stem[10:]) - int(path.stem[:9]) + 1 for path in results.glob("fits/*/*.h5"))
     assert toys == 1100 + sum(item["added"] for item in found["rounds"])
     again = run(content)
     assert "Nothing to be done" in again.stderr + again.stdout
+
+
+@pytest.mark.long  # goes on from the study above
+def test_a_run_that_was_interrupted_between_rounds_ends_with_the_same_files(run, precise, tmp_path):
+    content, folder = precise
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    results = tmp_path / "results/small"
+    shards = {path.relative_to(results): path.read_bytes() for path in results.glob("fits/*/*.h5")}
     summary = (results / "summary.json").read_bytes()
     for path in ("rounds/2.json", "rounds/3.json", "rounds/4.json", "design.json", "summary.json"):
         (results / path).unlink()
