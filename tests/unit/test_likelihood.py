@@ -9,7 +9,8 @@ import pytest
 import toymill
 from toymill.fitting import conditional as together
 from toymill.fitting import fit as fitting
-from toymill.fitting import search
+from toymill.fitting import rescue, search
+from toymill.fitting.minuit import MinuitFit
 from toymill.fitting.newton import minimize
 from toymill.fitting.problem import FitProblem
 from toymill.fitting.results import concatenate, keep_lower
@@ -250,7 +251,7 @@ def test_unfinished_toys_are_taken_up_again(hww, monkeypatch):
     assert by_scoring.ok.all()
     np.testing.assert_allclose(by_scoring.nll, expected.nll, atol=1e-8)
     monkeypatch.setattr(search, "is_fast", lambda _: False)
-    monkeypatch.setattr(fitting, "_rescue", lambda *_: None)
+    monkeypatch.setattr(fitting, "rescue", lambda *_: None)
     monkeypatch.setattr(search, "STAGES", (1,))
     assert not toymill.fit(hww, data, covariance=False).ok.any()
     monkeypatch.setattr(search, "STAGES", (1, 2, 400))
@@ -259,15 +260,19 @@ def test_unfinished_toys_are_taken_up_again(hww, monkeypatch):
     np.testing.assert_allclose(fits.nll, expected.nll, atol=1e-8)
 
 
-def test_a_narrow_valley_is_followed_to_its_end(monkeypatch):
+def narrow_valley():
     """Rosenbrock's function as counts, 40,000 times as curved across its valley as along it, from the valley's far end."""
-    monkeypatch.setattr(fitting, "_rescue", lambda *_: None)
-    model = toymill.define_model(
+    return toymill.define_model(
         {"x": toymill.Parameter(-1.2, (-5.0, 5.0)), "y": toymill.Parameter(1.44, (-50.0, 50.0))},
         poi="x",
         expected=lambda params: jnp.array([1e4 + 1e2 * params[0], 1e12 + 2e8 * (params[1] - params[0] ** 2)]),
         observed=[1e4 + 1e2, 1e12],
     )
+
+
+def test_a_narrow_valley_is_followed_to_its_end(monkeypatch):
+    monkeypatch.setattr(fitting, "rescue", lambda *_: None)
+    model = narrow_valley()
     fits = toymill.fit(model, model.observed, covariance=False)
     assert fits.ok.all()
     np.testing.assert_allclose(fits.parameters, [[1.0, 1.0]], atol=1e-6)
@@ -289,6 +294,20 @@ def test_iminuit_rescues_what_is_left(hww, monkeypatch):
         np.testing.assert_allclose(fits.nll, expected.nll, atol=1e-8)
         np.testing.assert_allclose(fits.parameters, expected.parameters, atol=1e-5)
         np.testing.assert_allclose(fits.errors, expected.errors, rtol=1e-5)
+
+
+def test_lbfgsb_follows_the_valley_that_iminuit_leaves(monkeypatch):
+    """As if neither the search nor iminuit had gone on from the valley's far end; with a parameter held, too."""
+    model = narrow_valley()
+    start = model.parameters.init
+    monkeypatch.setattr(rescue, "minuit_fit", lambda *_: MinuitFit(start.copy(), 0.0, valid=True))
+    monkeypatch.setattr(search, "STAGES", (1,))
+    free = toymill.fit(model, model.observed, covariance=False)
+    assert free.status.tolist() == [Status.RESCUED]
+    np.testing.assert_allclose(free.parameters, [[1.0, 1.0]], atol=1e-6)
+    held = toymill.fit(model, model.observed, {"x": -1.2}, covariance=False)
+    assert held.ok.all()
+    np.testing.assert_allclose(held.parameters, [[-1.2, 1.44]], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["hww", pytest.param("atlas", marks=pytest.mark.long)])

@@ -9,8 +9,8 @@ import numpy as np
 
 from toymill.fitting.at_zero import minimise_at_zero
 from toymill.fitting.descent import off_floor
-from toymill.fitting.minuit import minuit_fit
 from toymill.fitting.problem import FitProblem, state_problem
+from toymill.fitting.rescue import rescue
 from toymill.fitting.results import EDM_TOLERANCE, REPAIR, Fits, keep_lower, replace_rows
 from toymill.fitting.search import search
 from toymill.fitting.second_minima import (
@@ -119,7 +119,7 @@ def fit_problem(
         every = np.arange(len(problem))
         _follow(problem, fits, propose_from(problem, fits, np.where(problem.fixed, starts, other), every))
     minimise_at_zero(problem, fits)
-    _rescue(problem, fits)
+    rescue(problem, fits)
     if not problem.errors:
         fits.errors[:] = np.nan
     moved = ~(fits.nll >= began - REPAIR)
@@ -161,14 +161,3 @@ def _follow(problem: FitProblem, fits: Fits, proposals: Proposals) -> None:
     """Search from what is proposed, and keep the lower fits."""
     if proposals.rows.size:
         keep_lower(fits, search(problem.of(proposals.rows), proposals.starts), proposals.rows)
-
-
-def _rescue(problem: FitProblem, fits: Fits) -> None:
-    """Fit toys whose search ended before a minimum with iminuit, and certify its minimum by a search from there."""
-    for row in np.flatnonzero(fits.status == Status.NOT_CONVERGED):
-        one = problem.of(np.array([row]))
-        held = {name: float(np.squeeze(value)) for name, value in one.held.items()}
-        found = minuit_fit(problem.model, one.toys[0], held)
-        again = search(one, found.parameters[None])
-        again.status[again.ok] = Status.RESCUED
-        keep_lower(fits, again, np.array([row]))

@@ -53,7 +53,8 @@ _ADVICE = {
         "the bounds if an expectation of zero is not physical."
     ),
     Status.RESCUED: (
-        "A minimum that iminuit led to where no further step of our own lowered the nll; certified as the others are."
+        "A minimum that iminuit or L-BFGS-B led to where no further step of our own lowered the nll; certified as the "
+        "others are."
     ),
     Status.AT_KINK: (
         "A minimum with at least one parameter at 0, where its interpolation (code 0 or 1) has a kink and the nll rises "
