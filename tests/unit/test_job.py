@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import toymill
+from toymill import job
 from toymill.cache import open_cache
 
 SETTINGS = """
@@ -30,8 +31,7 @@ print(float(jax.jit(lambda x: (x * 3 + 1).sum())(np.arange(5.0))), sum("cache_hi
 
 def run(program, folder, **changes):
     """What a job in a folder prints, and what it tells."""
-    mine = ("JAX_", "XLA_", "OPENBLAS_", "OMP_", "MKL_", "BLIS_", "GOTO_", "NPY_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(mine)} | changes
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(job._OURS)} | changes
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, cwd=folder, capture_output=True, text=True, check=True
     )

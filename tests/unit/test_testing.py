@@ -158,10 +158,14 @@ MISSED = [58, 1889, 1968, 2106]
 HIDDEN = [17, 330, 647, 1413]
 
 
+def atlas_model(root):
+    folder = root / "config/workspaces/atlas-3l-erjr"
+    return toymill.read_workspace(folder / "BkgOnly.json", patches=[folder / "patch.ERJR_100p0_20p0.json"])
+
+
 def atlas_toys(root, seed, toys):
     """The published ATLAS likelihood, and some toys at μ = 0."""
-    folder = root / "config/workspaces/atlas-3l-erjr"
-    model = toymill.read_workspace(folder / "BkgOnly.json", patches=[folder / "patch.ERJR_100p0_20p0.json"])
+    model = atlas_model(root)
     truth = model.parameters.values({"mu_SIG": 0.0})
     return model, np.concatenate([toymill.throw(model, truth, 1, seed=seed, first=toy) for toy in toys])
 
@@ -177,8 +181,7 @@ def test_a_parameter_of_interest_at_its_bound_hides_no_minimum(root):
 
 def test_conditional_fits_near_the_free_ones_are_spared_a_search(root, monkeypatch):
     """About a third of them at the truth, and few elsewhere. None has another minimum than one that is searched."""
-    folder = root / "config/workspaces/atlas-3l-erjr"
-    model = toymill.read_workspace(folder / "BkgOnly.json", patches=[folder / "patch.ERJR_100p0_20p0.json"])
+    model = atlas_model(root)
     data = toymill.throw(model, model.parameters.values({"mu_SIG": 1.0}), 256, seed=11)
     tests = [{"mu_SIG": 0.0}, {"mu_SIG": 1.0}]
     shares, near_free = [], fitting.near_free

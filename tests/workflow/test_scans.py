@@ -73,7 +73,8 @@ def test_a_killed_scan_is_completed(root, tmp_path):
 def test_points_are_added_to_a_scan(root, tmp_path):
     """Files that are there stay; one that is made anew has the same bytes; the answer is of all points."""
     content, results = bumps(tmp_path), tmp_path / "results/bumps"
-    assert run(root, tmp_path, "results/bumps/summary.json").returncode == 0
+    done = run(root, tmp_path, "results/bumps/summary.json")
+    assert done.returncode == 0, done.stderr
     two = points_of(tmp_path)
     next((results / "scan/m2").glob("*.h5")).unlink()
     (results / "scan/m6/000000000-000000149.h5").write_bytes(b"of other shards")

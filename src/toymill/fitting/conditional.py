@@ -63,7 +63,7 @@ def fit_tests(
         chunk = toys[begin : begin + size]
         index = first + begin + np.arange(len(chunk))
         problem, starts = state_problem(
-            model, chunk, None, index=index, tolerance=tolerance, covariance=bool(names), along=along
+            model, chunk, index=index, tolerance=tolerance, covariance=bool(names), along=along
         )
         unconditional, searched = fit_problem(problem, starts, given=False)
         fits = _conditional_fits(model, chunk, tests, unconditional, [], index, tolerance, searched)

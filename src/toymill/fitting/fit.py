@@ -115,8 +115,8 @@ def fit_problem(
             own = np.where(problem.fixed, starts, problem.model.parameters.init)
             _follow(problem, fits, propose_from_initial(problem, fits, own, _doubtful(fits, free, SAME_BASIN)))
         spare = _improve(problem, fits, _doubtful(fits, free, NEAR_FREE))
+    every = np.arange(len(problem))
     for other in problem.model.starts:
-        every = np.arange(len(problem))
         _follow(problem, fits, propose_from(problem, fits, np.where(problem.fixed, starts, other), every))
     minimise_at_zero(problem, fits)
     rescue(problem, fits)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy
 
-from toymill.fitting.minuit import minuit_fit, nll_and_gradient
-from toymill.fitting.results import Fits, keep_lower
+from toymill.fitting.minuit import minuit_fit, of_dataset
+from toymill.fitting.results import Fits, finite_or, keep_lower
 from toymill.fitting.search import search
 from toymill.fitting.status import Status
 
@@ -40,17 +40,14 @@ def _along_valleys(problem: FitProblem, start: Float[np.ndarray, " parameter"]) 
     Newton steps are short in a bent valley: its Hessian is that of the tangent. Corrections by many changes of the gradient
     follow the bend (Byrd, Lu, Nocedal & Zhu, SIAM J. Sci. Comput. 16 (1995) 1190).
     """
-    model, toy = problem.model, problem.toys[0]
-    low, high = model.parameters.bounds.T
-    inside = np.clip(np.where(np.isfinite(start), start, model.parameters.init), low, high)
-    bounds = np.where(problem.fixed[:, None], start[:, None], model.parameters.bounds)
-    nll, gradient = nll_and_gradient(model.kernel)
+    parameters = problem.model.parameters
+    nll, gradient = of_dataset(problem.model, problem.toys[0])
     found = scipy.optimize.minimize(
-        lambda x: float(nll(x, model.arrays, toy)),
-        np.where(problem.fixed, start, inside),
-        jac=lambda x: np.where(problem.fixed, 0.0, gradient(x, model.arrays, toy)),
+        nll,
+        finite_or(start, parameters.init),
+        jac=gradient,
         method="L-BFGS-B",
-        bounds=bounds,
+        bounds=np.where(problem.fixed[:, None], start[:, None], parameters.bounds),
         options={"maxcor": _REMEMBERED, "maxfun": _MOST, "maxiter": _MOST, "ftol": 0.0, "gtol": 0.0},
     )
     end: np.ndarray = found.x

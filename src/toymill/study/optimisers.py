@@ -25,10 +25,10 @@ from toymill.results.summary import Comparison, MethodSummary, Quantiles
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 
+    from toymill.fitting.minuit import Gradient, Value
+
     NewtonState = tuple[Float[Array, "parameter lane"], Float[Array, " lane"], int, Int[Array, " lane"]]
     Toys = Float[np.ndarray, "toy datum"]
-    Value = Callable[[Float[np.ndarray, " parameter"]], float]
-    Gradient = Callable[[Float[np.ndarray, " parameter"]], Float[np.ndarray, " parameter"]]
 
 NEAR = 1e-4
 """A fit has reached the best minimum if its nll is within this of the lowest that any optimiser found."""
